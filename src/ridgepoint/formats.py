@@ -1,0 +1,86 @@
+"""Number formats: what a value takes in memory, and which arithmetic it runs in.
+
+A format is data. ``bits`` counts what memory really holds per value, scales included; ``math`` names the arithmetic rate
+that a machine file lists for it; ``wider`` is the format that a machine without it uses instead (design §4).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ridgepoint.errors import unknown_name
+
+
+@dataclass(frozen=True)
+class Format:
+    """One way to store and to compute with a number."""
+
+    name: str
+    bits: float
+    """Stored bits per value, block scales included."""
+    math: str
+    """Key of the arithmetic rate in a machine file."""
+    wider: str | None
+    """What a machine that lacks this arithmetic computes in."""
+    note: str
+
+    @property
+    def bytes(self) -> float:
+        """Stored bytes per value."""
+        return self.bits / 8.0
+
+
+_TABLE = [
+    Format("fp64", 64, "fp64", None, "IEEE double"),
+    Format("fp32", 32, "fp32", "fp64", "IEEE single"),
+    Format("tf32", 32, "tf32", "fp32", "stored as fp32, multiplied with 10 mantissa bits"),
+    Format("bf16", 16, "bf16", "fp16", "8 exponent bits"),
+    Format("fp16", 16, "fp16", "tf32", "IEEE half"),
+    Format("fp8", 8, "fp8", "bf16", "E4M3 or E5M2 with one scale per tensor or channel"),
+    Format("fp8_block", 8 + 32 / (128 * 128), "fp8", "bf16", "E4M3, fp32 scale per 128×128 weights (DeepSeek-V3)"),
+    Format("mxfp8", 8 + 8 / 32, "fp8", "bf16", "E4M3, 8-bit scale per 32 (OCP MX)"),
+    Format("mxfp6", 6 + 8 / 32, "fp6", "fp8", "E3M2 or E2M3, 8-bit scale per 32 (OCP MX)"),
+    Format("mxfp4", 4 + 8 / 32, "fp4", "fp8", "E2M1, 8-bit scale per 32 (OCP MX)"),
+    Format("nvfp4", 4 + 8 / 16, "fp4", "fp8", "E2M1, E4M3 scale per 16 (NVIDIA)"),
+    Format("fp4", 4, "fp4", "fp8", "E2M1 with one scale per channel"),
+    Format("int8", 8, "int8", "fp16", "8-bit integer with one scale per channel"),
+    Format("int4", 4 + 16 / 128, "int4", "int8", "4-bit integer, fp16 scale per 128 (GPTQ, AWQ)"),
+    Format("nf4", 4 + 8 / 64 + 32 / (64 * 256), "int4", "int8", "normal-float 4, double-quantized scales per 64 (QLoRA)"),
+    Format("int3", 3 + 16 / 128, "int3", "int4", "3-bit integer, fp16 scale per 128"),
+    Format("int2", 2 + 16 / 128, "int2", "int4", "2-bit integer, fp16 scale per 128"),
+    Format("int1", 1 + 16 / 128, "int1", "int4", "1-bit, fp16 scale per 128"),
+    Format("ternary", 1.58, "int2", "int8", "values −1, 0, 1 (BitNet b1.58), packed"),
+]
+FORMATS: dict[str, Format] = {f.name: f for f in _TABLE}
+_ALIASES = {
+    "float64": "fp64", "double": "fp64", "float32": "fp32", "float": "fp32", "float16": "fp16", "half": "fp16",
+    "bfloat16": "bf16", "e4m3": "fp8", "e5m2": "fp8", "float8": "fp8", "fp8_e4m3": "fp8", "fp8_e5m2": "fp8",
+    "w4": "int4", "w8": "int8", "q8_0": "int8", "q4_0": "int4",
+}  # fmt: skip
+
+
+def find_format(name: str) -> Format:
+    """The format of that name or alias; an unknown one is refused with the nearest names.
+
+    >>> find_format("bfloat16").bytes
+    2.0
+    >>> find_format("int4").bits
+    4.125
+    """
+    key = name.strip().lower().replace("-", "_")
+    key = _ALIASES.get(key, key)
+    if key not in FORMATS:
+        raise unknown_name("format", name, FORMATS)
+    return FORMATS[key]
+
+
+def multiply_format(acts: str, weights: str) -> str:
+    """The format that a product of the two is computed in: the wider of both (weight-only quantization widens weights).
+
+    >>> multiply_format("bf16", "int4"), multiply_format("fp8", "fp8"), multiply_format("fp8", "nvfp4")
+    ('bf16', 'fp8', 'fp8')
+    >>> multiply_format("int8", "int4")
+    'int8'
+    """
+    a, w = FORMATS[acts], FORMATS[weights]
+    return acts if round(a.bits) >= round(w.bits) else weights

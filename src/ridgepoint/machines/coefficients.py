@@ -1,0 +1,191 @@
+"""What real kernels reach on a machine: a few dozen numbers with physical meaning, as data (design §4).
+
+A family file (``catalog/families/hopper.toml``) holds every table; a machine file may override values in
+``[coefficients.TABLE]``, which is where ``ridgepoint calibrate`` writes. Each table carries its provenance and ``spread``,
+the standard deviation of log(measured / predicted), from which an estimate's interval comes.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import resources
+from typing import Any
+
+import msgspec
+import tomllib
+
+from ridgepoint.errors import RidgepointError
+from ridgepoint.machines.description import Device, Sheet
+
+
+class Provenance(Sheet, frozen=True, forbid_unknown_fields=True):
+    """Where a coefficient table comes from: ``fitted`` to measurements, or a family's ``default``."""
+
+    kind: str
+    source: str
+    rows: int = 0
+    median_error: float = 0.0
+    date: str = ""
+
+
+class Table(Sheet, frozen=True, forbid_unknown_fields=True):
+    """Base of the tables: spread of log(measured / predicted), and where the numbers come from."""
+
+    spread: float
+    provenance: Provenance
+
+
+class DeviceTable(Table, frozen=True, forbid_unknown_fields=True):
+    """What all kernels of a device share."""
+
+    launch_s: float
+    """From the end of one kernel to the start of the next in a captured graph, fill and drain included."""
+    memory_efficiency: float
+    """Best achieved fraction of the main memory's bandwidth."""
+    cache_bytes_per_clock: float
+    """Bytes per clock and multiprocessor that the last-level cache delivers."""
+    memory_bytes_per_clock: float
+    """Bytes per clock that one multiprocessor can draw from main memory: few blocks cannot saturate it."""
+    vector_efficiency: float
+    """Achieved fraction of the vector engine's peak in simple kernels."""
+
+
+class GemmTable(Table, frozen=True, forbid_unknown_fields=True):
+    """``kernels/gemm.py``."""
+
+    efficiency: dict[str, float]
+    """Fraction of the engine's peak by multiply format that a full wave of the largest tile reaches; ``default``."""
+    tile_half: float
+    """Tile intensity tm·tn/(tm+tn) at which a tile reaches half of ``efficiency``."""
+    wave_s: float
+    """Prologue and epilogue of one wave of tiles."""
+    sharpness: float
+    dequantize_flop: float
+    """Vector operations per weight that is widened on the way in (weight-only formats)."""
+
+
+class AttentionTable(Table, frozen=True, forbid_unknown_fields=True):
+    """``kernels/attention.py``."""
+
+    efficiency: float
+    """Fraction of the matrix engine's peak in long prefill with head_dim 128."""
+    decode_memory_efficiency: float
+    """Fraction of the main memory's bandwidth in long decode."""
+    sharpness: float
+    split_s: float
+    """Reduction after splitting keys over multiprocessors."""
+
+
+class ScanTable(Table, frozen=True, forbid_unknown_fields=True):
+    """``kernels/scan.py``."""
+
+    efficiency: float
+    step_s: float
+    """Latency of one dependent chunk or token step."""
+    sharpness: float
+
+
+class ConvTable(Table, frozen=True, forbid_unknown_fields=True):
+    """``kernels/conv.py``."""
+
+    efficiency: dict[str, float]
+    depthwise_efficiency: float
+    sharpness: float
+
+
+class StreamTable(Table, frozen=True, forbid_unknown_fields=True):
+    """``kernels/stream.py``: achieved fraction of ``device.memory_efficiency`` by pattern; ``default``."""
+
+    efficiency: dict[str, float]
+    sharpness: float
+
+
+class CollectiveTable(Table, frozen=True, forbid_unknown_fields=True):
+    """``kernels/collective.py``, by link scope (``node``, ``host``, ``cluster``)."""
+
+    efficiency: dict[str, float]
+    """Achieved fraction of the link's bandwidth in large messages."""
+    latency_s: dict[str, float]
+    """Per step of the algorithm (α)."""
+    start_s: float
+    """Kernel start and final synchronisation."""
+
+
+class TransferTable(Table, frozen=True, forbid_unknown_fields=True):
+    """``kernels/transfer.py``."""
+
+    efficiency: float
+    pageable_efficiency: float
+    latency_s: float
+
+
+class HostTable(Table, frozen=True, forbid_unknown_fields=True):
+    """``kernels/host.py``: the framework on the CPU."""
+
+    dispatch_s: float
+    """Host time to dispatch one kernel from eager framework code."""
+    graph_launch_s: float
+    """Host time to launch one captured graph."""
+
+
+class StorageTable(Table, frozen=True, forbid_unknown_fields=True):
+    """``kernels/storage.py``."""
+
+    efficiency: float
+    access_s: float
+    bandwidth: float
+    """Bytes per second where the machine's sheet states none."""
+
+
+class PowerTable(Table, frozen=True, forbid_unknown_fields=True):
+    """``cost/energy.py``: power = idle + (limit − idle) · Σ weight · utilisation, capped at the limit."""
+
+    idle_fraction: float
+    """Idle power over the limit, where the sheet states none."""
+    weights: dict[str, float]
+    """Resource → part of the dynamic range that it draws when fully busy; ``default``."""
+
+
+class Coefficients(Sheet, frozen=True, forbid_unknown_fields=True):
+    """All tables of one machine."""
+
+    device: DeviceTable
+    gemm: GemmTable
+    attention: AttentionTable
+    scan: ScanTable
+    conv: ConvTable
+    stream: StreamTable
+    collective: CollectiveTable
+    transfer: TransferTable
+    host: HostTable
+    storage: StorageTable
+    power: PowerTable
+
+
+def coefficients_of(device: Device) -> Coefficients:
+    """The family's tables, overridden by what the machine's own file says."""
+    raw = {table: dict(values) for table, values in _family(device.family).items()}
+    for table, values in device.coefficients.items():
+        if table not in raw:
+            raise RidgepointError("bad_machine", f"{device.name}: unknown table `coefficients.{table}`", _known(raw))
+        raw[table] |= values
+    try:
+        return msgspec.convert(raw, Coefficients)
+    except msgspec.ValidationError as error:
+        raise RidgepointError("bad_machine", f"{device.name}: coefficients: {error}", "see docs/machines.md") from None
+
+
+@cache
+def _family(name: str) -> dict[str, dict[str, Any]]:
+    """``generic.toml``, overridden table by table by the family's own file where there is one."""
+    folder = resources.files("ridgepoint.catalog") / "families"
+    raw: dict[str, dict[str, Any]] = tomllib.loads((folder / "generic.toml").read_text())
+    own = folder / f"{name}.toml"
+    if name != "generic" and own.is_file():
+        for table, values in tomllib.loads(own.read_text()).items():
+            raw[table] = raw.get(table, {}) | values
+    return raw
+
+
+def _known(raw: dict[str, dict[str, Any]]) -> str:
+    return "known tables: " + ", ".join(sorted(raw))

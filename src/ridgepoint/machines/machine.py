@@ -1,0 +1,164 @@
+"""A machine: one device, or nodes and clusters of it, with the coefficients of its kernels.
+
+Kernel models ask this module three things: which engine computes a format, which memory holds the data, which link joins a
+group of ranks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from ridgepoint.errors import RidgepointError
+from ridgepoint.formats import FORMATS
+from ridgepoint.machines.coefficients import Coefficients, coefficients_of
+from ridgepoint.machines.description import Device, Link, MemoryLevel
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """What computes a format: engine, the format that it really runs in, dense peak rate; a note where they differ."""
+
+    engine: str
+    format: str
+    flop_per_s: float
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """``nodes`` nodes of ``devices_per_node`` equal devices. ``name`` is what the user typed, e.g. ``16x8xh100-sxm``."""
+
+    name: str
+    device: Device
+    devices_per_node: int = 1
+    nodes: int = 1
+
+    @property
+    def devices(self) -> int:
+        """All devices."""
+        return self.nodes * self.devices_per_node
+
+    @cached_property
+    def coefficients(self) -> Coefficients:
+        """What real kernels reach on this device."""
+        return coefficients_of(self.device)
+
+    @property
+    def multiprocessors(self) -> int:
+        """Multiprocessors (or cores) of one device."""
+        return self.device.chip.multiprocessors
+
+    @cached_property
+    def main_memory(self) -> str:
+        """Name of the main memory: the resource that weights and activations stream from."""
+        return next(name for name, level in self.device.memory.items() if level.role == "main")
+
+    @cached_property
+    def memory_bytes(self) -> float:
+        """Capacity of one device's main memory."""
+        return float(self.device.memory[self.main_memory].capacity)
+
+    @cached_property
+    def memory_bytes_per_s(self) -> float:
+        """Peak bandwidth of one device's main memory."""
+        return float(self.device.memory[self.main_memory].bandwidth or 0.0)
+
+    @cached_property
+    def cache(self) -> tuple[str, float, float] | None:
+        """The last-level cache: (resource name, capacity in bytes, bytes per second), or None.
+
+        Where the sheet states no bandwidth it is ``cache_bytes_per_clock`` × multiprocessors × clock.
+        """
+        level = self._largest("cache")
+        if level is None:
+            return None
+        name, cache = level
+        clocked = self.coefficients.device.cache_bytes_per_clock * self.multiprocessors * self.device.chip.clock
+        return name, float(cache.capacity), float(cache.bandwidth or clocked)
+
+    def _largest(self, role: str) -> tuple[str, MemoryLevel] | None:
+        levels = [(name, level) for name, level in self.device.memory.items() if level.role == role]
+        return max(levels, key=lambda item: item[1].capacity, default=None)
+
+    def arithmetic(self, format_name: str) -> Arithmetic:
+        """The fastest engine for a format; a format that the machine lacks runs in the next wider one (design §4).
+
+        Errors: ``no_arithmetic`` when no wider format exists on the machine either.
+        """
+        return self._arithmetic(format_name)
+
+    @cached_property
+    def _rates(self) -> dict[str, tuple[float, str]]:
+        rates: dict[str, tuple[float, str]] = {}
+        for engine in ("matrix", "vector"):
+            for key, rate in (self.device.engines[engine].rates if engine in self.device.engines else {}).items():
+                rates[key] = max(rates.get(key, (0.0, "")), (float(rate), engine))
+        return rates
+
+    def _arithmetic(self, format_name: str) -> Arithmetic:
+        asked: str | None = format_name
+        while asked is not None:
+            key = FORMATS[asked].math
+            if key in self._rates:
+                rate, engine = self._rates[key]
+                wanted = FORMATS[format_name].math
+                note = "" if key == wanted else f"{self.device.name} has no {wanted} arithmetic: products run in {key}"
+                return Arithmetic(engine, key, rate, note)
+            asked = FORMATS[asked].wider
+        raise RidgepointError(
+            "no_arithmetic",
+            f"{self.device.name} computes neither {format_name} nor any wider format",
+            "formats that it has: " + ", ".join(sorted(self._rates)),
+        )
+
+    def engine_rate(self, engine: str, format_name: str = "fp32") -> float | None:
+        """Peak rate of one engine for a format (its widest slower one when missing), or None without the engine."""
+        sheet = self.device.engines.get(engine)
+        if sheet is None:
+            return None
+        asked: str | None = format_name
+        while asked is not None:
+            if FORMATS[asked].math in sheet.rates:
+                return float(sheet.rates[FORMATS[asked].math])
+            asked = FORMATS[asked].wider
+        return float(max(sheet.rates.values()))
+
+    @property
+    def vector_flop_per_s(self) -> float:
+        """fp32 rate of the engine that runs everything but matrix products."""
+        rate = self.engine_rate("vector")
+        return rate if rate is not None else max(rate for rate, _ in self._rates.values())
+
+    def link(self, scope: str) -> tuple[str, Link] | None:
+        """The fastest link of a scope (``node``, ``host``, ``cluster``) with its resource name.
+
+        Devices without a ``node`` link talk through the ``host`` link.
+        """
+        found = [(name, link) for name, link in self.device.links.items() if link.scope == scope]
+        if not found and scope == "node":
+            return self.link("host")
+        return max(found, key=lambda item: item[1].bandwidth, default=None)
+
+    def resource_label(self, resource: str) -> str:
+        """How a report names a resource: ``HBM3 bandwidth``, ``tensor cores``, ``kernel launch``."""
+        device = self.device
+        if resource in device.engines:
+            return device.engines[resource].label
+        if resource in device.memory:
+            return f"{device.memory[resource].label} bandwidth"
+        if resource in device.links:
+            return f"{device.links[resource].label} bandwidth"
+        return _LABELS.get(resource, resource.replace("_", " "))
+
+
+_LABELS = {
+    "launch": "kernel launch",
+    "host": "host processor",
+    "storage": "storage bandwidth",
+    "delay": "fixed delay",
+    "link_latency": "link latency",
+    "network_latency": "network latency",
+    "wave": "tile waves",
+    "storage_latency": "storage latency",
+}

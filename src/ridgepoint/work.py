@@ -1,0 +1,219 @@
+"""Work: what must be done, free of any machine (design §2).
+
+A work is an operation or a combination of works. Building one runs no cost model: works are frozen values, and every
+numeric field is a float or a NumPy array, so that one tree stands for one scenario or for a million.
+
+>>> from ridgepoint.ops import Delay
+>>> step = Seq(Delay(1.0, label="a"), Repeat(3, Delay(2.0, label="b")), label="step")
+>>> print(tree(step))
+step: Seq
+├─ a: Delay(seconds=1)
+└─ Repeat(3)
+   └─ b: Delay(seconds=2)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from typing import ClassVar
+
+import numpy as np
+
+from ridgepoint.errors import RidgepointError
+from ridgepoint.numeric import Num, as_num
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """Anything that must be done. ``label`` is a dotted component name (``layers.attention.qkv``)."""
+
+    label: str = ""
+
+    def children(self) -> tuple[Work, ...]:
+        """The works that this one combines."""
+        return ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Op(Work):
+    """One kernel, transfer, collective, host task or storage access. Its kind picks the rules that give it meaning."""
+
+    kind: ClassVar[str] = ""
+
+
+@dataclass(frozen=True, init=False)
+class Seq(Work):
+    """One after the other; time is the sum."""
+
+    parts: tuple[Work, ...]
+
+    def __init__(self, *parts: Work, label: str = "") -> None:
+        object.__setattr__(self, "parts", parts)
+        object.__setattr__(self, "label", label)
+
+    def children(self) -> tuple[Work, ...]:
+        return self.parts
+
+
+@dataclass(frozen=True, init=False)
+class Overlap(Work):
+    """At the same time, sharing resources; time is the larger of any child and of any resource's summed busy time."""
+
+    parts: tuple[Work, ...]
+
+    def __init__(self, *parts: Work, label: str = "") -> None:
+        object.__setattr__(self, "parts", parts)
+        object.__setattr__(self, "label", label)
+
+    def children(self) -> tuple[Work, ...]:
+        return self.parts
+
+
+@dataclass(frozen=True)
+class Repeat(Work):
+    """``body``, ``count`` times in a row; ``count`` may be fractional (an expected number)."""
+
+    count: Num
+    body: Work
+
+    def __post_init__(self) -> None:
+        _refuse_unless(self.count, "Repeat.count", minimum=0.0)
+
+    def children(self) -> tuple[Work, ...]:
+        return (self.body,)
+
+
+@dataclass(frozen=True, init=False)
+class Mix(Work):
+    """One of several works, each with its probability; time is the expected value."""
+
+    cases: tuple[tuple[Num, Work], ...]
+
+    def __init__(self, *cases: tuple[Num, Work], label: str = "") -> None:
+        total = sum((np.asarray(p, dtype=float) for p, _ in cases), np.zeros(()))
+        for p, _ in cases:
+            _refuse_unless(p, "Mix probability", minimum=0.0)
+        if not np.allclose(total, 1.0, atol=1e-9):
+            raise RidgepointError("bad_work", f"the probabilities of a Mix must sum to 1, not {np.ravel(total)[0]:g}")
+        object.__setattr__(self, "cases", cases)
+        object.__setattr__(self, "label", label)
+
+    def children(self) -> tuple[Work, ...]:
+        return tuple(work for _, work in self.cases)
+
+
+@dataclass(frozen=True)
+class Slowest(Work):
+    """``count`` copies of ``body`` that wait for the slowest; ``spread`` is the coefficient of variation of one copy."""
+
+    count: Num
+    body: Work
+    spread: Num
+
+    def __post_init__(self) -> None:
+        _refuse_unless(self.count, "Slowest.count", minimum=1.0)
+        _refuse_unless(self.spread, "Slowest.spread", minimum=0.0)
+
+    def children(self) -> tuple[Work, ...]:
+        return (self.body,)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """``count`` equal pipeline stages: what one does with one micro-batch, forward and (in training) backward.
+
+    ``send`` is the hand-over of one micro-batch to the neighbour, in either direction.
+    """
+
+    count: Num
+    forward: Work
+    backward: Work | None = None
+    send: Work | None = None
+
+    def works(self) -> tuple[Work, ...]:
+        """The works of one micro-batch on one such stage."""
+        return tuple(w for w in (self.forward, self.backward, self.send) if w is not None)
+
+
+@dataclass(frozen=True)
+class Pipeline(Work):
+    """Stages on different devices, filled by micro-batches.
+
+    ``schedule`` is ``forward`` (no backward pass), ``gpipe``, ``1f1b`` or ``interleaved`` with ``chunks`` model chunks per
+    device. The closed forms are in ``cost/pipeline.py``; ``training/schedule.py`` simulates the same schedules exactly.
+    """
+
+    stages: tuple[Stage, ...]
+    microbatches: Num
+    schedule: str = "forward"
+    chunks: Num = 1.0
+
+    SCHEDULES: ClassVar[tuple[str, ...]] = ("forward", "gpipe", "1f1b", "interleaved")
+
+    def __post_init__(self) -> None:
+        _refuse_unless(self.microbatches, "Pipeline.microbatches", minimum=1.0)
+        _refuse_unless(self.chunks, "Pipeline.chunks", minimum=1.0)
+        if self.schedule not in self.SCHEDULES:
+            raise RidgepointError(
+                "bad_work", f"unknown pipeline schedule '{self.schedule}'", "use one of " + ", ".join(self.SCHEDULES)
+            )
+
+    def children(self) -> tuple[Work, ...]:
+        return tuple(work for stage in self.stages for work in stage.works())
+
+
+def _refuse_unless(value: Num, name: str, minimum: float) -> None:
+    if not np.all(np.asarray(value) >= minimum):
+        raise RidgepointError("bad_work", f"{name} must be a number of at least {minimum:g}, not {value}")
+
+
+def walk(work: Work) -> Iterator[Work]:
+    """``work`` and everything in it, depth first."""
+    yield work
+    for child in work.children():
+        yield from walk(child)
+
+
+def ops(work: Work) -> Iterator[Op]:
+    """The operations in ``work``, in order, each once however often it repeats."""
+    return (node for node in walk(work) if isinstance(node, Op))
+
+
+def tree(work: Work) -> str:
+    """``work`` as an indented tree, one node a line."""
+    return "\n".join(_tree_lines(work, "", ""))
+
+
+def _tree_lines(work: Work, first: str, rest: str) -> Iterator[str]:
+    yield first + describe(work)
+    children = work.children()
+    for i, child in enumerate(children):
+        last = i == len(children) - 1
+        yield from _tree_lines(child, rest + ("└─ " if last else "├─ "), rest + ("   " if last else "│  "))
+
+
+def describe(work: Work) -> str:
+    """One line for one node: its label, constructor and fields that differ from the defaults."""
+    name = f"{work.label}: " if work.label else ""
+    shown = [f"{f.name}={_brief(getattr(work, f.name))}" for f in fields(work) if _is_shown(work, f.name, f.default)]
+    if isinstance(work, Repeat):
+        shown = [_brief(work.count)]
+    if isinstance(work, Mix):
+        shown = [_brief(p) for p, _ in work.cases]
+    return name + type(work).__name__ + (f"({', '.join(shown)})" if shown else "")
+
+
+def _is_shown(work: Work, name: str, default: object) -> bool:
+    value = getattr(work, name)
+    if name == "label" or isinstance(value, Work | tuple):
+        return False
+    return isinstance(value, np.ndarray) or value != default
+
+
+def _brief(value: object) -> str:
+    if isinstance(value, np.ndarray):
+        return f"[{value.min():g}…{value.max():g}]" if value.size else "[]"
+    if isinstance(value, bool | str):
+        return str(value)
+    return f"{as_num(value):g}"
