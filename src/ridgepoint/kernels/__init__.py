@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from ridgepoint.kernels import gemm
+from ridgepoint.kernels import attention, gemm, scan, stream
 from ridgepoint.kernels.rules import Rules
 
 KERNELS: dict[str, Rules] = {
+    "attention": attention.RULES,
     "gemm": gemm.RULES,
+    "scan": scan.RULES,
+    "stream": stream.RULES,
 }

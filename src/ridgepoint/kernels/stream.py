@@ -1,0 +1,81 @@
+"""Memory-bound kernels: bytes over the achieved bandwidth, beside simple arithmetic on the vector engine."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ridgepoint.errors import RidgepointError
+from ridgepoint.kernels.demand import Demand, Phase
+from ridgepoint.kernels.rules import Rules
+from ridgepoint.machines.machine import Machine
+from ridgepoint.numeric import Num
+from ridgepoint.ops import Stream
+
+PATTERNS = ("elementwise", "norm", "softmax", "gather", "quantize", "copy", "optimizer", "sample")
+
+
+def flop(op: Stream) -> Num:
+    """Simple operations and special functions, one each."""
+    return op.flop + op.special
+
+
+def read_bytes(op: Stream) -> Num:
+    """What is read."""
+    return op.read_bytes
+
+
+def write_bytes(op: Stream) -> Num:
+    """What is written."""
+    return op.write_bytes
+
+
+def _arithmetic(op: Stream, machine: Machine, efficiency: float) -> tuple[str, dict[str, Num]]:
+    """Seconds on the engines that compute: simple operations on the vector engine, the rest on the special function units."""
+    engine = "vector" if "vector" in machine.device.engines else next(iter(machine.device.engines))
+    rate = machine.engine_rate(engine, op.acts) or machine.vector_flop_per_s
+    seconds: dict[str, Num] = {engine: op.flop / (rate * efficiency)}
+    special = machine.engine_rate("special")
+    if special:
+        seconds["special"] = op.special / (special * efficiency)
+    else:
+        seconds[engine] = seconds[engine] + op.special / (rate * efficiency)
+    return engine, seconds
+
+
+def bound(op: Stream, machine: Machine) -> Demand:
+    """Each byte once at peak bandwidth, operations at peak rate."""
+    engine, seconds = _arithmetic(_checked(op), machine, 1.0)
+    seconds[machine.main_memory] = (op.read_bytes + op.write_bytes) / machine.memory_bytes_per_s
+    return Demand((Phase(seconds),), arithmetic=(engine, op.acts))
+
+
+def expected(op: Stream, machine: Machine) -> Demand:
+    """Achieved bandwidth of the pattern; few rows cannot draw all of it.
+
+    >>> from ridgepoint.machines.catalog import find_machine
+    >>> from ridgepoint.kernels.demand import settle
+    >>> gigabyte = Stream(read_bytes=5e8, write_bytes=5e8)
+    >>> 3e-4 < settle(expected(gigabyte, find_machine("h100-sxm"))).time_s < 5e-4
+    True
+    """
+    table, shared = machine.coefficients.stream, machine.coefficients.device
+    engine, seconds = _arithmetic(_checked(op), machine, shared.vector_efficiency)
+    efficiency = table.efficiency.get(op.pattern, table.efficiency["default"]) * shared.memory_efficiency
+    sms = machine.multiprocessors
+    active = np.where(np.asarray(op.rows) > 0.0, np.minimum(op.rows, sms), sms)
+    draw = np.minimum(
+        machine.memory_bytes_per_s * efficiency,
+        active * shared.memory_bytes_per_clock * machine.device.chip.clock,
+    )
+    seconds[machine.main_memory] = (op.read_bytes + op.write_bytes) / draw
+    launch: dict[str, Num] = {"launch": op.launches * shared.launch_s}
+    return Demand((Phase(seconds, table.sharpness), Phase(launch)), arithmetic=(engine, op.acts))
+
+
+def _checked(op: Stream) -> Stream:
+    if op.pattern not in PATTERNS:
+        raise RidgepointError("bad_work", f"unknown stream pattern '{op.pattern}'", "use one of " + ", ".join(PATTERNS))
+    return op
+
+
+RULES = Rules(flop, read_bytes, write_bytes, bound, expected, table="stream", sources=("williams-2009",))
