@@ -6,6 +6,8 @@ and split keys (Flash-Decoding) for few.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from ridgepoint.formats import FORMATS, multiply_format
@@ -17,7 +19,7 @@ from ridgepoint.ops import Attention
 
 # Forward has two products per pair, S = QKᵀ and PV; backward five: S again, dV, dP, dQ, dK (FlashAttention-2, §3.1).
 _BACKWARD = 2.5
-_TILE = 128.0
+_TILE, _KEYS = 128.0, 64.0
 
 
 def attended_pairs(q_len: Num, kv_len: Num, causal: bool = True, window: Num = 0.0, chunk: Num = 0.0) -> Num:
@@ -126,49 +128,92 @@ def expected(op: Attention, machine: Machine) -> Demand:
     """
     table, shared = machine.coefficients.attention, machine.coefficients.device
     arithmetic = machine.arithmetic(multiply_format(op.acts, op.kv))
-    sms, clock = machine.multiprocessors, machine.device.chip.clock
-
-    group = op.heads / op.kv_heads if not op.latent else op.heads
-    few = op.q_len <= _TILE / 2
-    rows = np.where(few, op.q_len * group, op.q_len)
-    copies = op.batch * np.where(few, op.heads / group, op.heads)
-    tile = np.where(rows > 64.0, 128.0, np.where(rows > 16.0, 64.0, 16.0))
-    row_tiles = ceil_div(rows, tile)
-    pairs = attended_pairs(op.q_len, op.kv_len, op.causal, op.window, op.chunk)
-    keys_per_query = pairs / op.q_len
-    keys_per_tile = np.ceil((keys_per_query + np.where(few, 0.0, 0.5 * tile)) / 64.0) * 64.0
-    units = copies * row_tiles
-    splits = np.clip(np.floor(sms / units), 1.0, np.ceil(keys_per_tile / 128.0))
-    blocks = units * splits
+    grid = _grid(op, machine.multiprocessors)
     width = op.head_dim + value_dim(op)
-    waves = np.maximum(ceil_div(blocks, sms), 1.0)
     scale = _BACKWARD if op.backward else 1.0
+    sms = machine.multiprocessors
 
-    keys = waves * keys_per_tile / splits
-    efficiency = table.efficiency
-    seconds: dict[str, Num] = {
-        arithmetic.engine: scale * keys * tile * 2.0 * width * sms / (arithmetic.flop_per_s * efficiency)
-    }
-    special = machine.engine_rate("special")
-    engine, rate = ("special", special) if special else ("vector", machine.vector_flop_per_s)
-    if "vector" not in machine.device.engines and engine == "vector":
-        engine = arithmetic.engine
-    seconds[engine] = seconds.get(engine, 0.0) + keys * tile * sms / rate
-    active = np.minimum(blocks, sms)
-    draw = np.minimum(
-        machine.memory_bytes_per_s * table.decode_memory_efficiency, active * shared.memory_bytes_per_clock * clock
-    )
-    seconds[machine.main_memory] = (read_bytes(op) + write_bytes(op)) / draw
+    pairs = scale * grid.serial_keys * grid.tile * sms
+    efficiency = table.efficiency.get(arithmetic.format, table.efficiency["default"])
+    efficiency = efficiency * np.minimum(1.0, 128.0 / op.head_dim) ** table.wide_head
+    seconds: dict[str, Num] = {arithmetic.engine: pairs * 2.0 * width / (arithmetic.flop_per_s * efficiency)}
+    engine, rate = _special(machine)
+    seconds[engine] = seconds.get(engine, 0.0) + pairs / (rate * table.softmax_efficiency)
+    seconds[machine.main_memory] = _memory_s(op, machine, grid)
     if machine.cache is not None:
         name, _, cache_bytes_per_s = machine.cache
         per_key = (op.head_dim if op.latent else width) * FORMATS[op.kv].bytes
-        seconds[name] = scale * units * keys_per_tile * per_key / cache_bytes_per_s
-    split_s = np.where(splits > 1.0, table.split_s, 0.0)
+        seconds[name] = scale * grid.units * grid.keys * per_key / cache_bytes_per_s
+    # Blocks that stream keys run side by side and hide each other's ends; blocks that compute fill the multiprocessor.
+    ends_s = grid.waves * table.block_s
+    seconds["wave"] = np.where(grid.few, ends_s, 0.0)
+    alone_s = np.where(grid.few, 0.0, ends_s) + np.where(grid.splits > 1.0, table.split_s, 0.0)
     return Demand(
-        (Phase(seconds, table.sharpness), Phase({"launch": shared.launch_s}), Phase({"wave": split_s})),
+        (
+            Phase(seconds, table.sharpness),
+            Phase({"launch": shared.launch_s + table.start_s}),
+            Phase({"wave": alone_s}),
+        ),
         notes=(arithmetic.note,) if arithmetic.note else (),
         arithmetic=(arithmetic.engine, arithmetic.format),
     )
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """How the pairs are cut into blocks."""
+
+    few: Num
+    """Whether the queries of a sequence fill less than one tile, so that heads that share keys are packed into it."""
+    tile: Num
+    """Query rows of a block."""
+    units: Num
+    """Blocks before keys are split."""
+    keys: Num
+    """Mean keys of such a block."""
+    splits: Num
+    waves: Num
+    """Blocks that one multiprocessor works through."""
+    serial_keys: Num
+    """Keys that the busiest multiprocessor works through, for one tile of rows at a time."""
+
+
+def _grid(op: Attention, sms: int) -> _Grid:
+    group = op.heads if op.latent else op.heads / op.kv_heads
+    few = op.q_len < _TILE
+    rows = np.where(few, op.q_len * group, op.q_len)
+    tile = np.where(rows > 64.0, _TILE, np.where(rows > 16.0, 64.0, 16.0))
+    units = op.batch * ceil_div(rows, tile) * np.where(few, op.heads / group, op.heads)
+
+    seen = attended_pairs(op.q_len, op.kv_len, op.causal, op.window, op.chunk) / op.q_len
+    ragged = np.minimum(op.q_len, tile) * np.where(np.asarray(op.window) > 0.0, 1.0, 0.5) if op.causal else 0.0
+    most = ceil_div(read_keys(op), _KEYS) * _KEYS
+    keys = np.minimum(ceil_div(seen + ragged, _KEYS) * _KEYS, most)
+    splits = np.where(few, np.clip(np.floor(sms / units), 1.0, most / _KEYS), 1.0)
+    waves = ceil_div(units * splits, sms)
+    if op.causal:  # the longest rows go first, so that the last wave is short
+        serial = np.maximum(units / sms * keys, np.where(few, keys / splits * waves, most))
+    else:
+        serial = waves * keys / splits
+    return _Grid(few, tile, units, keys, splits, waves, serial)
+
+
+def _memory_s(op: Attention, machine: Machine, grid: _Grid) -> Num:
+    """All bytes at the achieved bandwidth, or what the busiest multiprocessor draws where that takes longer."""
+    table = machine.coefficients.attention
+    total = read_bytes(op) + write_bytes(op)
+    draw = table.memory_bytes_per_clock * machine.device.chip.clock
+    most = grid.waves / (grid.units * grid.splits)
+    return total * np.maximum(1.0 / (machine.memory_bytes_per_s * table.memory_efficiency), most / draw)
+
+
+def _special(machine: Machine) -> tuple[str, float]:
+    """What computes exponentials, and how many per second: a polynomial of about 8 operations where no unit does."""
+    rate = machine.engine_rate("special")
+    if rate is not None:
+        return "special", rate
+    engine = "vector" if "vector" in machine.device.engines else next(iter(machine.device.engines))
+    return engine, machine.vector_flop_per_s / 8.0
 
 
 RULES = Rules(flop, read_bytes, write_bytes, bound, expected, table="attention", sources=("dao-2023", "williams-2009"))

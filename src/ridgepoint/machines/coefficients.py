@@ -67,13 +67,23 @@ class GemmTable(Table, frozen=True, forbid_unknown_fields=True):
 class AttentionTable(Table, frozen=True, forbid_unknown_fields=True):
     """``kernels/attention.py``."""
 
-    efficiency: float
-    """Fraction of the matrix engine's peak in long prefill with head_dim 128."""
-    decode_memory_efficiency: float
-    """Fraction of the main memory's bandwidth in long decode."""
-    sharpness: float
+    efficiency: dict[str, float]
+    """Fraction of the engine's peak by multiply format that full tiles reach with head_dim 128; ``default``."""
+    wide_head: float
+    """Efficiency falls as (128 / head_dim)^wide_head beyond 128: wide heads leave room for smaller tiles only."""
+    softmax_efficiency: float
+    """Exponentials per second over the special function units' peak, the rest of the softmax included."""
+    memory_efficiency: float
+    """Best achieved fraction of the main memory's bandwidth while streaming keys and values."""
+    memory_bytes_per_clock: float
+    """Bytes per clock that the blocks on one multiprocessor draw from main memory."""
+    start_s: float
+    """Beyond the launch: sequence and page tables, first loads, last stores."""
+    block_s: float
+    """Prologue and epilogue of one block of queries (or piece of split keys) on its multiprocessor."""
     split_s: float
     """Reduction after splitting keys over multiprocessors."""
+    sharpness: float
 
 
 class ScanTable(Table, frozen=True, forbid_unknown_fields=True):
@@ -104,11 +114,19 @@ class CollectiveTable(Table, frozen=True, forbid_unknown_fields=True):
     """``kernels/collective.py``, by link scope (``node``, ``host``, ``cluster``)."""
 
     efficiency: dict[str, float]
-    """Achieved fraction of the link's bandwidth in large messages."""
+    """Achieved fraction of the link's bandwidth in the limit of large messages."""
     latency_s: dict[str, float]
-    """Per step of the algorithm (α)."""
+    """Per step of the algorithm (α), where the machine's sheet states none."""
     start_s: float
     """Kernel start and final synchronisation."""
+    own_copy: float
+    """Copying a rank's own part inside the kernel, as a fraction of the time that the link takes for as many bytes."""
+    direct_start_s: float
+    """Start of a one-kernel exchange over device links (one-shot, two-shot)."""
+    direct_latency_s: float
+    """Per step of such an exchange: a barrier over device memory."""
+    direct_bytes: float
+    """Largest buffer that serving engines register for such exchanges."""
 
 
 class TransferTable(Table, frozen=True, forbid_unknown_fields=True):
@@ -133,8 +151,11 @@ class StorageTable(Table, frozen=True, forbid_unknown_fields=True):
 
     efficiency: float
     access_s: float
+    """One request, alone."""
+    queue_depth: float
+    """Requests in flight that hide each other's latency."""
     bandwidth: float
-    """Bytes per second where the machine's sheet states none."""
+    """Bytes per second of a node where the machine's sheet states none."""
 
 
 class PowerTable(Table, frozen=True, forbid_unknown_fields=True):
