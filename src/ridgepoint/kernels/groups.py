@@ -1,0 +1,113 @@
+"""Where the ranks of a group sit, and what the links between them give (for ``collective.py``).
+
+Ranks of a group with stride s occupy the devices 0, s, 2s …; with D devices in a node, D/s of them (at least one)
+share a node. A link's bandwidth is per device and direction over all its ports: what a pattern of traffic can use of it
+depends on the topology.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ridgepoint.errors import RidgepointError
+from ridgepoint.machines.description import Link
+from ridgepoint.machines.machine import Machine
+from ridgepoint.numeric import Num
+from ridgepoint.ops import Collective
+
+
+@dataclass(frozen=True)
+class Group:
+    """``ranks`` devices, ``local`` of them in each of ``nodes`` nodes, and the links that join them (name, sheet)."""
+
+    ranks: Num
+    local: Num
+    nodes: Num
+    node_link: tuple[str, Link] | None
+    network: tuple[str, Link] | None
+
+
+def place(op: Collective, machine: Machine) -> Group:
+    """The group of ``op`` on ``machine``.
+
+    Errors: ``bad_plan`` for a group that does not fit or that no link joins.
+    """
+    span = np.max((np.asarray(op.ranks) - 1.0) * op.stride + 1.0)
+    if np.min(op.ranks) < 1.0 or np.min(op.stride) < 1.0:
+        raise RidgepointError("bad_work", f"a group needs ranks ≥ 1 and stride ≥ 1, not {op.ranks} and {op.stride}")
+    if span > machine.devices:
+        raise RidgepointError(
+            "bad_plan",
+            f"a group of {np.max(op.ranks):g} ranks with stride {np.max(op.stride):g} needs {span:g} devices; "
+            f"{machine.name} has {machine.devices}",
+            "use a smaller parallel degree or a larger machine, e.g. "
+            f"{max(2, -(-int(span) // machine.devices_per_node))}x{machine.devices_per_node}x{machine.device.name}",
+        )
+    per_node = np.maximum(np.floor(machine.devices_per_node / np.asarray(op.stride)), 1.0)
+    nodes = np.ceil(op.ranks / np.minimum(per_node, op.ranks))
+    local = op.ranks / nodes
+    return Group(
+        op.ranks,
+        local,
+        nodes,
+        _link(machine, "node") if np.max(local) > 1.0 else None,
+        _link(machine, "cluster") if np.max(nodes) > 1.0 else None,
+    )
+
+
+def _link(machine: Machine, scope: str) -> tuple[str, Link]:
+    link = machine.link(scope)
+    if link is None:
+        raise RidgepointError(
+            "bad_plan",
+            f"{machine.name} has no link of scope '{scope}' that joins the group",
+            "keep the group on one device, or add the link to the machine file",
+        )
+    return link
+
+
+def ring_share(link: Link, ranks: Num) -> Num:
+    """Part of a device's link bandwidth that rings through ``ranks`` devices can use.
+
+    - switch, fat-tree, dragonfly, torus, host: all of it.
+    - mesh (a port to each other device): the ports that lead into the group, (n−1)/(d−1).
+    - ring: all of it around the whole ring; on a part of it the logical ring returns over the same ports, half.
+    """
+    size = float(link.devices or 0)
+    if link.topology == "mesh" and size > 2.0:
+        return np.minimum(np.maximum(ranks - 1.0, 1.0) / (size - 1.0), 1.0)
+    if link.topology == "ring" and size > 2.0:
+        return np.where(np.asarray(ranks) < size, 0.5, 1.0)
+    return 1.0
+
+
+def pair_share(link: Link) -> float:
+    """Part of a device's link bandwidth that one message to one neighbour can use."""
+    size = float(link.devices or 0)
+    if link.topology == "mesh" and size > 2.0:
+        return 1.0 / (size - 1.0)
+    return {"ring": 0.5, "torus": 0.25}.get(link.topology, 1.0)
+
+
+def exchange_share(link: Link, ranks: Num) -> Num:
+    """Part of a device's link bandwidth that serves an exchange of every rank with every other.
+
+    Where messages pass through other devices, each takes bandwidth of every hop: n/4 hops on average around a ring,
+    √n/2 on a square torus (bisection argument; Dally and Towles 2004, ch. 3).
+    """
+    if link.topology == "mesh":
+        return ring_share(link, ranks)
+    if link.topology == "ring":
+        return 1.0 / np.maximum(np.asarray(ranks) / 4.0, 1.0)
+    if link.topology == "torus":
+        return 1.0 / np.maximum(np.sqrt(ranks) / 2.0, 1.0)
+    return 1.0
+
+
+def ring_hops(link: Link | None, ranks: Num) -> Num:
+    """Steps of one ring pass over ``ranks`` devices: n−1; on a torus one ring per dimension, 2(√n−1)."""
+    if link is not None and link.topology == "torus":
+        return 2.0 * (np.sqrt(ranks) - 1.0)
+    return ranks - 1.0

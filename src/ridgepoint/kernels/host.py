@@ -1,0 +1,48 @@
+"""Work of the host processor: what a framework spends to start kernels, and other time on the CPU.
+
+    host = (launches · dispatch + seconds) / workers
+
+A device waits for this only where nothing hides it (eager decode of small models, pre- and post-processing). Launches
+inside one captured graph cost the device's own ``launch_s`` instead and belong to the kernels; the graph as a whole
+costs ``graph_launch_s``, which the caller adds as ``seconds``.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ridgepoint.kernels.demand import Demand, Phase
+from ridgepoint.kernels.rules import Rules, zero
+from ridgepoint.machines.machine import Machine
+from ridgepoint.numeric import Num
+from ridgepoint.ops import Host
+
+
+def _workers(op: Host, machine: Machine) -> Num:
+    """Processes that really run at once: at most this device's share of the node's cores, where they are known."""
+    host = machine.device.host
+    if host is None or host.cores is None:
+        return op.workers
+    return np.minimum(op.workers, np.maximum(host.cores / machine.devices_per_node, 1.0))
+
+
+def bound(op: Host, machine: Machine) -> Demand:
+    """The stated seconds over the workers; dispatch is overhead that a better framework avoids."""
+    return Demand((Phase({"host": op.seconds / _workers(op, machine)}),))
+
+
+def expected(op: Host, machine: Machine) -> Demand:
+    """Launches at the framework's dispatch time, plus the stated seconds, over the workers.
+
+    >>> from ridgepoint.machines.catalog import find_machine
+    >>> from ridgepoint.kernels.demand import settle
+    >>> h100 = find_machine("h100-sxm")
+    >>> one, two = (settle(expected(Host(launches=1000.0, workers=w), h100)).time_s for w in (1.0, 2.0))
+    >>> bool(one == 2 * two)
+    True
+    """
+    seconds = op.launches * machine.coefficients.host.dispatch_s + op.seconds
+    return Demand((Phase({"host": seconds / _workers(op, machine)}),))
+
+
+RULES = Rules(zero, zero, zero, bound, expected, table="host")

@@ -1,0 +1,78 @@
+"""Copies between a device's memory and another tier: host memory over the host link, or storage.
+
+    host:     bytes / (link · efficiency) + pieces · latency         pageable memory has an efficiency of its own
+    storage:  max(bytes / storage, bytes / link) + request latency    the two stages stream side by side
+
+On Grace machines the host link is NVLink-C2C, otherwise PCIe. A machine without a host link (a CPU, a chip with unified
+memory) copies within its main memory: each byte is read once and written once there.
+"""
+
+from __future__ import annotations
+
+from ridgepoint.errors import RidgepointError
+from ridgepoint.kernels import storage
+from ridgepoint.kernels.demand import Demand, Phase
+from ridgepoint.kernels.rules import Rules, zero
+from ridgepoint.machines.machine import Machine
+from ridgepoint.numeric import Num
+from ridgepoint.ops import Transfer
+
+TIERS = ("host", "storage")
+
+
+def read_bytes(op: Transfer) -> Num:
+    """What leaves the device's memory."""
+    return op.bytes if op.direction == "write" else 0.0
+
+
+def write_bytes(op: Transfer) -> Num:
+    """What arrives in the device's memory."""
+    return op.bytes if op.direction == "read" else 0.0
+
+
+def _moved(op: Transfer, machine: Machine, efficiency: float, memory_efficiency: float) -> dict[str, Num]:
+    """Seconds on the path between the device and its host."""
+    link = machine.link("host")
+    if link is None:
+        return {machine.main_memory: 2.0 * op.bytes / (machine.memory_bytes_per_s * memory_efficiency)}
+    name, sheet = link
+    return {name: op.bytes / (float(sheet.bandwidth) * efficiency)}
+
+
+def bound(op: Transfer, machine: Machine) -> Demand:
+    """Bytes over the peak bandwidth of the slowest stage."""
+    seconds = _moved(_checked(op), machine, 1.0, 1.0)
+    if op.tier == "storage":
+        seconds["storage"] = op.bytes / storage.bytes_per_s(machine)
+    return Demand((Phase(seconds),))
+
+
+def expected(op: Transfer, machine: Machine) -> Demand:
+    """Achieved bandwidth of the stages plus one start per piece (a storage request per piece for that tier).
+
+    >>> from ridgepoint.machines.catalog import find_machine
+    >>> from ridgepoint.kernels.demand import settle
+    >>> pcie = settle(expected(Transfer(bytes=1e9), find_machine("h100-sxm"))).time_s
+    >>> c2c = settle(expected(Transfer(bytes=1e9), find_machine("gb200"))).time_s
+    >>> 0.015 < pcie < 0.025 and c2c < pcie / 3
+    True
+    """
+    table = machine.coefficients.transfer
+    efficiency = table.efficiency if op.pinned else table.pageable_efficiency
+    seconds = _moved(_checked(op), machine, efficiency, machine.coefficients.device.memory_efficiency)
+    if op.tier == "host":
+        return Demand((Phase(seconds), Phase({"link_latency": op.pieces * table.latency_s})))
+    seconds["storage"] = op.bytes / (storage.bytes_per_s(machine) * machine.coefficients.storage.efficiency)
+    latency = storage.access_s(machine, op.pieces)
+    return Demand((Phase(seconds), Phase({"storage_latency": latency}), Phase({"link_latency": table.latency_s})))
+
+
+def _checked(op: Transfer) -> Transfer:
+    if op.tier not in TIERS:
+        raise RidgepointError("bad_work", f"unknown transfer tier '{op.tier}'", "use one of " + ", ".join(TIERS))
+    if op.direction not in ("read", "write"):
+        raise RidgepointError("bad_work", f"unknown transfer direction '{op.direction}'", "use read or write")
+    return op
+
+
+RULES = Rules(zero, read_bytes, write_bytes, bound, expected, table="transfer")
