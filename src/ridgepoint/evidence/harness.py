@@ -1,0 +1,76 @@
+"""What a measurement harness adds to the kernel it times: host time of an eager call, how tokens were routed.
+
+These are facts about how tables were made (read off their smallest rows and their collectors' code), not about
+machines: a row is expressed as the work that its harness really ran, so that kernel coefficients are fitted to kernels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ridgepoint.numeric import Array
+from ridgepoint.ops import Host
+from ridgepoint.work import Overlap, Seq, Work
+
+
+@dataclass(frozen=True)
+class Harness:
+    """``host_s``: host time of one synchronous eager call by op (``default``); ``before`` of it passes first."""
+
+    host_s: dict[str, float] = field(default_factory=dict)
+    before: float = 0.75
+
+
+_GRAPH = Harness()
+HARNESSES = {
+    # PyTorch calls timed one at a time between two events: the smallest rows of each op are the host's time.
+    "neusight": Harness(
+        {"gemm": 53e-6, "batched_gemm": 32e-6, "elementwise": 26e-6, "softmax": 33e-6, "norm": 46e-6, "conv2d": 70e-6}
+    ),
+    "llmcompass": Harness({"default": 30e-6, "elementwise": 45e-6, "norm": 48e-6, "softmax": 16e-6}),
+}
+
+
+def timed(source: str, op: str, kernel: Work) -> Work:
+    """The kernel as its source timed it: alone, or behind and beside the host time of an eager call."""
+    harness = HARNESSES.get(source, _GRAPH)
+    host_s = harness.host_s.get(op, harness.host_s.get("default", 0.0))
+    if not host_s:
+        return kernel
+    before = Host(seconds=host_s * harness.before, label="eager call")
+    beside = Host(seconds=host_s * (1.0 - harness.before), label="eager call")
+    return Seq(before, Overlap(kernel, beside))
+
+
+def routed(tokens: Array, experts: Array, top_k: Array, ranks: Array, alpha: float | None) -> tuple[Array, Array]:
+    """Token rows on the timed rank, and its experts with any, for ``tokens`` · ``top_k`` choices over all experts.
+
+    ``alpha`` None spreads the rows evenly. Otherwise rows per expert follow the collector's sampling: a power law
+    x^−alpha between 1 and 0.8 · tokens (0.01 and 2 when there are fewer rows than experts), scaled to the total and rounded; the
+    busiest rank is timed. Expected values over a few fixed draws.
+    """
+    rows, active = np.empty_like(tokens), np.empty_like(tokens)
+    for i in range(len(tokens)):
+        total, n, r = tokens[i] * top_k[i], int(experts[i]), int(ranks[i])
+        if alpha is None:
+            rows[i], active[i] = max(total / r, 1.0), min(n / r, max(np.ceil(total / r), 1.0))
+            continue
+        share = _shares(n, alpha, *((1.0, 0.8 * tokens[i]) if total > n else (0.01, 2.0)))
+        counts = np.minimum(np.rint(share * total), tokens[i]).reshape(len(share), r, n // r)
+        busiest = counts.sum(axis=2).argmax(axis=1)
+        mine = counts[np.arange(len(share)), busiest]
+        rows[i] = max(float(mine.sum(axis=1).mean()), 1.0)
+        active[i] = max(float((mine > 0).sum(axis=1).mean()), 1.0)
+    return rows, active
+
+
+_DRAWS = np.random.default_rng(20).uniform(size=(8, 1024))
+
+
+def _shares(experts: int, alpha: float, low: float, high: float) -> Array:
+    """Eight draws of the experts' shares of all rows."""
+    u, e = _DRAWS[:, :experts], 1.0 - alpha
+    drawn = ((high**e - low**e) * u + low**e) ** (1.0 / e) if high > low else np.ones_like(u)
+    return np.asarray(drawn / drawn.sum(axis=1, keepdims=True))

@@ -1,0 +1,153 @@
+"""Rows of matrix products, fused expert layers and convolutions as works."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+
+from ridgepoint.evidence.harness import routed, timed
+from ridgepoint.evidence.rows import Builder, InexpressibleError, Rows
+from ridgepoint.formats import FORMATS
+from ridgepoint.machines.machine import Machine
+from ridgepoint.numeric import Array
+from ridgepoint.ops import Conv, Gemm, Stream
+from ridgepoint.work import Seq, Work
+
+# A mixed dtype names weight and activation bits; the weight_dtype column says which weight format it is.
+_MIXED = {"w4a16": ("bf16", "int4"), "w8a16": ("bf16", "int8"), "w4a8": ("fp8", "int4"), "w8a8": ("int8", "int8")}
+
+
+def operand_formats(rows: Rows) -> tuple[str, str, str]:
+    """Formats of activations, weights and result."""
+    dtype, stated = rows.text("dtype"), rows.text("weight_dtype")
+    if dtype in _MIXED:
+        acts, weights = _MIXED[dtype]
+        return acts, _format(stated) if stated else weights, "bf16"
+    acts = _format(dtype)
+    # Block scaling is said once, by the arithmetic type.
+    weights = acts if dtype == "fp8_block" or not stated else _format(stated)
+    return acts, weights, acts if FORMATS[acts].bits >= 16 else "bf16"
+
+
+def _format(name: str) -> str:
+    if name not in FORMATS:
+        raise InexpressibleError(f"unknown format '{name}'")
+    return name
+
+
+def _quantize(rows: Array, columns: Array, out: str, launches: float = 1.0) -> Stream:
+    return Stream(
+        read_bytes=2.0 * rows * columns,
+        write_bytes=FORMATS[out].bytes * rows * columns,
+        flop=4.0 * rows * columns,
+        pattern="quantize",
+        rows=rows,
+        launches=launches,
+        label="quantize",
+    )
+
+
+def _gemm(rows: Rows, machine: Machine) -> Work:
+    m, n, k = rows.number("m"), rows.number("n"), rows.number("k")
+    acts, weights, out = operand_formats(rows)
+    product = Gemm(m=m, n=n, k=k, acts=acts, weights=weights, out=out, label="product")
+    before = _conversions(rows, m, k, acts)
+    return timed(rows.text("source"), "gemm", Seq(*before, product) if before else product)
+
+
+def _conversions(rows: Rows, m: Array, k: Array, acts: str) -> list[Work]:
+    """What a framework's linear layer runs before the product, where the table timed the layer and not the kernel."""
+    framework, kernel, dtype = rows.text("framework"), rows.tag("kernel"), rows.text("dtype")
+    if framework == "trtllm" and dtype == "fp8":  # dynamic per-tensor scale: an amax pass, then the conversion
+        scale = Stream(
+            read_bytes=2.0 * m * k, write_bytes=0.0 * m, flop=m * k, pattern="quantize", launches=3.0, label="amax"
+        )
+        return [scale, _quantize(m, k, acts)]
+    if (framework, dtype) in {("trtllm", "fp8_block"), ("trtllm", "nvfp4")}:
+        return [_quantize(m, k, acts)]
+    if kernel.startswith("trt_flow"):  # a TensorRT engine around the kernel
+        return [_quantize(m, k, acts)] if "smoothquant" in kernel else []
+    return []
+
+
+def _batched(rows: Rows, machine: Machine) -> Work:
+    m, n, k, batch = (rows.number(name) for name in ("m", "n", "k", "batch"))
+    acts, weights, out = operand_formats(rows)
+    product = Gemm(m=m, n=n, k=k, batch=batch, acts=acts, weights=weights, out=out, label="product")
+    if FORMATS[acts].bits < 16 and rows.tag("kernel") != "trtllm_bmm_out_dequant_bf16":
+        return Seq(_quantize(m * batch, k, acts), product)
+    return timed(rows.text("source"), "batched_gemm", product)
+
+
+def _experts(rows: Rows, machine: Machine) -> Work:
+    """A whole fused expert layer on one rank: routing, first product, activation, second product, weighted sum."""
+    tokens, hidden, inner = rows.number("m"), rows.number("k"), rows.number("n")
+    experts, top_k, ranks = rows.number("experts"), rows.number("top_k"), rows.extra("moe_ep", 1.0)
+    acts, weights, out = operand_formats(rows)
+    gates = 2.0 if rows.tag("gated", "1") == "1" else 1.0
+    mine, active = routed(tokens, experts, top_k, ranks, _power(rows.tag("dist", "balanced")))
+    if rows.tag("proj", "moe_ffn") != "moe_ffn":
+        raise InexpressibleError(f"expert projection '{rows.tag('proj')}'")
+    each = mine / active
+
+    def product(n: Array, k: Array, label: str) -> Gemm:
+        return Gemm(m=each, n=n, k=k, batch=active, acts=acts, weights=weights, out=out, grouped=True, label=label)
+
+    activation = Stream(
+        read_bytes=2.0 * gates * mine * inner,
+        write_bytes=FORMATS[acts].bytes * mine * inner,
+        flop=4.0 * mine * inner,
+        special=mine * inner,
+        label="activation",
+    )
+    gather = Stream(
+        read_bytes=2.0 * tokens * hidden,
+        write_bytes=FORMATS[acts].bytes * mine * hidden,
+        pattern="gather",
+        launches=2.0,
+        label="route",
+    )
+    scatter = Stream(
+        read_bytes=2.0 * mine * hidden, write_bytes=2.0 * tokens * hidden, flop=2.0 * mine * hidden, label="combine"
+    )
+    return Seq(gather, product(gates * inner, hidden, "up"), activation, product(hidden, inner, "down"), scatter)
+
+
+def _power(dist: str) -> float | None:
+    if dist == "balanced":
+        return None
+    match = re.fullmatch(r"power_law_([0-9.]+)", dist)
+    if match is None:
+        raise InexpressibleError(f"routing '{dist}'")
+    return float(match[1])
+
+
+def _conv(rows: Rows, machine: Machine) -> Work:
+    stride, pad = rows.extra("stride", 1.0), rows.extra("pad", 0.0)
+    stride_w, pad_w = rows.extra("stride_w", np.nan), rows.extra("pad_w", np.nan)
+    if not np.all(np.isnan(stride_w) | (stride_w == stride)):
+        raise InexpressibleError("stride differs between height and width")
+    acts, weights, _ = operand_formats(rows)
+    shape: dict[str, Any] = {name: rows.extra(name) for name in ("c_in", "c_out", "h", "w", "kh", "kw")}
+    convolution = Conv(
+        batch=rows.number("batch"),
+        **shape,
+        stride=stride,
+        pad_h=pad,
+        pad_w=np.where(np.isnan(pad_w), pad, pad_w),
+        groups=rows.extra("groups", 1.0),
+        direction=rows.tag("dir", "fwd"),
+        acts=acts,
+        weights=weights,
+    )
+    return timed(rows.text("source"), "conv2d", convolution)
+
+
+BUILDERS = {
+    "gemm": Builder(_gemm, tags=("kernel",)),
+    "batched_gemm": Builder(_batched, tags=("kernel",)),
+    "grouped_gemm": Builder(_experts, tags=("kernel", "dist", "gated", "proj")),
+    "conv2d": Builder(_conv, tags=("dir", "stride_w")),
+}

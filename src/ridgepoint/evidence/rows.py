@@ -1,0 +1,125 @@
+"""Rows of a kernel table as works: rows that differ only in numbers become one work with array fields.
+
+``express`` groups a table and asks the builder of each op for the work that such a row times. A row that no work of
+this version describes is counted with its reason, never dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ridgepoint.errors import RidgepointError
+from ridgepoint.evidence.tables import Table
+from ridgepoint.machines.catalog import find_machine
+from ridgepoint.machines.machine import Machine
+from ridgepoint.numeric import Array
+from ridgepoint.work import Work
+
+_TEXT = ("machine", "op", "dtype", "weight_dtype", "kv_dtype", "source", "framework")
+
+
+class InexpressibleError(Exception):
+    """Why no work describes a row; the text is the reason that the report counts."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Some rows of a table that share every text column and every tag of their builder."""
+
+    table: Table
+    index: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def text(self, column: str) -> str:
+        """The rows' common text."""
+        return str(self.table.text[column][int(self.index[0])])
+
+    def number(self, column: str, default: float | None = None) -> Array:
+        """A numeric column; cells that state nothing take ``default`` or make the rows inexpressible."""
+        return self._stated(self.table.numbers[column][self.index], column, default)
+
+    def tag(self, key: str, default: str = "") -> str:
+        """A text of ``extra`` that the builder groups by."""
+        return str(self.table.extra[int(self.index[0])].get(key, default))
+
+    def extra(self, key: str, default: float | None = None) -> Array:
+        """A number of ``extra``."""
+        values = [self.table.extra[i].get(key) for i in self.index]
+        if any(isinstance(v, str | list | dict) for v in values):
+            raise InexpressibleError(f"extra.{key} is not a number")
+        return self._stated(np.array([np.nan if v is None else float(v) for v in values]), f"extra.{key}", default)
+
+    def _stated(self, values: Array, name: str, default: float | None) -> Array:
+        missing = np.isnan(values)
+        if missing.any():
+            if default is None:
+                raise InexpressibleError(f"{name} is not stated")
+            return np.where(missing, default, values)
+        return values
+
+
+@dataclass(frozen=True)
+class Builder:
+    """How rows of one op become a work: ``tags`` are the keys of ``extra`` that split rows into groups."""
+
+    build: Callable[[Rows, Machine], Work]
+    tags: tuple[str, ...] = ()
+    numbers: tuple[str, ...] = ()
+    """Numeric columns whose value decides the form of the work (causal, ranks), and so split rows too."""
+    place: Callable[[Rows], str] = field(default=lambda rows: rows.text("machine"))
+    """The machine's name, with node counts where several devices take part."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows that one work with array fields describes, on one machine."""
+
+    rows: Rows
+    machine: Machine
+    work: Work
+
+
+@dataclass(frozen=True)
+class Expressed:
+    """A table as works: the batches, and the reason for each row that has none."""
+
+    table: Table
+    batches: list[Batch]
+    refused: dict[int, str]
+
+
+def groups(table: Table, builders: dict[str, Builder]) -> list[Rows]:
+    """Rows that share every text column and what their builder splits by, in order of first appearance."""
+    found: dict[tuple[object, ...], list[int]] = {}
+    columns = [table.text[name] for name in _TEXT]
+    for i, texts in enumerate(zip(*columns, strict=True)):
+        builder = builders.get(texts[1])
+        key: tuple[object, ...] = texts
+        if builder is not None:
+            extra = table.extra[i]
+            key += tuple(str(extra.get(tag)) for tag in builder.tags)
+            key += tuple(str(table.numbers[name][i]) for name in builder.numbers)
+        found.setdefault(key, []).append(i)
+    return [Rows(table, np.array(index, dtype=np.int64)) for index in found.values()]
+
+
+def express(table: Table, builders: dict[str, Builder]) -> Expressed:
+    """Every row as part of a batch, or refused with a reason."""
+    batches: list[Batch] = []
+    refused: dict[int, str] = {}
+    for rows in groups(table, builders):
+        builder = builders.get(rows.text("op"))
+        try:
+            if builder is None:
+                raise InexpressibleError(f"op {rows.text('op')} has no expression")
+            machine = find_machine(builder.place(rows))
+            batches.append(Batch(rows, machine, builder.build(rows, machine)))
+        except (InexpressibleError, RidgepointError) as error:
+            refused |= dict.fromkeys((int(i) for i in rows.index), str(error))
+    return Expressed(table, batches, refused)
