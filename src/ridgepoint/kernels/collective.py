@@ -1,39 +1,30 @@
-"""Collectives: α–β models of rings, trees, in-switch reduction and one-kernel exchanges, over one link or two levels.
+"""Collectives: the time of rings, trees, in-switch reduction and one-kernel exchanges, over one link or two levels.
 
-Every algorithm is a count of bytes on the node link and on the network, and of steps on each. With b bytes, n ranks in
-g nodes of l = n/g (bytes as nccl-tests count them):
+``algorithms.py`` counts bytes and steps. Messages are cut into chunks that follow one another through the algorithm;
+with L = bytes/β seconds on the slower link and A seconds that a chunk takes beyond its bytes, k chunks take
+(1 + k)·A + (1 + 1/k)·L, and the best k gives
 
-    all_reduce      ring          node 2(n−1)/n·b     network 2(n−1)/n·b/l     2(n−1) hops        Patarasuk, Yuan 2009
-                    tree          node 2b             network 2b/l             2(l−1) + 2⌈log2 g⌉ Sanders et al. 2009
-                    hierarchical  node 2(l−1)/l·b     network 2(g−1)/g·b/l     2(l−1) + 2(g−1)    Cho et al. 2019
-                    in_switch     node (1+1/l)·b      network 2(g−1)/g·b/l     2 + 2⌈log2 g⌉      Graham et al. 2020
-                    one_shot      node (n−1)·b                                 1                  serving engines
-                    two_shot      node 2(n−1)/n·b                              2                  serving engines
-    all_gather, reduce_scatter    half of ring or hierarchical; the own part is copied by the same kernel
-    all_to_all      pairwise      node (l−1)/n·b      network (n−l)/n·b        2
-    broadcast       ring, tree    node b              network b/l              n−1, or l−1 + ⌈log2 g⌉
-    send_recv       direct        b on the link that joins the two             1
+    time = start + steps·α + (√A + √L)²
 
-Messages are cut into chunks that follow one another through the steps. With A = steps·α seconds of latency and
-L = bytes/β on the slower link, k chunks take (1 + k/steps)·A + (1 + steps/k)·L, and the best k gives
+of which L + √(A·L) is the link's part and the rest the latency's. The steps' own latency does not grow with the
+message: a ring pipelines by itself. ``auto`` is the fastest of what the machine has, ``nccl`` the fastest without the
+one-kernel exchanges of the serving engines, which need their buffer registered beforehand.
 
-    time = start + (√A + √L)²
-
-of which L + √(A·L) is the link's part and A + √(A·L) the latency's. ``auto`` is the fastest of what the machine has,
-``nccl`` the fastest without the one-kernel exchanges of the serving engines, which need the buffer registered
-beforehand.
+Fitted to NCCL 2.27–2.29 and to the all-reduce kernels of TensorRT-LLM and SGLang, 2 to 8 devices on NVLink 3 to 5.
+Nothing was measured between nodes on a known network, nor on torus, ring or PCIe beyond four devices.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ridgepoint.errors import RidgepointError
+from ridgepoint.errors import RidgepointError, unknown_name
+from ridgepoint.kernels.algorithms import ALGORITHMS, Traffic, direct, hierarchical, pairwise
 from ridgepoint.kernels.demand import Demand, Phase
-from ridgepoint.kernels.groups import Group, exchange_share, pair_share, place, ring_hops, ring_share
+from ridgepoint.kernels.groups import Group, exchange_share, pair_share, place, ring_share
 from ridgepoint.kernels.rules import Rules, zero
 from ridgepoint.machines.machine import Machine
 from ridgepoint.numeric import Num, distinct
@@ -42,169 +33,39 @@ from ridgepoint.ops import Collective
 _TINY = 1e-30
 
 
-@dataclass(frozen=True)
-class Traffic:
-    """What one algorithm asks of the links: bytes per rank and steps, on the node link and on the network.
-
-    ``pattern`` says how the bytes use a node link's ports; ``direct`` marks the one-kernel exchanges.
-    """
-
-    node_bytes: Num = 0.0
-    network_bytes: Num = 0.0
-    node_steps: Num = 0.0
-    network_steps: Num = 0.0
-    pattern: str = "ring"
-    direct: bool = False
-
-
-def _shared_hops(group: Group, passes: float) -> tuple[Num, Num]:
-    """Hops of ``passes`` rings through all ranks: those inside nodes and those between them."""
-    hops = passes * ring_hops(group.node_link[1] if group.node_link else None, group.ranks)
-    between = np.where(np.asarray(group.nodes) > 1.0, hops * group.nodes / group.ranks, 0.0)
-    return hops - between, between
-
-
-def _log2(x: Num) -> Num:
-    return np.ceil(np.log2(np.maximum(x, 1.0)))
-
-
-def _ring(op: Collective, group: Group) -> Traffic:
-    passes = 2.0 if op.operation == "all_reduce" else 1.0
-    node, network = _shared_hops(group, passes)
-    share = op.bytes if op.operation == "broadcast" else passes * (group.ranks - 1.0) / group.ranks * op.bytes
-    return _within(group, Traffic(share, share / group.local, node, network))
-
-
-def _tree(op: Collective, group: Group) -> Traffic:
-    passes = 2.0 if op.operation == "all_reduce" else 1.0
-    moved = passes * op.bytes
-    steps = passes * (group.local - 1.0), passes * _log2(group.nodes)
-    return _within(group, Traffic(moved, moved / group.local, *steps))
-
-
-def _hierarchical(op: Collective, group: Group) -> Traffic:
-    passes = 2.0 if op.operation == "all_reduce" else 1.0
-    node = passes * (group.local - 1.0) / group.local * op.bytes
-    hops = ring_hops(group.node_link[1] if group.node_link else None, group.local)
-    return Traffic(node, _rails(op, group, passes), passes * hops, passes * (group.nodes - 1.0))
-
-
-def _rails(op: Collective, group: Group, passes: float) -> Num:
-    """Bytes on one rank's network port when the ranks of a node split the buffer among their ports."""
-    return passes * (group.nodes - 1.0) / group.nodes * op.bytes / group.local
-
-
-def _in_switch(op: Collective, group: Group) -> Traffic:
-    node = np.where(np.asarray(group.local) > 1.0, (1.0 + 1.0 / group.local) * op.bytes, 0.0)
-    network = _rails(op, group, 2.0)
-    if group.network is not None and group.network[1].in_network_reduction:
-        network = np.where(np.asarray(group.nodes) > 1.0, op.bytes / group.local, 0.0)
-    return Traffic(node, network, np.where(np.asarray(group.local) > 1.0, 2.0, 0.0), 2.0 * _log2(group.nodes))
-
-
-def _one_shot(op: Collective, group: Group) -> Traffic:
-    return Traffic((group.ranks - 1.0) * op.bytes, node_steps=1.0, pattern="exchange", direct=True)
-
-
-def _two_shot(op: Collective, group: Group) -> Traffic:
-    moved = 2.0 * (group.ranks - 1.0) / group.ranks * op.bytes
-    return Traffic(moved, node_steps=2.0, pattern="exchange", direct=True)
-
-
-def _pairwise(op: Collective, group: Group) -> Traffic:
-    node = (group.local - 1.0) / group.ranks * op.bytes
-    network = (group.ranks - group.local) / group.ranks * op.bytes
-    return _within(group, Traffic(node, network, 2.0, 2.0, pattern="exchange"))
-
-
-def _direct(op: Collective, group: Group) -> Traffic:
-    across = np.asarray(group.nodes) > 1.0
-    moved = np.where(across, 0.0, op.bytes), np.where(across, op.bytes, 0.0)
-    return Traffic(*moved, np.where(across, 0.0, 1.0), np.where(across, 1.0, 0.0), pattern="pair")
-
-
-def _within(group: Group, traffic: Traffic) -> Traffic:
-    """``traffic`` without the level that the group does not span."""
-    inside, across = np.asarray(group.local) > 1.0, np.asarray(group.nodes) > 1.0
-    return replace(
-        traffic,
-        node_bytes=np.where(inside, traffic.node_bytes, 0.0),
-        node_steps=np.where(inside, traffic.node_steps, 0.0),
-        network_bytes=np.where(across, traffic.network_bytes, 0.0),
-        network_steps=np.where(across, traffic.network_steps, 0.0),
-    )
-
-
-Algorithm = Callable[[Collective, Group], Traffic]
-_GATHER: dict[str, Algorithm] = {"ring": _ring, "hierarchical": _hierarchical}
-ALGORITHMS: dict[str, dict[str, Algorithm]] = {
-    "all_reduce": {
-        "ring": _ring,
-        "tree": _tree,
-        "hierarchical": _hierarchical,
-        "in_switch": _in_switch,
-        "one_shot": _one_shot,
-        "two_shot": _two_shot,
-    },
-    "all_gather": _GATHER,
-    "reduce_scatter": _GATHER,
-    "all_to_all": {"pairwise": _pairwise},
-    "broadcast": {"ring": _ring, "tree": _tree},
-    "send_recv": {"direct": _direct},
-}
 _ENGINE = ("one_shot", "two_shot")
+_NEVER_FASTER_IN_ONE_NODE = ("tree", "hierarchical")
 
 
 def traffic(op: Collective, machine: Machine) -> dict[str, Traffic]:
-    """The counts of each algorithm that ``op`` may use on ``machine``.
+    """The counts of each algorithm that ``op`` may use on ``machine``; the first is possible everywhere.
 
     >>> from ridgepoint.machines.catalog import find_machine
     >>> counts = traffic(Collective(operation="all_reduce", bytes=8e6, ranks=8.0), find_machine("8xa100-sxm-80gb"))
     >>> float(counts["ring"].node_bytes), float(counts["ring"].node_steps)
     (14000000.0, 14.0)
+
+    Errors: ``unknown_…`` for the operation or algorithm, ``bad_plan`` for a group or algorithm that the links refuse.
     """
-    group = place(op, machine)
-    return {name: ALGORITHMS[op.operation][name](op, group) for name in _choices(op, group)}
+    return _counts(op, place(op, machine))
 
 
-def _choices(op: Collective, group: Group) -> list[str]:
-    """Names of the algorithms to choose from.
-
-    Errors: ``bad_work`` for an unknown operation or algorithm, ``bad_plan`` for one that the group's links cannot do.
-    """
+def _counts(op: Collective, group: Group) -> dict[str, Traffic]:
     if op.operation not in ALGORITHMS:
-        raise RidgepointError(
-            "bad_work", f"unknown collective '{op.operation}'", "use one of " + ", ".join(sorted(ALGORITHMS))
-        )
+        raise unknown_name("collective", op.operation, ALGORITHMS)
     known = ALGORITHMS[op.operation]
-    possible = [name for name in known if _is_possible(name, group)]
-    if op.algorithm == "auto":
-        return possible
-    if op.algorithm == "nccl":
-        return [name for name in possible if name not in _ENGINE]
-    if op.algorithm not in known:
-        raise RidgepointError(
-            "bad_work",
-            f"unknown algorithm '{op.algorithm}' for {op.operation}",
-            "use one of " + ", ".join(["auto", "nccl", *known]),
-        )
-    if op.algorithm not in possible:
-        raise RidgepointError(
-            "bad_plan",
-            f"the links of this group cannot do {op.algorithm}",
-            "use one of " + ", ".join(["auto", *possible]),
-        )
-    return [op.algorithm]
-
-
-def _is_possible(name: str, group: Group) -> bool:
-    """Whether the links can do it: switches must reduce, one-kernel exchanges need a device link and one node."""
-    node, network = group.node_link, group.network
-    if name == "in_switch":
-        return any(link is not None and link[1].in_network_reduction for link in (node, network))
-    if name in _ENGINE:
-        return bool(np.max(group.nodes) <= 1.0) and (node is None or node[1].scope == "node")
-    return True
+    if op.algorithm not in ("auto", "nccl", *known):
+        raise unknown_name(f"{op.operation} algorithm", op.algorithm, ["auto", "nccl", *known])
+    if op.algorithm in known:
+        counts = known[op.algorithm](op, group)
+        if not np.all(counts.possible | (np.asarray(op.ranks) <= 1.0)):
+            raise RidgepointError("bad_plan", f"the links of this group cannot do {op.algorithm}", "use auto")
+        return {op.algorithm: counts}
+    skipped = _ENGINE if op.algorithm == "nccl" else ()
+    if np.max(group.nodes) <= 1.0:
+        skipped = (*skipped, *_NEVER_FASTER_IN_ONE_NODE)
+    counted = {name: known[name](op, group) for name in known if name == next(iter(known)) or name not in skipped}
+    return {name: counts for name, counts in counted.items() if np.any(counts.possible)}
 
 
 def read_bytes(op: Collective) -> Num:
@@ -222,13 +83,13 @@ def write_bytes(op: Collective) -> Num:
 def _least(op: Collective, group: Group) -> tuple[Num, Num]:
     """The least bytes that a rank must move over the node link and over its network port."""
     if op.operation in ("all_to_all", "send_recv"):
-        only = (_pairwise if op.operation == "all_to_all" else _direct)(op, group)
+        only = (pairwise if op.operation == "all_to_all" else direct)(op, group)
         return only.node_bytes, only.network_bytes
     if op.operation == "broadcast":
         across = np.asarray(group.nodes) > 1.0
         inside = np.where(np.asarray(group.local) > 1.0, op.bytes, 0.0)
         return inside, np.where(across, op.bytes / group.local, 0.0)
-    best = _hierarchical(op, group)
+    best = hierarchical(op, group)
     node, network = best.node_bytes, best.network_bytes
     if op.operation == "all_reduce" and group.node_link is not None and group.node_link[1].in_network_reduction:
         node = np.minimum(node, op.bytes)
@@ -240,7 +101,7 @@ def _least(op: Collective, group: Group) -> tuple[Num, Num]:
 def bound(op: Collective, machine: Machine) -> Demand:
     """The least bytes any rank must send or receive, over the peak bandwidth of each link; no latency."""
     group = place(op, machine)
-    _choices(op, group)
+    _counts(op, group)
     node, network = _least(op, group)
     pattern = {"all_to_all": "exchange", "send_recv": "pair"}.get(op.operation, "ring")
     seconds: dict[str, Num] = {}
@@ -281,9 +142,10 @@ def expected(op: Collective, machine: Machine) -> Demand:
 
 def _expected(op: Collective, machine: Machine) -> Demand:
     group = place(op, machine)
-    ways = [_seconds(op, ALGORITHMS[op.operation][name](op, group), group, machine) for name in _choices(op, group)]
-    ways = [_where_registered(op, machine, way, ways[0]) for way in ways]
-    return _demand(ways)
+    counted = _counts(op, group)
+    ways = [_seconds(op, counts, group, machine) for counts in counted.values()]
+    allowed = [_allowed(op, counts, machine) for counts in counted.values()]
+    return _demand([_where(ok, way, ways[0]) for ok, way in zip(allowed, ways, strict=True)])
 
 
 @dataclass(frozen=True)
@@ -292,29 +154,38 @@ class _Way:
 
     links: dict[str, Num]
     latency: dict[str, Num]
-    direct: bool
 
 
 def _seconds(op: Collective, counts: Traffic, group: Group, machine: Machine) -> _Way:
     table = machine.coefficients.collective
     links: dict[str, Num] = {}
     steps: dict[str, Num] = {"link_latency": 0.0, "network_latency": 0.0}
+    fill: dict[str, Num] = {"link_latency": 0.0, "network_latency": 0.0}
     on = np.where(np.asarray(op.ranks) > 1.0, 1.0, 0.0)
     if group.node_link is not None:
         name, link = group.node_link
         own = _own_copy(op, table.own_copy)
-        rate = float(link.bandwidth) * table.efficiency[link.scope] * _share(group, counts.pattern)
+        efficiency = table.efficiency[counts.efficiency or link.scope]
+        rate = float(link.bandwidth) * efficiency * _share(group, counts.pattern)
         links[name] = on * (counts.node_bytes + own) / rate
-        alpha = table.direct_latency_s if counts.direct else float(link.latency or table.latency_s[link.scope])
-        steps["link_latency"] = on * counts.node_steps * alpha
+        inside = on * np.where(np.asarray(counts.node_steps) > 0.0, 1.0, 0.0)
+        if counts.direct:
+            fill["link_latency"] = on * counts.node_steps * table.direct_latency_s
+        else:
+            alpha = float(link.latency or table.latency_s[link.scope])
+            fill["link_latency"] = inside * counts.pipelines * table.chunk_s[link.scope]
+            steps["link_latency"] = on * counts.node_steps * alpha + inside * counts.alone * table.chunk_s[link.scope]
     if group.network is not None:
         name, link = group.network
         rate = float(link.bandwidth) * table.efficiency["cluster"]
         links[name] = links.get(name, 0.0) + on * counts.network_bytes / rate
-        steps["network_latency"] = on * counts.network_steps * float(link.latency or table.latency_s["cluster"])
-    latency = _pipelined(links, steps)
+        outside = on * np.where(np.asarray(counts.network_steps) > 0.0, 1.0, 0.0)
+        fill["network_latency"] = outside * counts.pipelines * table.chunk_s["cluster"]
+        alpha = float(link.latency or table.latency_s["cluster"])
+        steps["network_latency"] = on * counts.network_steps * alpha + outside * counts.alone * table.chunk_s["cluster"]
+    latency = {name: t + steps[name] for name, t in _pipelined(links, fill).items()}
     latency["launch"] = on * (table.direct_start_s if counts.direct else table.start_s)
-    return _Way(links, latency, counts.direct)
+    return _Way(links, latency)
 
 
 def _pipelined(links: dict[str, Num], steps: dict[str, Num]) -> dict[str, Num]:
@@ -333,16 +204,22 @@ def _own_copy(op: Collective, own_copy: float) -> Num:
     return own_copy * op.bytes / op.ranks if op.operation in ("all_gather", "reduce_scatter", "all_to_all") else 0.0
 
 
-def _where_registered(op: Collective, machine: Machine, way: _Way, other: _Way) -> _Way:
-    """One-kernel exchanges only up to the size that engines register for them; above it the point takes ``other``."""
-    if not way.direct or op.algorithm != "auto":
+def _allowed(op: Collective, counts: Traffic, machine: Machine) -> bool | NDArray[np.bool_]:
+    """Where the algorithm may be chosen; one-kernel exchanges only up to the size that engines register for them."""
+    if not counts.direct or op.algorithm != "auto":
+        return counts.possible
+    return counts.possible & (np.asarray(op.bytes) <= machine.coefficients.collective.direct_bytes)
+
+
+def _where(allowed: bool | NDArray[np.bool_], way: _Way, other: _Way) -> _Way:
+    """``way`` where it is allowed, else ``other``."""
+    if np.all(allowed):
         return way
-    fits = np.asarray(op.bytes) <= machine.coefficients.collective.direct_bytes
 
     def pick(a: dict[str, Num], b: dict[str, Num]) -> dict[str, Num]:
-        return {name: np.where(fits, a[name], b[name]) for name in a}
+        return {name: np.where(allowed, a[name], b[name]) for name in a}
 
-    return _Way(pick(way.links, other.links), pick(way.latency, other.latency), True)
+    return _Way(pick(way.links, other.links), pick(way.latency, other.latency))
 
 
 def _demand(ways: list[_Way]) -> Demand:

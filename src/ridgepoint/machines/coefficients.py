@@ -117,6 +117,8 @@ class CollectiveTable(Table, frozen=True, forbid_unknown_fields=True):
     """Achieved fraction of the link's bandwidth in the limit of large messages."""
     latency_s: dict[str, float]
     """Per step of the algorithm (α), where the machine's sheet states none."""
+    chunk_s: dict[str, float]
+    """Time that one chunk spends in a pipeline beyond its bytes: what large messages pay to fill it."""
     start_s: float
     """Kernel start and final synchronisation."""
     own_copy: float

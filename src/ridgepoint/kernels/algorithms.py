@@ -1,0 +1,175 @@
+"""What the algorithms of collectives ask of the links: bytes per rank and steps (for ``collective.py``).
+
+Every algorithm is a count of bytes on the node link and on the network, and of steps on each. With b bytes, n ranks in
+g nodes of l = n/g (bytes as nccl-tests count them):
+
+    all_reduce      ring          node 2(n−1)/n·b     network 2(n−1)/n·b/l     2(n−1) hops        Patarasuk, Yuan 2009
+                    tree          node 2b             network 2b/l             2(l−1) + 2⌈log2 g⌉ Sanders et al. 2009
+                    hierarchical  node 2(l−1)/l·b     network 2(g−1)/g·b/l     2(l−1) + 2(g−1)    Cho et al. 2019
+                    in_switch     node (1+1/l)·b      network 2(g−1)/g·b/l     l + 2⌈log2 g⌉      Graham et al. 2020
+                    one_shot      node (n−1)·b                                 1                  serving engines
+                    two_shot      node 2(n−1)/n·b                              2                  serving engines
+    all_gather, reduce_scatter    half of ring or hierarchical; the own part is copied by the same kernel
+    all_to_all      pairwise      node (l−1)/n·b      network (n−l)/n·b        2
+    broadcast       ring, tree    node b              network b/l              n−1, or l−1 + ⌈log2 g⌉
+    send_recv       direct        b on the link that joins the two             1
+
+Sources: Patarasuk and Yuan 2009 (rings), Sanders, Speck and Träff 2009 (double binary trees), Cho et al. 2019
+(BlueConnect, hierarchical), Graham et al. 2020 (SHARP, in-switch), one- and two-shot kernels of vLLM and TensorRT-LLM.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ridgepoint.kernels.groups import Group, ring_hops
+from ridgepoint.machines.description import Link
+from ridgepoint.numeric import Num
+from ridgepoint.ops import Collective
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """What one algorithm asks of the links: bytes per rank and steps, on the node link and on the network.
+
+    ``pipelines`` counts the pipelines that chunks fill one after the other, ``alone`` the chunk latencies that nothing
+    pipelines. ``pattern`` says how the bytes use a node link's ports, ``efficiency`` which of the table's they reach;
+    ``direct`` marks the one-kernel exchanges. ``possible``: where the group's links can do it.
+    """
+
+    node_bytes: Num = 0.0
+    network_bytes: Num = 0.0
+    node_steps: Num = 0.0
+    network_steps: Num = 0.0
+    pipelines: float = 1.0
+    alone: float = 0.0
+    pattern: str = "ring"
+    efficiency: str = ""
+    direct: bool = False
+    possible: bool | NDArray[np.bool_] = True
+
+
+def _shared_hops(group: Group, passes: float) -> tuple[Num, Num]:
+    """Hops of ``passes`` rings through all ranks: those inside nodes and those between them."""
+    hops = passes * ring_hops(group.node_link[1] if group.node_link else None, group.ranks)
+    between = np.where(np.asarray(group.nodes) > 1.0, hops * group.nodes / group.ranks, 0.0)
+    return hops - between, between
+
+
+def _log2(x: Num) -> Num:
+    return np.ceil(np.log2(np.maximum(x, 1.0)))
+
+
+def ring(op: Collective, group: Group) -> Traffic:
+    """Through all ranks in turn; rings that enter a node at different ranks share its network ports."""
+    passes = 2.0 if op.operation == "all_reduce" else 1.0
+    node, network = _shared_hops(group, passes)
+    share = op.bytes if op.operation == "broadcast" else passes * (group.ranks - 1.0) / group.ranks * op.bytes
+    return _within(group, Traffic(share, share / group.local, node, network))
+
+
+def tree(op: Collective, group: Group) -> Traffic:
+    """A chain inside the node, two complementary binary trees between nodes."""
+    passes = 2.0 if op.operation == "all_reduce" else 1.0
+    moved = passes * op.bytes
+    steps = passes * (group.local - 1.0), passes * _log2(group.nodes)
+    return _within(group, Traffic(moved, moved / group.local, *steps))
+
+
+def hierarchical(op: Collective, group: Group) -> Traffic:
+    """Inside the nodes, then between equal ranks of all nodes, then inside again."""
+    passes = 2.0 if op.operation == "all_reduce" else 1.0
+    node = passes * (group.local - 1.0) / group.local * op.bytes
+    hops = ring_hops(group.node_link[1] if group.node_link else None, group.local)
+    return Traffic(node, _rails(op, group, passes), passes * hops, passes * (group.nodes - 1.0))
+
+
+def _rails(op: Collective, group: Group, passes: float) -> Num:
+    """Bytes on one rank's network port when the ranks of a node split the buffer among their ports."""
+    return passes * (group.nodes - 1.0) / group.nodes * op.bytes / group.local
+
+
+def in_switch(op: Collective, group: Group) -> Traffic:
+    """The switch adds (or spreads) what the ranks send: reduce to one owner per part, then multicast."""
+    node = np.where(np.asarray(group.local) > 1.0, (1.0 + 1.0 / group.local) * op.bytes, 0.0)
+    network = _rails(op, group, 2.0)
+    if group.network is not None and group.network[1].in_network_reduction:
+        network = np.where(np.asarray(group.nodes) > 1.0, op.bytes / group.local, 0.0)
+    steps = np.where(np.asarray(group.local) > 1.0, group.local, 0.0), 2.0 * _log2(group.nodes)
+    possible = (np.asarray(group.local) > 1.0) & _reduces(group.node_link)
+    possible = possible | ((np.asarray(group.nodes) > 1.0) & _reduces(group.network))
+    return Traffic(node, network, *steps, pipelines=2.0, efficiency="in_switch", possible=possible)
+
+
+def _reduces(link: tuple[str, Link] | None) -> bool:
+    return link is not None and link[1].in_network_reduction
+
+
+def _one_node(group: Group) -> bool | NDArray[np.bool_]:
+    """Where the group lies in one node whose devices reach each other's memory."""
+    return (np.asarray(group.nodes) <= 1.0) & (group.node_link is None or group.node_link[1].scope == "node")
+
+
+def one_shot(op: Collective, group: Group) -> Traffic:
+    """Every rank reads all other buffers at once."""
+    return _one_kernel((group.ranks - 1.0) * op.bytes, 1.0, group)
+
+
+def two_shot(op: Collective, group: Group) -> Traffic:
+    """Every rank reduces its part of all buffers, then reads the reduced parts."""
+    return _one_kernel(2.0 * (group.ranks - 1.0) / group.ranks * op.bytes, 2.0, group)
+
+
+def _one_kernel(moved: Num, steps: float, group: Group) -> Traffic:
+    return Traffic(
+        moved, node_steps=steps, pattern="exchange", efficiency="direct", direct=True, possible=_one_node(group)
+    )
+
+
+def pairwise(op: Collective, group: Group) -> Traffic:
+    """Every rank sends each other rank its part, all at once; two latencies: announce, then send."""
+    node = (group.local - 1.0) / group.ranks * op.bytes
+    network = (group.ranks - group.local) / group.ranks * op.bytes
+    return _within(group, Traffic(node, network, 2.0, 2.0, pattern="exchange"))
+
+
+def direct(op: Collective, group: Group) -> Traffic:
+    """One message between two neighbours."""
+    across = np.asarray(group.nodes) > 1.0
+    moved = np.where(across, 0.0, op.bytes), np.where(across, op.bytes, 0.0)
+    return Traffic(*moved, np.where(across, 0.0, 1.0), np.where(across, 1.0, 0.0), 0.0, 1.0, pattern="pair")
+
+
+def _within(group: Group, traffic: Traffic) -> Traffic:
+    """``traffic`` without the level that the group does not span."""
+    inside, across = np.asarray(group.local) > 1.0, np.asarray(group.nodes) > 1.0
+    return replace(
+        traffic,
+        node_bytes=np.where(inside, traffic.node_bytes, 0.0),
+        node_steps=np.where(inside, traffic.node_steps, 0.0),
+        network_bytes=np.where(across, traffic.network_bytes, 0.0),
+        network_steps=np.where(across, traffic.network_steps, 0.0),
+    )
+
+
+Algorithm = Callable[[Collective, Group], Traffic]
+_GATHER: dict[str, Algorithm] = {"ring": ring, "hierarchical": hierarchical}
+ALGORITHMS: dict[str, dict[str, Algorithm]] = {
+    "all_reduce": {
+        "ring": ring,
+        "tree": tree,
+        "hierarchical": hierarchical,
+        "in_switch": in_switch,
+        "one_shot": one_shot,
+        "two_shot": two_shot,
+    },
+    "all_gather": _GATHER,
+    "reduce_scatter": _GATHER,
+    "all_to_all": {"pairwise": pairwise},
+    "broadcast": {"ring": ring, "tree": tree},
+    "send_recv": {"direct": direct},
+}
