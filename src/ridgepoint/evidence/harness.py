@@ -48,8 +48,8 @@ def routed(tokens: Array, experts: Array, top_k: Array, ranks: Array, alpha: flo
     """Token rows on the timed rank, and its experts with any, for ``tokens`` · ``top_k`` choices over all experts.
 
     ``alpha`` None spreads the rows evenly. Otherwise rows per expert follow the collector's sampling: a power law
-    x^−alpha between 1 and 0.8 · tokens (0.01 and 2 when there are fewer rows than experts), scaled to the total and rounded; the
-    busiest rank is timed. Expected values over a few fixed draws.
+    x^−alpha between 1 and 0.8 · tokens (0.01 and 2 when there are fewer rows than experts), scaled to the total and
+    rounded; the busiest rank is timed. Expected values over a few fixed draws.
     """
     rows, active = np.empty_like(tokens), np.empty_like(tokens)
     for i in range(len(tokens)):

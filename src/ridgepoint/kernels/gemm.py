@@ -2,15 +2,16 @@
 
 The model of one kernel:
 
-    tiles   = ⌈m/tm⌉ · ⌈n/tn⌉ · batch · s                       s = split of k
-    waves   = ⌈tiles / multiprocessors⌉
-    engine  = waves · tm · tn · ⌈k/s⌉ · 2 / (peak/multiprocessors · efficiency · shape(tm, tn))
-    cache   = tiles · (tm·a + tn·w) · ⌈k/s⌉ bytes over the last-level cache
-    memory  = (a·m·k + w·k·n + o·m·n) · batch bytes over main memory, from as many multiprocessors as have a tile
-    time    = ‖engine, cache, memory‖_p + waves · prologue + split reduction + launch
+    tiles   = ⌈m/tm⌉ · ⌈n/tn⌉ · batch · s                       s = split of k, each ⌈k/s⌉ deep
+    load    = max(w, 1) + tail · (⌈w⌉ − max(w, 1))              w = tiles / multiprocessors
+    engine  = load · tm · tn · ⌈k/s⌉ · 2 / (rate of one multiprocessor · efficiency · shape(tm, tn))
+    cache   = load · (tm·a + tn·b) · ⌈k/s⌉ bytes over what one multiprocessor receives from the last-level cache
+    memory  = (a·m·k + b·k·n + o·m·n) · batch bytes over main memory, from as many multiprocessors as have a tile
+    time    = ‖engine, cache, memory‖_p + ⌈w⌉ · wave + split reduction + start
 
-and the library takes the best tile and split of a menu. Ideas: tile and wave quantization (NVIDIA, "Matrix Multiplication
-Background User's Guide"), split-K (CUTLASS documentation).
+and the library takes the best tile and split of a menu. A rate that the power limit does not sustain is capped:
+efficiency ≤ power / (joule per flop · peak). Ideas: tile and wave quantization (NVIDIA, "Matrix Multiplication Background
+User's Guide"), split-K and stream-K (CUTLASS; Osama et al. 2023).
 """
 
 from __future__ import annotations
@@ -22,14 +23,16 @@ import numpy as np
 from ridgepoint.formats import FORMATS, multiply_format
 from ridgepoint.kernels.demand import Demand, Phase
 from ridgepoint.kernels.rules import Rules, roofline
-from ridgepoint.machines.machine import Machine
+from ridgepoint.machines.machine import Arithmetic, Machine
 from ridgepoint.numeric import Num, ceil_div, distinct
 from ridgepoint.ops import Gemm
 
-# (rows, columns, split of k) of one tile: the usual shapes of CUTLASS and cuBLAS kernels.
-_TILES = ((256, 128), (128, 256), (128, 128), (128, 64), (64, 128), (64, 64), (32, 128), (16, 128), (16, 64))
-_SPLITS = (1, 2, 4, 8, 16)
-_MENU = np.array([(m, n, s) for m, n in _TILES for s in _SPLITS], dtype=float)
+# (rows, columns) of one multiprocessor's tile and splits of k: the usual shapes of CUTLASS, cuBLAS and Triton kernels.
+_LARGE = ((256, 128), (128, 256), (192, 128), (128, 192), (128, 128), (256, 64), (64, 256))
+_SMALL = ((128, 64), (64, 128), (64, 64), (32, 128), (128, 32), (32, 64), (64, 32), (16, 128), (128, 16), (16, 64), (64, 16))
+_SPLITS = (1, 2, 3, 4, 6, 8, 12, 16, 32)
+_MENU = np.array([(m, n, s) for m, n in (*_LARGE, *_SMALL) for s in _SPLITS], dtype=float)
+_STEP_BYTES = 64.0  # the main loop takes k in pieces of at least this many bytes per row
 
 
 def flop(op: Gemm) -> Num:
@@ -69,39 +72,64 @@ def expected(op: Gemm, machine: Machine) -> Demand:
     return replace(_tiled(replace(op, m=m, n=n, k=k, batch=batch, imbalance=imbalance), machine), spread=spread)
 
 
+def sustained_efficiency(machine: Machine, arithmetic: Arithmetic, format_name: str) -> float:
+    """Fraction of the peak rate that the largest tile sustains, within the power limit.
+
+    The table's entry of the format itself comes before that of its arithmetic (``fp8_block`` before ``fp8``).
+    """
+    table = machine.coefficients.gemm
+    own = format_name if FORMATS[format_name].math == arithmetic.format else arithmetic.format
+    efficiency = table.efficiency.get(own, table.efficiency.get(arithmetic.format, table.efficiency["default"]))
+    joule = table.joule_per_flop.get(arithmetic.format, table.joule_per_flop["default"])
+    power = machine.device.power
+    if not joule or power is None or not power.tdp:
+        return efficiency
+    return min(efficiency, float(power.tdp) / (joule * arithmetic.flop_per_s))
+
+
 def _tiled(op: Gemm, machine: Machine) -> Demand:
     """All tiles of the menu along a new leading axis."""
     table, shared = machine.coefficients.gemm, machine.coefficients.device
-    arithmetic = machine.arithmetic(multiply_format(op.acts, op.weights))
+    format_name = multiply_format(op.acts, op.weights)
+    arithmetic = machine.arithmetic(format_name)
     sms, clock = machine.multiprocessors, machine.device.chip.clock
     points = np.broadcast(op.m, op.n, op.k, op.batch, op.imbalance).ndim
     tm, tn, split = (_MENU[:, i].reshape(-1, *([1] * points)) for i in range(3))
 
-    depth = ceil_div(op.k, split)
+    acts, weights = FORMATS[op.acts].bytes, FORMATS[op.weights].bytes
+    step = _STEP_BYTES / min(acts, 4.0)
+    depth = ceil_div(op.k, split * step) * step
     row_tiles = _row_tiles(op, tm)
     tiles = row_tiles * ceil_div(op.n, tn) * op.batch * split
-    waves = ceil_div(tiles, sms)
+    waves = tiles / sms
+    whole = np.ceil(waves)
+    full = np.maximum(waves, 1.0)
+    load = full + table.tail * (whole - full)
 
-    efficiency = table.efficiency.get(arithmetic.format, table.efficiency["default"]) * _shape(tm, tn, table.tile_half)
+    efficiency = sustained_efficiency(machine, arithmetic, format_name) * _shape(tm, tn, table.tile_half)
     seconds: dict[str, Num] = {
-        arithmetic.engine: waves * tm * tn * depth * 2.0 * sms / (arithmetic.flop_per_s * efficiency)
+        arithmetic.engine: load * tm * tn * depth * (2.0 * sms) / (arithmetic.flop_per_s * efficiency)
     }
-    active = np.minimum(tiles, sms)
     draw = np.minimum(
-        machine.memory_bytes_per_s * shared.memory_efficiency, active * shared.memory_bytes_per_clock * clock
+        machine.memory_bytes_per_s * table.memory_efficiency,
+        np.minimum(tiles, sms) * (table.memory_bytes_per_clock * clock),
     )
     seconds[machine.main_memory] = (read_bytes(op) + write_bytes(op)) / draw
-    if machine.cache is not None:
-        name, _, cache_bytes_per_s = machine.cache
-        operands = tm * FORMATS[op.acts].bytes + tn * FORMATS[op.weights].bytes
-        reduction = op.m * op.n * op.batch * 8.0 * np.where(split > 1, split, 0.0)
-        seconds[name] = (tiles * operands * depth + reduction) / cache_bytes_per_s
+    cache, received = (machine.cache or ("l2",))[0], table.operand_bytes_per_clock * clock
+    seconds[cache] = load * (tm * acts + tn * weights) * depth / received
     if op.weights != op.acts and FORMATS[op.weights].bits < FORMATS[op.acts].bits:
         widened = row_tiles * op.k * op.n * op.batch * table.dequantize_flop
         seconds["vector"] = seconds.get("vector", 0.0) + widened / (machine.vector_flop_per_s * shared.vector_efficiency)
-    overhead = {"launch": shared.launch_s + np.where(split > 1, 0.5 * shared.launch_s, 0.0), "wave": waves * table.wave_s}
+    parts = np.where(split > 1.0, split, 0.0)
+    partial_sums = parts * op.m * op.n * op.batch * 4.0 / (received * sms)
+    start = shared.launch_s + table.start_s + (table.group_s if op.grouped else 0.0)
     return Demand(
-        (Phase(seconds, table.sharpness), Phase({"launch": overhead["launch"]}), Phase({"wave": overhead["wave"]})),
+        (
+            Phase(seconds, table.sharpness),
+            Phase({cache: partial_sums}),
+            Phase({"wave": whole * table.wave_s + np.where(split > 1.0, table.split_s, 0.0)}),
+            Phase({"launch": start}),
+        ),
         alternatives=True,
         notes=(arithmetic.note,) if arithmetic.note else (),
         arithmetic=(arithmetic.engine, arithmetic.format),

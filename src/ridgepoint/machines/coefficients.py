@@ -9,13 +9,16 @@ from __future__ import annotations
 
 from functools import cache
 from importlib import resources
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import tomllib
 
 from ridgepoint.errors import RidgepointError
 from ridgepoint.machines.description import Device, Sheet
+
+
+Fraction = Annotated[float, msgspec.Meta(gt=0.0, le=1.0)]
 
 
 class Provenance(Sheet, frozen=True, forbid_unknown_fields=True):
@@ -40,25 +43,41 @@ class DeviceTable(Table, frozen=True, forbid_unknown_fields=True):
 
     launch_s: float
     """From the end of one kernel to the start of the next in a captured graph, fill and drain included."""
-    memory_efficiency: float
+    memory_efficiency: Fraction
     """Best achieved fraction of the main memory's bandwidth."""
     cache_bytes_per_clock: float
     """Bytes per clock and multiprocessor that the last-level cache delivers."""
     memory_bytes_per_clock: float
     """Bytes per clock that one multiprocessor can draw from main memory: few blocks cannot saturate it."""
-    vector_efficiency: float
+    vector_efficiency: Fraction
     """Achieved fraction of the vector engine's peak in simple kernels."""
 
 
 class GemmTable(Table, frozen=True, forbid_unknown_fields=True):
     """``kernels/gemm.py``."""
 
-    efficiency: dict[str, float]
+    efficiency: dict[str, Fraction]
     """Fraction of the engine's peak by multiply format that a full wave of the largest tile reaches; ``default``."""
+    joule_per_flop: dict[str, float]
+    """Energy of one operation by format, which at the power limit caps the sustained rate; ``default`` 0 = no cap."""
+    memory_efficiency: Fraction
+    """Fraction of the main memory's bandwidth that a large product streams its operands with."""
+    memory_bytes_per_clock: float
+    """Bytes per clock that one multiprocessor draws from main memory in a product's main loop."""
+    operand_bytes_per_clock: float
+    """Bytes of operands per clock that one multiprocessor receives from the last-level cache, multicast counted."""
     tile_half: float
     """Tile intensity tm·tn/(tm+tn) at which a tile reaches half of ``efficiency``."""
+    tail: Fraction
+    """Part of a partial last wave's idle time that is lost: 1 for plain waves, near 0 for stream-K."""
     wave_s: float
     """Prologue and epilogue of one wave of tiles."""
+    start_s: float
+    """Filling the pipeline of the first tile, beyond ``device.launch_s``."""
+    split_s: float
+    """Synchronisation of a split of k, beyond the traffic of its partial sums."""
+    group_s: float
+    """Start of a grouped product beyond ``start_s``: offsets and descriptors of the groups."""
     sharpness: float
     dequantize_flop: float
     """Vector operations per weight that is widened on the way in (weight-only formats)."""
@@ -73,7 +92,7 @@ class AttentionTable(Table, frozen=True, forbid_unknown_fields=True):
     """Efficiency falls as (128 / head_dim)^wide_head beyond 128: wide heads leave room for smaller tiles only."""
     softmax_efficiency: float
     """Exponentials per second over the special function units' peak, the rest of the softmax included."""
-    memory_efficiency: float
+    memory_efficiency: Fraction
     """Best achieved fraction of the main memory's bandwidth while streaming keys and values."""
     memory_bytes_per_clock: float
     """Bytes per clock that the blocks on one multiprocessor draw from main memory."""
@@ -99,8 +118,10 @@ class ConvTable(Table, frozen=True, forbid_unknown_fields=True):
     """``kernels/conv.py``."""
 
     efficiency: dict[str, float]
+    """Rate of the implicit product over that of an equal plain one, by multiply format; ``default``."""
+    winograd_efficiency: float
+    """The same for the products of Winograd's algorithm, its transforms included."""
     depthwise_efficiency: float
-    sharpness: float
 
 
 class StreamTable(Table, frozen=True, forbid_unknown_fields=True):
