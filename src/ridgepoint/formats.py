@@ -20,8 +20,8 @@ class Format:
     """Stored bits per value, block scales included."""
     math: str
     """Key of the arithmetic rate in a machine file."""
-    wider: str | None
-    """What a machine that lacks this arithmetic computes in."""
+    wider: tuple[str, ...]
+    """What a machine that lacks this arithmetic computes in: the first of these arithmetics that it has."""
     note: str
 
     @property
@@ -30,26 +30,33 @@ class Format:
         return self.bits / 8.0
 
 
+_FULL = ("tf32", "fp32", "fp64")
+_FROM_FP8 = ("bf16", "fp16", *_FULL)
+_FROM_FP6 = ("fp8", *_FROM_FP8)
+_FROM_FP4 = ("fp6", *_FROM_FP6)
+_FROM_INT8 = ("fp16", "bf16", *_FULL)
+_FROM_INT4 = ("int8", *_FROM_INT8)
+_FROM_INT2 = ("int4", *_FROM_INT4)
 _TABLE = [
-    Format("fp64", 64, "fp64", None, "IEEE double"),
-    Format("fp32", 32, "fp32", "fp64", "IEEE single"),
-    Format("tf32", 32, "tf32", "fp32", "stored as fp32, multiplied with 10 mantissa bits"),
-    Format("bf16", 16, "bf16", "fp16", "8 exponent bits"),
-    Format("fp16", 16, "fp16", "tf32", "IEEE half"),
-    Format("fp8", 8, "fp8", "bf16", "E4M3 or E5M2 with one scale per tensor or channel"),
-    Format("fp8_block", 8 + 32 / (128 * 128), "fp8", "bf16", "E4M3, fp32 scale per 128×128 weights (DeepSeek-V3)"),
-    Format("mxfp8", 8 + 8 / 32, "fp8", "bf16", "E4M3, 8-bit scale per 32 (OCP MX)"),
-    Format("mxfp6", 6 + 8 / 32, "fp6", "fp8", "E3M2 or E2M3, 8-bit scale per 32 (OCP MX)"),
-    Format("mxfp4", 4 + 8 / 32, "fp4", "fp8", "E2M1, 8-bit scale per 32 (OCP MX)"),
-    Format("nvfp4", 4 + 8 / 16, "fp4", "fp8", "E2M1, E4M3 scale per 16 (NVIDIA)"),
-    Format("fp4", 4, "fp4", "fp8", "E2M1 with one scale per channel"),
-    Format("int8", 8, "int8", "fp16", "8-bit integer with one scale per channel"),
-    Format("int4", 4 + 16 / 128, "int4", "int8", "4-bit integer, fp16 scale per 128 (GPTQ, AWQ)"),
-    Format("nf4", 4 + 8 / 64 + 32 / (64 * 256), "int4", "int8", "normal-float 4, double-quantized scales per 64 (QLoRA)"),
-    Format("int3", 3 + 16 / 128, "int3", "int4", "3-bit integer, fp16 scale per 128"),
-    Format("int2", 2 + 16 / 128, "int2", "int4", "2-bit integer, fp16 scale per 128"),
-    Format("int1", 1 + 16 / 128, "int1", "int4", "1-bit, fp16 scale per 128"),
-    Format("ternary", 1.58, "int2", "int8", "values −1, 0, 1 (BitNet b1.58), packed"),
+    Format("fp64", 64, "fp64", (), "IEEE double"),
+    Format("fp32", 32, "fp32", ("fp64",), "IEEE single"),
+    Format("tf32", 32, "tf32", ("fp32", "fp64"), "stored as fp32, multiplied with 10 mantissa bits"),
+    Format("bf16", 16, "bf16", ("fp16", *_FULL), "8 exponent bits"),
+    Format("fp16", 16, "fp16", ("bf16", *_FULL), "IEEE half"),
+    Format("fp8", 8, "fp8", _FROM_FP8, "E4M3 or E5M2 with one scale per tensor or channel"),
+    Format("fp8_block", 8 + 32 / (128 * 128), "fp8", _FROM_FP8, "E4M3, fp32 scale per 128×128 weights (DeepSeek-V3)"),
+    Format("mxfp8", 8 + 8 / 32, "fp8", _FROM_FP8, "E4M3, 8-bit scale per 32 (OCP MX)"),
+    Format("mxfp6", 6 + 8 / 32, "fp6", _FROM_FP6, "E3M2 or E2M3, 8-bit scale per 32 (OCP MX)"),
+    Format("mxfp4", 4 + 8 / 32, "fp4", _FROM_FP4, "E2M1, 8-bit scale per 32 (OCP MX)"),
+    Format("nvfp4", 4 + 8 / 16, "fp4", _FROM_FP4, "E2M1, E4M3 scale per 16 (NVIDIA)"),
+    Format("fp4", 4, "fp4", _FROM_FP4, "E2M1 with one scale per channel"),
+    Format("int8", 8, "int8", _FROM_INT8, "8-bit integer with one scale per channel"),
+    Format("int4", 4 + 16 / 128, "int4", _FROM_INT4, "4-bit integer, fp16 scale per 128 (GPTQ, AWQ)"),
+    Format("nf4", 4 + 8 / 64 + 32 / (64 * 256), "int4", _FROM_INT4, "normal-float 4, double-quantized scales per 64 (QLoRA)"),
+    Format("int3", 3 + 16 / 128, "int3", _FROM_INT2, "3-bit integer, fp16 scale per 128"),
+    Format("int2", 2 + 16 / 128, "int2", _FROM_INT2, "2-bit integer, fp16 scale per 128"),
+    Format("int1", 1 + 16 / 128, "int1", _FROM_INT2, "1-bit, fp16 scale per 128"),
+    Format("ternary", 1.58, "int2", _FROM_INT4, "values −1, 0, 1 (BitNet b1.58), packed"),
 ]
 FORMATS: dict[str, Format] = {f.name: f for f in _TABLE}
 _ALIASES = {

@@ -129,6 +129,8 @@ class Stream(Op):
     rows: Num = 0.0
     launches: Num = 1.0
     acts: str = "fp32"
+    saved_bytes: Num = 0.0
+    """What training keeps from it for the backward pass."""
 
 
 @dataclass(frozen=True, kw_only=True)

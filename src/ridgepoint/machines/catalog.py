@@ -15,7 +15,7 @@ from ridgepoint.errors import RidgepointError, nearest, unknown_name
 from ridgepoint.machines.description import Device, read_device
 from ridgepoint.machines.machine import Machine
 
-_COUNTED = re.compile(r"(?:(\d+)[x×*])?(?:(\d+)[x×*])?([^x×*].*)")
+_COUNTED = re.compile(r"(?:(\d+)[x×*])?(?:(\d+)[x×*])?(.+)")
 MAX_DEVICES = 10_000_000
 
 

@@ -120,9 +120,9 @@ class StorageSheet(Sheet, frozen=True, forbid_unknown_fields=True):
 
 
 class Power(Sheet, frozen=True, forbid_unknown_fields=True):
-    """Board power: the limit, and idle where a source states it."""
+    """Board power where a source states it: the limit, and idle. Some vendors publish neither."""
 
-    tdp: Watts
+    tdp: Watts | None = None
     idle: Watts | None = None
 
 
@@ -155,13 +155,13 @@ class Device(Sheet, frozen=True, forbid_unknown_fields=True):
     chip: Chip
     engines: dict[str, Engine]
     memory: dict[str, MemoryLevel]
-    power: Power
     sources: dict[str, Source]
     provenance: dict[str, str]
     released: int | None = None
     aliases: tuple[str, ...] = ()
     note: str = ""
     links: dict[str, Link] = {}
+    power: Power = Power()
     host: HostSheet | None = None
     storage: StorageSheet | None = None
     price: Price | None = None

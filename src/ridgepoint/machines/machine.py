@@ -86,7 +86,17 @@ class Machine:
 
         Errors: ``no_arithmetic`` when no wider format exists on the machine either.
         """
-        return self._arithmetic(format_name)
+        wanted = FORMATS[format_name]
+        for key in (wanted.math, *wanted.wider):
+            if key in self._rates:
+                rate, engine = self._rates[key]
+                note = "" if key == wanted.math else f"{self.device.name} has no {wanted.math} arithmetic: products run in {key}"
+                return Arithmetic(engine, key, rate, note)
+        raise RidgepointError(
+            "no_arithmetic",
+            f"{self.device.name} computes neither {format_name} nor any wider format",
+            "formats that it has: " + ", ".join(sorted(self._rates)),
+        )
 
     @cached_property
     def _rates(self) -> dict[str, tuple[float, str]]:
@@ -96,32 +106,15 @@ class Machine:
                 rates[key] = max(rates.get(key, (0.0, "")), (float(rate), engine))
         return rates
 
-    def _arithmetic(self, format_name: str) -> Arithmetic:
-        asked: str | None = format_name
-        while asked is not None:
-            key = FORMATS[asked].math
-            if key in self._rates:
-                rate, engine = self._rates[key]
-                wanted = FORMATS[format_name].math
-                note = "" if key == wanted else f"{self.device.name} has no {wanted} arithmetic: products run in {key}"
-                return Arithmetic(engine, key, rate, note)
-            asked = FORMATS[asked].wider
-        raise RidgepointError(
-            "no_arithmetic",
-            f"{self.device.name} computes neither {format_name} nor any wider format",
-            "formats that it has: " + ", ".join(sorted(self._rates)),
-        )
-
     def engine_rate(self, engine: str, format_name: str = "fp32") -> float | None:
         """Peak rate of one engine for a format (its widest slower one when missing), or None without the engine."""
         sheet = self.device.engines.get(engine)
         if sheet is None:
             return None
-        asked: str | None = format_name
-        while asked is not None:
-            if FORMATS[asked].math in sheet.rates:
-                return float(sheet.rates[FORMATS[asked].math])
-            asked = FORMATS[asked].wider
+        wanted = FORMATS[format_name]
+        for key in (wanted.math, *wanted.wider):
+            if key in sheet.rates:
+                return float(sheet.rates[key])
         return float(max(sheet.rates.values()))
 
     @property

@@ -1,0 +1,35 @@
+"""Energy and money of a run: power from what is busy, price from the catalogue (design §3)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from ridgepoint.machines.machine import Machine
+from ridgepoint.numeric import Num
+
+
+def power_w(machine: Machine, busy_s: Mapping[str, Num], time_s: Num) -> Num | None:
+    """Mean power of one device: idle + (limit − idle) · Σ_r weight_r · busy_r / time, at most the limit.
+
+    None where the machine's sheet states no power limit. Weights are the family's ``power`` table.
+    """
+    power, table = machine.device.power, machine.coefficients.power
+    if power.tdp is None:
+        return None
+    idle = power.idle if power.idle is not None else table.idle_fraction * power.tdp
+    time = np.maximum(time_s, 1e-300)
+    weights = table.weights
+    activity: Num = sum(
+        (weights.get(r, weights["default"]) * np.minimum(t / time, 1.0) for r, t in busy_s.items()), 0.0
+    )
+    return idle + (power.tdp - idle) * np.minimum(activity, 1.0)
+
+
+def usd(machine: Machine, device_seconds: Num) -> Num | None:
+    """What ``device_seconds`` cost at the catalogue's hourly price, or None where it has none."""
+    price = machine.device.price
+    if price is None or price.usd_per_hour is None:
+        return None
+    return device_seconds * price.usd_per_hour / 3600.0

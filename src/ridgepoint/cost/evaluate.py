@@ -1,0 +1,289 @@
+"""Cost: what a work takes on a machine, and which resource is responsible for how much of it (design §3).
+
+>>> from ridgepoint.machines.catalog import find_machine
+>>> from ridgepoint.ops import Gemm
+>>> from ridgepoint.work import Repeat
+>>> cost = evaluate(Repeat(32, Gemm(m=8.0, n=4096.0, k=4096.0, label="layers.mlp")), find_machine("h100-sxm"))
+>>> cost.bottleneck
+'hbm'
+>>> round(sum(cost.shares.values()), 9)
+1.0
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ridgepoint.cost.combine import combine
+from ridgepoint.errors import RidgepointError
+from ridgepoint.kernels import KERNELS
+from ridgepoint.kernels.demand import Demand, Phase, Timing, settle
+from ridgepoint.kernels.rules import Rules
+from ridgepoint.machines.machine import Machine
+from ridgepoint.numeric import Num
+from ridgepoint.work import Mix, Op, Pipeline, Repeat, Work
+
+EXPECTED, BOUND = "expected", "bound"
+
+
+@dataclass(frozen=True)
+class Component:
+    """All ops of one label: how often it runs, what it takes alone, what it is responsible for, and what binds it."""
+
+    label: str
+    kind: str
+    count: Num
+    time_s: Num
+    """Seconds of all its runs if nothing else ran."""
+    critical_s: Num
+    """Seconds of the whole that it is responsible for; they sum to the time."""
+    bound_s: Num
+    flop: Num
+    bytes: Num
+    busy_s: Mapping[str, Num]
+    critical_by_resource: Mapping[str, Num]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """The answer of ``evaluate``; every number broadcasts over the sweep. Per device, but for ``energy`` and money."""
+
+    work: Work
+    machine: Machine
+    mode: str
+    demands: Mapping[int, Demand]
+    unknown: tuple[Op, ...]
+
+    @cached_property
+    def timing(self) -> Timing:
+        """Time, busy and critical seconds of the whole."""
+        return self.timing_at({})
+
+    def timing_at(self, speed: Mapping[str, float]) -> Timing:
+        """The timing when resource r is ``speed[r]`` times as fast."""
+        return combine(self.work, lambda op: settle(self.demands[id(op)], speed))
+
+    @property
+    def time_s(self) -> Num:
+        """Seconds."""
+        return self.timing.time_s
+
+    @property
+    def busy_s(self) -> dict[str, Num]:
+        """Seconds that each resource is in use."""
+        return self.timing.busy_s
+
+    @property
+    def critical_s(self) -> dict[str, Num]:
+        """Seconds of the time that each resource is responsible for; they sum to ``time_s``."""
+        return self.timing.critical_s
+
+    @cached_property
+    def shares(self) -> dict[str, Num]:
+        """−∂log(time)/∂log(rate) of every resource, largest first; they sum to 1."""
+        time = np.maximum(self.time_s, 1e-300)
+        shares = {r: _plain(t / time) for r, t in self.critical_s.items()}
+        return dict(sorted(shares.items(), key=lambda item: -float(np.mean(item[1]))))
+
+    @property
+    def bottleneck(self) -> Any:
+        """The resource with the largest share: a name, or an array of names over a sweep."""
+        names = np.array(list(self.shares))
+        stacked = np.stack(np.broadcast_arrays(*self.shares.values()))
+        found = names[np.argmax(stacked, axis=0)]
+        return str(found) if np.ndim(found) == 0 else found
+
+    def limit(self, resource: str) -> Num:
+        """The speed-up if ``resource`` were infinitely fast: the generalised Amdahl ceiling."""
+        return _plain(self.time_s / np.maximum(self.timing_at({resource: math.inf}).time_s, 1e-300))
+
+    @cached_property
+    def limits(self) -> dict[str, Num]:
+        """``limit`` of every resource that takes part."""
+        return {resource: self.limit(resource) for resource in self.shares}
+
+    @cached_property
+    def occurrences(self) -> list[tuple[Op, Num]]:
+        """Every op with how often one device runs it (the mean over devices in a pipeline)."""
+        return list(_occurrences(self.work, 1.0))
+
+    @cached_property
+    def flop(self) -> dict[str, Num]:
+        """Arithmetic by ``engine/format``."""
+        total: dict[str, Num] = {}
+        for op, count in self.occurrences:
+            arithmetic = self.demands[id(op)].arithmetic
+            if arithmetic is not None:
+                key = "/".join(arithmetic)
+                total[key] = total.get(key, 0.0) + count * rules_of(op).flop(op)
+        return total
+
+    @cached_property
+    def bytes(self) -> Num:
+        """Least traffic with main memory."""
+        return sum((count * _moved(op) for op, count in self.occurrences), 0.0)
+
+    @cached_property
+    def relative_spread(self) -> Num:
+        """Standard deviation of log(measured / expected): errors of one kernel table go together, tables are independent."""
+        by_table: dict[str, Num] = {}
+        for op, count in self.occurrences:
+            table = rules_of(op).table
+            by_table[table] = by_table.get(table, 0.0) + count * settle(self.demands[id(op)]).time_s
+        total = np.maximum(sum(by_table.values(), 0.0), 1e-300)
+        spreads = {table: getattr(self.machine.coefficients, table).spread for table in by_table if table}
+        return np.sqrt(sum(((t / total * spreads.get(table, 0.0)) ** 2 for table, t in by_table.items()), 0.0))
+
+    @cached_property
+    def notes(self) -> tuple[str, ...]:
+        """What the kernel models had to assume, each once."""
+        return tuple(dict.fromkeys(note for demand in self.demands.values() for note in demand.notes))
+
+    @cached_property
+    def sources(self) -> tuple[str, ...]:
+        """Keys of the publications that the kernel models used here rest on."""
+        return tuple(sorted({s for op, _ in self.occurrences for s in rules_of(op).sources}))
+
+    @cached_property
+    def unknown_share(self) -> Num:
+        """Part of the time that ops without a rule are responsible for."""
+        labels = {f"{op.label}\0{op.kind}" for op in self.unknown}
+        time = sum((c.critical_s for c in self.components if f"{c.label}\0{c.kind}" in labels), 0.0)
+        return _plain(time / np.maximum(self.time_s, 1e-300))
+
+    @cached_property
+    def components(self) -> list[Component]:
+        """Where the time goes: one entry per label, in order of first use."""
+        critical = combine(self.work, self._labelled).critical_s
+        groups: dict[tuple[str, str], list[tuple[Op, Num]]] = {}
+        for op, count in self.occurrences:
+            groups.setdefault((op.label or op.kind, op.kind), []).append((op, count))
+        return [self._component(label, kind, members, critical) for (label, kind), members in groups.items()]
+
+    def _labelled(self, op: Op) -> Timing:
+        """An op's timing whose critical seconds are told apart by component."""
+        timing = settle(self.demands[id(op)])
+        name = f"{op.label or op.kind}\0{op.kind}\0"
+        return Timing(timing.time_s, timing.busy_s, {name + r: t for r, t in timing.critical_s.items()})
+
+    def _component(
+        self, label: str, kind: str, members: list[tuple[Op, Num]], critical: Mapping[str, Num]
+    ) -> Component:
+        prefix = f"{label}\0{kind}\0"
+        mine = {key[len(prefix) :]: t for key, t in critical.items() if key.startswith(prefix)}
+        busy: dict[str, Num] = {}
+        time: Num = 0.0
+        bound: Num = 0.0
+        for op, count in members:
+            timing = settle(self.demands[id(op)])
+            time = time + count * timing.time_s
+            bound = bound + count * settle(rules_of(op).bound(op, self.machine)).time_s
+            for resource, t in timing.busy_s.items():
+                busy[resource] = busy.get(resource, 0.0) + count * t
+        return Component(
+            label=label,
+            kind=kind,
+            count=sum((count for _, count in members), 0.0),
+            time_s=time,
+            critical_s=sum(mine.values(), 0.0),
+            bound_s=bound,
+            flop=sum((count * rules_of(op).flop(op) for op, count in members), 0.0),
+            bytes=sum((count * _moved(op) for op, count in members), 0.0),
+            busy_s=busy,
+            critical_by_resource=mine,
+        )
+
+
+def evaluate(work: Work, machine: Machine, mode: str = EXPECTED, strict: bool = False) -> Cost:
+    """What ``work`` takes on ``machine``: ``mode`` is ``expected`` (real kernels) or ``bound`` (the physical limit).
+
+    An op whose kind has no rule raises ``unknown_op`` when ``strict``; otherwise it is timed by the bytes that it states
+    (or one kernel launch) and listed in ``unknown``: it never counts zero.
+    """
+    demands: dict[int, Demand] = {}
+    unknown: list[Op] = []
+    for op in _distinct_ops(work):
+        if op.kind not in KERNELS:
+            if strict:
+                raise _unknown_op(op)
+            unknown.append(op)
+        rules = rules_of(op)
+        demands[id(op)] = rules.bound(op, machine) if mode == BOUND else rules.expected(op, machine)
+    return Cost(work, machine, mode, demands, tuple(unknown))
+
+
+def rules_of(op: Op) -> Rules:
+    """The rules of an op's kind, or those of an unknown kind."""
+    return KERNELS.get(op.kind, _UNKNOWN)
+
+
+def _unknown_op(op: Op) -> RidgepointError:
+    return RidgepointError(
+        "unknown_op", f"no rule gives meaning to op kind '{op.kind}' ({op.label or 'no label'})", "add one to KERNELS"
+    )
+
+
+def _distinct_ops(work: Work) -> list[Op]:
+    found: dict[int, Op] = {}
+
+    def visit(node: Work) -> None:
+        if isinstance(node, Op):
+            found[id(node)] = node
+        for child in node.children():
+            visit(child)
+
+    visit(work)
+    return list(found.values())
+
+
+def _occurrences(work: Work, count: Num) -> list[tuple[Op, Num]]:
+    if isinstance(work, Op):
+        return [(work, count)]
+    if isinstance(work, Repeat):
+        return _occurrences(work.body, count * work.count)
+    if isinstance(work, Mix):
+        return [item for p, case in work.cases for item in _occurrences(case, count * p)]
+    if isinstance(work, Pipeline):
+        devices = sum((stage.count for stage in work.stages), 0.0)
+        return [
+            item
+            for stage in work.stages
+            for part in stage.works()
+            for item in _occurrences(part, count * work.microbatches * stage.count / devices)
+        ]
+    return [item for child in work.children() for item in _occurrences(child, count)]
+
+
+def _moved(op: Op) -> Num:
+    rules = rules_of(op)
+    return rules.read_bytes(op) + rules.write_bytes(op)
+
+
+def _plain(value: Num) -> Num:
+    return float(value) if np.ndim(value) == 0 else value
+
+
+def _stated(name: str) -> Any:
+    return lambda op: getattr(op, name, 0.0)
+
+
+def _unknown_bound(op: Op, machine: Machine) -> Demand:
+    moved = getattr(op, "read_bytes", 0.0) + getattr(op, "write_bytes", 0.0)
+    return Demand((Phase({machine.main_memory: moved / machine.memory_bytes_per_s}),))
+
+
+def _unknown_expected(op: Op, machine: Machine) -> Demand:
+    common = machine.coefficients.device
+    launch = Phase({"launch": common.launch_s})
+    (traffic,) = _unknown_bound(op, machine).phases
+    scaled = Phase({r: t / common.memory_efficiency for r, t in traffic.seconds.items()})
+    return Demand((scaled, launch), notes=(f"op kind '{op.kind}' is unknown: timed by its bytes and one launch",))
+
+
+_UNKNOWN = Rules(_stated("flop"), _stated("read_bytes"), _stated("write_bytes"), _unknown_bound, _unknown_expected, "device")

@@ -1,0 +1,228 @@
+"""What a model is: shapes and layer kinds, no weights (design §5). Frozen values, no meaning.
+
+A transformer-like model is stacks of layers; a layer is a mixer (attention in some form, a state-space or linear-attention
+block) and a feed-forward part (dense or experts). ``parameters.py`` counts them, ``layers.py`` turns them into work.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+
+@dataclass(frozen=True)
+class SelfAttention:
+    """Softmax attention with ``kv_heads`` ≤ ``heads`` (MHA, GQA, MQA).
+
+    ``window`` > 0: sliding window of that many tokens, the token itself included. ``chunk`` > 0: attention inside blocks of
+    that many positions (Llama 4). ``output_gate``: the query projection is twice as wide and gates the output (Qwen3.5).
+    ``query_norm``: ``"head"`` normalises each head's queries and keys, ``"full"`` all of them, ``""`` none.
+    """
+
+    heads: int
+    kv_heads: int
+    head_dim: int
+    window: int = 0
+    chunk: int = 0
+    bias: bool = False
+    output_bias: bool = False
+    rope: bool = True
+    query_norm: str = ""
+    output_gate: bool = False
+    sinks: bool = False
+    """One learned sink logit per head (gpt-oss)."""
+    relative_buckets: int = 0
+    """Learned relative position biases (T5), in the first layer of a stack only."""
+
+
+@dataclass(frozen=True)
+class LatentAttention:
+    """Multi-head latent attention (DeepSeek-V2): keys and values are expanded from a cached latent of ``kv_rank`` values
+    plus ``rope_dim`` shared rotary key values per token. ``q_rank`` = 0: queries are projected directly.
+
+    ``index_topk`` > 0: an indexer (``index_heads`` × ``index_dim``) picks that many keys per query (DeepSeek sparse
+    attention); its keys are cached too.
+    """
+
+    heads: int
+    q_rank: int
+    kv_rank: int
+    nope_dim: int
+    rope_dim: int
+    value_dim: int
+    bias: bool = False
+    index_heads: int = 0
+    index_dim: int = 0
+    index_topk: int = 0
+
+
+@dataclass(frozen=True)
+class DeltaAttention:
+    """Gated delta net (Qwen3-Next, Qwen3.5; Yang et al. 2024): linear attention with a matrix state per value head.
+
+    ``channel_gate``: the decay is per channel, from a low-rank projection (Kimi delta attention).
+    """
+
+    key_heads: int
+    value_heads: int
+    key_dim: int
+    value_dim: int
+    conv_kernel: int = 4
+    chunk: int = 64
+    channel_gate: bool = False
+
+
+@dataclass(frozen=True)
+class Mamba2:
+    """State-space duality block (Dao, Gu 2024)."""
+
+    heads: int
+    head_dim: int
+    state_dim: int
+    groups: int = 1
+    conv_kernel: int = 4
+    chunk: int = 256
+    conv_bias: bool = True
+    projection_bias: bool = False
+
+
+@dataclass(frozen=True)
+class Mamba1:
+    """Selective state-space block (Gu, Dao 2023)."""
+
+    inner: int
+    state_dim: int
+    dt_rank: int
+    conv_kernel: int = 4
+    conv_bias: bool = True
+    projection_bias: bool = False
+
+
+Mixer: TypeAlias = SelfAttention | LatentAttention | DeltaAttention | Mamba2 | Mamba1
+
+
+@dataclass(frozen=True)
+class FeedForward:
+    """Dense feed-forward part; ``gated``: two projections in (SwiGLU, GeGLU), else one."""
+
+    width: int
+    gated: bool = True
+    bias: bool = False
+
+
+@dataclass(frozen=True)
+class Experts:
+    """Mixture of experts: ``top_k`` of ``count`` experts of ``width``, plus a shared part of ``shared_width`` in total.
+
+    ``shared_gate``: the shared part has a scalar gate (Qwen MoE). ``hidden``: the width that experts work in where it
+    differs from the model's (latent experts), 0 = the model's.
+    """
+
+    count: int
+    top_k: int
+    width: int
+    gated: bool = True
+    bias: bool = False
+    router_bias: bool = False
+    shared_width: int = 0
+    shared_gate: bool = False
+    hidden: int = 0
+
+
+Feed: TypeAlias = FeedForward | Experts
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One residual block. ``norms`` counts the hidden-wide normalisations; ``cross`` is attention to an encoder's output.
+
+    ``parallel``: mixer and feed-forward part read the same input (GPT-J, Falcon, Command-R).
+    """
+
+    mixer: Mixer | None
+    feed: Feed | None
+    norms: int = 2
+    norm_bias: bool = False
+    norm_weight: bool = True
+    parallel: bool = False
+    cross: SelfAttention | None = None
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Layers in order as runs of equal ones: ``((layer, count), …)``; ``causal`` is False for encoders."""
+
+    hidden: int
+    layers: tuple[tuple[Layer, int], ...]
+    causal: bool = True
+    final_norm: bool = True
+    norm_bias: bool = False
+    norm_weight: bool = True
+
+    @property
+    def depth(self) -> int:
+        """Number of layers."""
+        return sum(count for _, count in self.layers)
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """Token embedding and output head. ``width`` 0 = the model's hidden size (OPT-350M and ALBERT differ).
+
+    ``learned_positions`` rows of a position table; ``types`` rows of a token-type table; ``norm``: a LayerNorm follows.
+    ``head``: a projection to the vocabulary exists; ``tied``: it reuses the embedding.
+    """
+
+    vocab: int
+    width: int = 0
+    tied: bool = False
+    head: bool = True
+    head_bias: bool = False
+    learned_positions: int = 0
+    types: int = 0
+    norm: bool = False
+
+
+@dataclass(frozen=True)
+class Precision:
+    """The formats that a checkpoint is stored in: ``weights`` in general, ``exceptions`` by component.
+
+    Components: ``embedding``, ``head``, ``attention``, ``feed``, ``experts``, ``router``.
+    """
+
+    weights: str = "bf16"
+    exceptions: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Model:
+    """A transformer-like model: a decoder, an encoder, or both.
+
+    ``other_parameters`` are counted but take part in no work here (pooler, MLM head transform, vision tower, …), by name.
+    ``published_parameters`` is what the model's publisher says, where the catalogue knows it.
+    """
+
+    name: str
+    embedding: Embedding
+    decoder: Stack | None = None
+    encoder: Stack | None = None
+    precision: Precision = Precision()
+    other_parameters: tuple[tuple[str, int], ...] = ()
+    max_context: int = 0
+    title: str = ""
+    source: str = ""
+    published_parameters: float = 0.0
+    published_active: float = 0.0
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def main(self) -> Stack:
+        """The stack that generates, or the encoder of an encoder-only model."""
+        stack = self.decoder or self.encoder
+        assert stack is not None
+        return stack
+
+    @property
+    def hidden(self) -> int:
+        """Width of the residual stream of the main stack."""
+        return self.main.hidden

@@ -1,0 +1,143 @@
+"""Feed-forward parts as work: dense, and mixtures of experts on any number of expert-parallel ranks."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ridgepoint.cost.order_statistics import expected_maximum
+from ridgepoint.formats import FORMATS
+from ridgepoint.models.architecture import Experts, FeedForward
+from ridgepoint.models.execution import Execution, Tokens
+from ridgepoint.models.pieces import activation, projection, quantize, sum_over_ranks
+from ridgepoint.numeric import Num
+from ridgepoint.ops import Collective, Gemm, Stream
+from ridgepoint.work import Seq, Work
+
+
+def dense(feed: FeedForward, hidden: int, tokens: Tokens, run: Execution, at: str) -> Work:
+    """Up (and gate) projection, nonlinearity, down projection, sum over ranks."""
+    rows = tokens.total / run.cut.cp
+    return Seq(
+        *_two_projections(run, at, rows, hidden, feed.width / run.cut.tp, feed.gated),
+        sum_over_ranks(run, f"{at}.all_reduce", rows, hidden),
+    )
+
+
+def _two_projections(run: Execution, at: str, rows: Num, hidden: int, width: Num, gated: bool) -> list[Work]:
+    up = f"{at}.gate_up" if gated else f"{at}.up"
+    return [
+        projection(run, "feed", up, rows, (2.0 if gated else 1.0) * width, hidden),
+        activation(run, f"{at}.activation", rows * width, gated),
+        projection(run, "feed", f"{at}.down", rows, hidden, width),
+    ]
+
+
+def touched_experts(count: Num, top_k: Num, tokens: Num) -> Num:
+    """Experts that at least one of ``tokens`` tokens picks, in expectation: E·(1 − (1 − k/E)^T) under uniform routing.
+
+    >>> round(float(touched_experts(8.0, 2.0, 1.0)), 3), round(float(touched_experts(8.0, 2.0, 16.0)), 3)
+    (2.0, 7.92)
+    """
+    return count * (1.0 - (1.0 - top_k / count) ** tokens)
+
+
+def chance_imbalance(rows_per_rank: Num, ranks: Num) -> Num:
+    """Rows of the busiest of ``ranks`` expert ranks over the mean when routing is random (a binomial's spread)."""
+    spread = np.sqrt((1.0 - 1.0 / np.maximum(ranks, 1.0)) / np.maximum(rows_per_rank, 1.0))
+    return np.minimum(1.0 + expected_maximum(ranks) * spread, np.maximum(ranks, 1.0))
+
+
+def experts(feed: Experts, hidden: int, tokens: Tokens, run: Execution, at: str) -> Work:
+    """Router, dispatch, grouped products over the experts that any token picked, combination, shared expert.
+
+    With ``ep`` > ``tp`` the tokens of several attention replicas meet at the experts by an all-to-all.
+    """
+    cut, rows = run.cut, tokens.total / run.cut.cp
+    pooled = rows * cut.pooled_replicas
+    here = feed.count / cut.ep
+    expert_rows = pooled * feed.top_k / cut.ep
+    touched = touched_experts(feed.count, feed.top_k, pooled) / cut.ep
+    parts: list[Work] = [projection(run, "router", f"{at}.router", rows, feed.count, hidden), _top_k(feed, rows, run, at)]
+    parts += _exchange(feed, hidden, rows, run, f"{at}.dispatch")
+    parts += _grouped(feed, hidden, expert_rows, np.minimum(touched, here), tokens, run, at)
+    parts += _exchange(feed, hidden, rows, run, f"{at}.combine")
+    if feed.shared_width:
+        parts += _two_projections(run, f"{at}.shared", rows, hidden, feed.shared_width / cut.tp, feed.gated)
+    parts.append(sum_over_ranks(run, f"{at}.all_reduce", rows, hidden))
+    return Seq(*parts)
+
+
+def _top_k(feed: Experts, rows: Num, run: Execution, at: str) -> Stream:
+    width = 4.0
+    return Stream(
+        read_bytes=rows * feed.count * width,
+        write_bytes=rows * feed.top_k * 2.0 * width,
+        flop=4.0 * rows * feed.count,
+        special=rows * feed.count,
+        pattern="softmax",
+        rows=rows,
+        launches=2.0,
+        label=f"{at}.top_k",
+    )
+
+
+def _exchange(feed: Experts, hidden: int, rows: Num, run: Execution, label: str) -> list[Work]:
+    """All-to-all between attention replicas and expert ranks: every token goes to its ``top_k`` experts' ranks."""
+    cut = run.cut
+    if np.all(np.asarray(cut.pooled_replicas) <= 1.0):
+        return []
+    copies = np.minimum(float(feed.top_k), cut.ep)
+    size = rows / cut.tp * copies * (feed.hidden or hidden) * FORMATS[run.formats.stream].bytes
+    ranks = np.where(np.asarray(cut.pooled_replicas) > 1.0, cut.ep, 1.0)
+    return [Collective(operation="all_to_all", bytes=size, ranks=_plain(ranks), label=label)]
+
+
+def _plain(value: np.ndarray) -> Num:
+    return float(value) if value.ndim == 0 else value
+
+
+def _grouped(
+    feed: Experts, hidden: int, expert_rows: Num, touched: Num, tokens: Tokens, run: Execution, at: str
+) -> list[Work]:
+    """Permute, grouped up and down products with the nonlinearity between, weighted sum back into token order."""
+    width, inner = feed.width / run.cut.expert_slices, feed.hidden or hidden
+    inputs, stored = run.formats.gemm_inputs("experts"), FORMATS[run.formats.stream].bytes
+    given = np.asarray(tokens.expert_imbalance, dtype=float)
+    imbalance = _plain(np.where(given > 0.0, given, chance_imbalance(expert_rows, run.cut.ep)))
+
+    def product(label: str, n: Num, k: Num) -> Gemm:
+        return Gemm(
+            m=expert_rows / touched,
+            n=n,
+            k=k,
+            batch=touched,
+            acts=inputs,
+            weights=run.formats.weight("experts"),
+            out=run.formats.stream,
+            grouped=True,
+            imbalance=imbalance,
+            label=label,
+        )
+
+    moved = expert_rows * inner * stored
+    permute = Stream(read_bytes=moved, write_bytes=moved, pattern="gather", label=f"{at}.permute")
+    combine = Stream(
+        read_bytes=moved,
+        write_bytes=moved / feed.top_k,
+        flop=2.0 * expert_rows * inner,
+        pattern="gather",
+        label=f"{at}.weighted_sum",
+    )
+    narrow = FORMATS[inputs].bits < FORMATS[run.formats.stream].bits
+    cast = [quantize(run, f"{at}.quantize", expert_rows * inner, inputs)] if narrow else []
+    recast = [quantize(run, f"{at}.quantize", expert_rows * width, inputs)] if narrow else []
+    up = "gate_up" if feed.gated else "up"
+    return [
+        permute,
+        *cast,
+        product(f"{at}.experts.{up}", (2.0 if feed.gated else 1.0) * width, inner),
+        activation(run, f"{at}.experts.activation", expert_rows * width, feed.gated),
+        *recast,
+        product(f"{at}.experts.down", inner, width),
+        combine,
+    ]

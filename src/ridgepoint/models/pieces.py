@@ -1,0 +1,104 @@
+"""Small works that every layer is made of: projections, norms, pointwise passes, the sums over tensor-parallel ranks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ridgepoint.formats import FORMATS
+from ridgepoint.models.execution import Execution
+from ridgepoint.numeric import Num
+from ridgepoint.ops import Collective, Gemm, Stream
+from ridgepoint.work import Seq, Work
+
+
+def projection(run: Execution, component: str, label: str, rows: Num, n: Num, k: Num, batch: Num = 1.0) -> Work:
+    """``rows`` × k times k × n; narrow inputs are quantized on the way in where the weights are narrow too."""
+    inputs = run.formats.gemm_inputs(component)
+    gemm = Gemm(
+        m=rows,
+        n=n,
+        k=k,
+        batch=batch,
+        acts=inputs,
+        weights=run.formats.weight(component),
+        out=run.formats.stream,
+        label=label,
+    )
+    if FORMATS[inputs].bits >= FORMATS[run.formats.stream].bits:
+        return gemm
+    return Seq(quantize(run, f"{label}.quantize", rows * k * batch, inputs), gemm)
+
+
+def quantize(run: Execution, label: str, values: Num, to: str) -> Stream:
+    """Values from the stream's format to a narrower one, scales computed on the way."""
+    return Stream(
+        read_bytes=values * FORMATS[run.formats.stream].bytes,
+        write_bytes=values * FORMATS[to].bytes,
+        flop=4.0 * values,
+        pattern="quantize",
+        label=label,
+    )
+
+
+def norm(run: Execution, label: str, rows: Num, width: Num, residual: bool = True) -> Work:
+    """RMSNorm or LayerNorm of ``rows`` rows; ``residual``: the preceding residual addition is fused into it.
+
+    Unfused, the addition is a kernel of its own.
+    """
+    size = rows * width * FORMATS[run.formats.stream].bytes
+    fused = residual and run.fused_elementwise
+    inner = Stream(
+        read_bytes=2.0 * size if fused else size,
+        write_bytes=2.0 * size if fused else size,
+        flop=(5.0 if fused else 4.0) * rows * width,
+        special=rows,
+        pattern="norm",
+        rows=rows,
+        saved_bytes=size,
+        label=label,
+    )
+    if not residual or fused:
+        return inner
+    return Seq(pointwise(run, f"{label}.residual", rows * width, reads=2.0), inner)
+
+
+def pointwise(
+    run: Execution,
+    label: str,
+    values: Num,
+    reads: Num = 1.0,
+    writes: Num = 1.0,
+    flop: Num = 1.0,
+    special: Num = 0.0,
+    launches: Num = 1.0,
+) -> Stream:
+    """An elementwise pass: per output value ``reads`` values read, ``writes`` written, ``flop`` and ``special`` done."""
+    width = FORMATS[run.formats.stream].bytes
+    return Stream(
+        read_bytes=reads * values * width,
+        write_bytes=writes * values * width,
+        flop=flop * values,
+        special=special * values,
+        launches=launches,
+        label=label,
+    )
+
+
+def activation(run: Execution, label: str, values: Num, gated: bool) -> Stream:
+    """The nonlinearity between the projections: gated ones read two inputs per output (SwiGLU), others one (GELU)."""
+    kernels = 1.0 if run.fused_elementwise or not gated else 2.0
+    reads = 2.0 if gated else 1.0
+    op = pointwise(run, label, values, reads=reads, flop=6.0, special=1.0, launches=kernels)
+    return replace(op, saved_bytes=op.read_bytes)
+
+
+def sum_over_ranks(run: Execution, label: str, rows: Num, width: Num) -> Work:
+    """The all-reduce after a row-parallel projection; nothing happens where tp is 1."""
+    size = rows * width * FORMATS[run.formats.stream].bytes
+    tp = run.cut.tp
+    if not run.cut.sequence:
+        return Collective(operation="all_reduce", bytes=size, ranks=tp, label=label)
+    return Seq(
+        Collective(operation="reduce_scatter", bytes=size, ranks=tp, label=label),
+        Collective(operation="all_gather", bytes=size, ranks=tp, label=label),
+    )

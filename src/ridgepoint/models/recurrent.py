@@ -1,0 +1,117 @@
+"""Layers with a recurrent state instead of a growing cache: Mamba-1, Mamba-2, gated delta net."""
+
+from __future__ import annotations
+
+from ridgepoint.formats import FORMATS
+from ridgepoint.models.architecture import DeltaAttention, Mamba1, Mamba2
+from ridgepoint.models.execution import Execution, Tokens
+from ridgepoint.models.pieces import pointwise, projection, sum_over_ranks
+from ridgepoint.numeric import Num
+from ridgepoint.ops import Scan, Stream
+from ridgepoint.work import Seq, Work
+
+
+def short_convolution(run: Execution, at: str, tokens: Tokens, channels: Num, kernel: int) -> Stream:
+    """Depthwise causal convolution over ``kernel`` tokens; in decode it reads and shifts its little state."""
+    width = FORMATS[run.formats.stream].bytes
+    values = tokens.total * channels
+    state = tokens.batch * channels * (kernel - 1.0) * width if tokens.decode else 0.0
+    return Stream(
+        read_bytes=values * width + state,
+        write_bytes=values * width + state,
+        flop=2.0 * kernel * values,
+        special=values,
+        label=f"{at}.convolution",
+    )
+
+
+def mamba2(mixer: Mamba2, hidden: int, tokens: Tokens, run: Execution, at: str) -> Work:
+    """State-space duality (Dao, Gu 2024): one projection in, convolution, scan, gated norm, projection out."""
+    tp, rows = run.cut.tp, tokens.total
+    heads = mixer.heads / tp
+    inner, shared = heads * mixer.head_dim, 2.0 * mixer.groups * mixer.state_dim
+    scan = Scan(
+        batch=tokens.batch,
+        seq=tokens.new,
+        heads=heads,
+        head_dim=mixer.head_dim,
+        state_dim=mixer.state_dim,
+        groups=mixer.groups,
+        chunk=mixer.chunk,
+        variant="mamba2",
+        acts=run.formats.stream,
+        label=f"{at}.scan",
+    )
+    return Seq(
+        projection(run, "attention", f"{at}.in", rows, 2.0 * inner + shared + heads, hidden),
+        short_convolution(run, at, tokens, inner + shared, mixer.conv_kernel),
+        scan,
+        pointwise(run, f"{at}.gated_norm", rows * inner, reads=2.0, flop=10.0, special=1.0),
+        projection(run, "attention", f"{at}.out", rows, hidden, inner),
+        sum_over_ranks(run, f"{at}.all_reduce", rows, hidden),
+    )
+
+
+def mamba1(mixer: Mamba1, hidden: int, tokens: Tokens, run: Execution, at: str) -> Work:
+    """Selective scan (Gu, Dao 2023): input, Δ/B/C and Δ projections around a per-channel scan."""
+    tp, rows = run.cut.tp, tokens.total
+    inner = mixer.inner / tp
+    low_rank = mixer.dt_rank + 2.0 * mixer.state_dim
+    scan = Scan(
+        batch=tokens.batch,
+        seq=tokens.new,
+        heads=inner,
+        head_dim=1.0,
+        state_dim=mixer.state_dim,
+        variant="mamba1",
+        acts=run.formats.stream,
+        label=f"{at}.scan",
+    )
+    return Seq(
+        projection(run, "attention", f"{at}.in", rows, 2.0 * inner, hidden),
+        short_convolution(run, at, tokens, inner, mixer.conv_kernel),
+        projection(run, "attention", f"{at}.parameters", rows, low_rank, inner),
+        projection(run, "attention", f"{at}.delta", rows, inner, mixer.dt_rank),
+        scan,
+        projection(run, "attention", f"{at}.out", rows, hidden, inner),
+        sum_over_ranks(run, f"{at}.all_reduce", rows, hidden),
+    )
+
+
+def delta_attention(mixer: DeltaAttention, hidden: int, tokens: Tokens, run: Execution, at: str) -> Work:
+    """Gated delta net (Yang et al. 2024): query, key, value, gate and decay projections, convolution, delta-rule scan."""
+    tp, rows = run.cut.tp, tokens.total
+    key_width = mixer.key_heads * mixer.key_dim / tp
+    value_heads = mixer.value_heads / tp
+    value_width = value_heads * mixer.value_dim
+    if mixer.channel_gate:
+        # Low-rank decay and output gate as in Kimi delta attention.
+        gates: list[Work] = [
+            projection(run, "attention", f"{at}.gate_down", rows, 2.0 * mixer.value_dim + value_heads, hidden),
+            projection(run, "attention", f"{at}.gate_up", rows, key_width + value_width, mixer.value_dim),
+        ]
+        width = 2.0 * key_width + value_width
+    else:
+        gates = []
+        width = 2.0 * key_width + 2.0 * value_width + 2.0 * value_heads
+    scan = Scan(
+        batch=tokens.batch,
+        seq=tokens.new,
+        heads=value_heads,
+        head_dim=mixer.value_dim,
+        state_dim=mixer.key_dim,
+        groups=mixer.key_heads / tp,
+        chunk=mixer.chunk,
+        variant="gated_delta",
+        acts=run.formats.stream,
+        label=f"{at}.scan",
+    )
+    return Seq(
+        projection(run, "attention", f"{at}.in", rows, width, hidden),
+        *gates,
+        short_convolution(run, at, tokens, 2.0 * key_width + value_width, mixer.conv_kernel),
+        scan,
+        pointwise(run, f"{at}.gated_norm", rows * value_width, reads=2.0, flop=10.0, special=1.0),
+        projection(run, "attention", f"{at}.out", rows, hidden, value_width),
+        sum_over_ranks(run, f"{at}.all_reduce", rows, hidden),
+    )

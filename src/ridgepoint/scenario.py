@@ -1,0 +1,70 @@
+"""Scenario: one model on one machine doing one task under one plan (design §1). All four are immutable values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+
+from ridgepoint.errors import RidgepointError
+from ridgepoint.machines.catalog import find_machine
+from ridgepoint.machines.machine import Machine
+from ridgepoint.models.architecture import Model
+from ridgepoint.models.catalog import find_model
+from ridgepoint.numeric import Array
+from ridgepoint.plan import Plan
+from ridgepoint.tasks import TASKS, Forward, Generate, Task
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A model, a machine, a task and a plan. Numeric fields of task and plan may be arrays: a sweep."""
+
+    model: Model
+    machine: Machine
+    task: Task
+    plan: Plan = Plan()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the sweep; () for one scenario."""
+        return np.broadcast_shapes(*(np.shape(v) for v in self._numbers().values()))
+
+    def _numbers(self) -> dict[str, Any]:
+        numbers = {f"task.{f.name}": getattr(self.task, f.name) for f in fields(self.task)}
+        for f in fields(self.plan):
+            value = getattr(self.plan, f.name)
+            if isinstance(value, float | np.ndarray) and f.name != "memory_fraction":
+                numbers[f"plan.{f.name}"] = value
+        return numbers
+
+    def at(self, points: slice) -> Scenario:
+        """The part of a sweep at the given positions of the flattened shape."""
+        shape = self.shape
+
+        def cut(value: Any) -> Any:
+            return np.broadcast_to(value, shape).ravel()[points] if isinstance(value, np.ndarray) else value
+
+        return replace(self, task=_mapped(self.task, cut), plan=_mapped(self.plan, cut))
+
+
+def _mapped(value: Any, change: Any) -> Any:
+    return replace(value, **{f.name: change(getattr(value, f.name)) for f in fields(value)})
+
+
+def scenario(model: Model | str, on: Machine | str, task: Task | str | None = None, plan: Plan | None = None) -> Scenario:
+    """The scenario that names or values describe. Without a task: generation, or a forward pass of an encoder-only model.
+
+    >>> scenario("llama-3.1-8b", "h100-sxm").task.name
+    'generate'
+    """
+    found = find_model(model) if isinstance(model, str) else model
+    machine = find_machine(on) if isinstance(on, str) else on
+    if isinstance(task, str):
+        if task not in TASKS:
+            raise RidgepointError("unknown_task", f"unknown task '{task}'", "use one of " + ", ".join(TASKS))
+        task = TASKS[task]()
+    if task is None:
+        task = Generate() if found.decoder is not None else Forward()
+    return Scenario(found, machine, task, plan or Plan())

@@ -1,0 +1,190 @@
+"""From a plan to the layout of a run: parallel degrees made complete, formats resolved, everything checked and noted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ridgepoint.errors import RidgepointError
+from ridgepoint.formats import FORMATS
+from ridgepoint.machines.machine import Machine
+from ridgepoint.models.architecture import Experts, LatentAttention, Mamba1, Mamba2, Model, SelfAttention
+from ridgepoint.models.execution import Cut, Execution, Formats
+from ridgepoint.numeric import Num
+from ridgepoint.plan import Plan
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Complete parallel degrees on a machine, and what had to be assumed."""
+
+    tp: Num
+    pp: Num
+    dp: Num
+    ep: Num
+    cp: Num
+    assumptions: tuple[str, ...] = ()
+
+    @property
+    def replica(self) -> Num:
+        """Devices of one model replica."""
+        return self.tp * self.pp * self.cp
+
+    @property
+    def devices(self) -> Num:
+        """Devices in use."""
+        return self.replica * self.dp
+
+
+def complete(model: Model, machine: Machine, plan: Plan, training: bool) -> Layout:
+    """All degrees: what the plan leaves open is derived — tensor parallel inside a node for inference, data parallel for
+    the rest — and checked against heads, layers, experts and devices.
+
+    Errors: ``bad_plan`` with the valid choices.
+    """
+    assumptions: list[str] = []
+    pp, cp = _one(plan.pp), _one(plan.cp)
+    tp = plan.tp
+    if tp is None:
+        tp = _default_tp(model, machine, plan, training)
+        if tp > 1.0:
+            assumptions.append(f"tensor parallel over {tp:g} devices of a node (no --tp given)")
+    used = tp * pp * cp
+    dp = plan.dp
+    if dp is None:
+        dp = np.maximum(np.floor(machine.devices / used), 1.0)
+        dp = float(dp) if np.ndim(dp) == 0 else dp
+        if np.any(np.asarray(dp) > 1.0):
+            assumptions.append("data parallel over the remaining devices (no --dp given): the batch is split among replicas")
+    layout = Layout(tp, pp, dp, plan.ep if plan.ep is not None else 1.0, cp)
+    _check_devices(machine, layout)
+    _check_divisors(model, layout)
+    idle = machine.devices - layout.devices
+    if np.any(np.asarray(idle) > 0):
+        assumptions.append(f"{np.max(idle):g} of {machine.devices} devices stay idle under this layout")
+    return Layout(layout.tp, layout.pp, layout.dp, layout.ep, layout.cp, tuple(assumptions))
+
+
+def _one(value: Num | None) -> Num:
+    return 1.0 if value is None else value
+
+
+def _default_tp(model: Model, machine: Machine, plan: Plan, training: bool) -> float:
+    """The largest power of two that fits a node and divides the heads; training starts from plain data parallelism."""
+    if training or plan.dp is not None or machine.devices_per_node == 1:
+        return 1.0
+    others = float(np.max(_one(plan.pp))) * float(np.max(_one(plan.cp)))
+    room = machine.devices_per_node / others if machine.nodes == 1 else float(machine.devices_per_node)
+    degree = 1
+    while degree * 2 <= room and all(heads % (degree * 2) == 0 for heads in _divisible(model).values()):
+        degree *= 2
+    return float(degree)
+
+
+def _divisible(model: Model) -> dict[str, int]:
+    """What tensor parallelism must divide: the heads of each kind of mixer."""
+    found: dict[str, int] = {}
+    for stack in (model.decoder, model.encoder):
+        for layer, _ in stack.layers if stack else ():
+            mixer = layer.mixer
+            if isinstance(mixer, SelfAttention | LatentAttention | Mamba2):
+                found[f"{mixer.heads} heads"] = mixer.heads
+            elif isinstance(mixer, Mamba1):
+                found[f"{mixer.inner} channels"] = mixer.inner
+            elif mixer is not None:
+                found[f"{mixer.value_heads} value heads"] = mixer.value_heads
+    return found
+
+
+def _check_devices(machine: Machine, layout: Layout) -> None:
+    over = np.asarray(layout.devices) > machine.devices
+    if np.any(over):
+        raise RidgepointError(
+            "bad_plan",
+            f"tp × pp × cp × dp = {np.max(layout.devices):g} devices, but {machine.name} has {machine.devices}",
+            f"lower a degree, or use a larger machine such as {np.max(layout.devices):g}x{machine.device.name}",
+        )
+
+
+def _check_divisors(model: Model, layout: Layout) -> None:
+    for what, heads in _divisible(model).items():
+        _divides("tp", layout.tp, heads, what, model)
+    for stack in (model.decoder, model.encoder):
+        if stack is not None and np.any(np.asarray(layout.pp) > stack.depth):
+            raise RidgepointError(
+                "bad_plan",
+                f"pp = {np.max(layout.pp):g} is more than the {stack.depth} layers of {model.name}",
+                f"use 1 to {stack.depth}",
+            )
+    counts = {layer.feed.count for layer, _ in model.main.layers if isinstance(layer.feed, Experts)}
+    for count in counts:
+        _divides("ep", layout.ep, count, f"{count} experts", model)
+    if np.any(np.asarray(layout.ep) > 1) and not counts:
+        raise RidgepointError("bad_plan", f"ep is given, but {model.name} has no experts", "leave --ep out")
+    _check_expert_ranks(layout)
+
+
+def _check_expert_ranks(layout: Layout) -> None:
+    ranks, tp, ep = np.broadcast_arrays(layout.tp * layout.dp, layout.tp, layout.ep)
+    if np.any((ranks % ep != 0) | ((ep % tp != 0) & (tp % ep != 0))):
+        raise RidgepointError(
+            "bad_plan",
+            f"ep = {np.max(layout.ep):g} does not fit tp × dp = {np.max(ranks):g} ranks",
+            "use an ep that divides tp × dp and that divides tp or is a multiple of it",
+        )
+
+
+def _divides(name: str, degree: Num, count: int, what: str, model: Model) -> None:
+    bad = np.asarray(degree)[np.asarray(count % np.asarray(degree) != 0)]
+    if bad.size:
+        divisors = [d for d in range(1, min(count, 4096) + 1) if count % d == 0]
+        raise RidgepointError(
+            "bad_plan",
+            f"{name} = {bad.ravel()[0]:g} does not divide the {what} of {model.name}",
+            "use one of " + ", ".join(map(str, divisors[:16])),
+        )
+
+
+def resolve_formats(model: Model, plan: Plan) -> tuple[Formats, tuple[str, ...]]:
+    """Formats by role: the checkpoint's, overridden by the plan. Embedding, head and router stay in 16 bits when a plan
+    quantizes the linear layers.
+    """
+    stored = model.precision
+    notes: list[str] = []
+    wide = stored.weights if FORMATS[stored.weights].bits >= 16 else "bf16"
+    stream = "fp32" if wide == "fp32" else ("fp16" if wide == "fp16" else "bf16")
+    if plan.weights is None:
+        table = {"default": stored.weights, **dict(stored.exceptions)}
+        for component in ("embedding", "head", "router"):
+            if FORMATS[stored.weights].bits < 16:
+                table.setdefault(component, stream)
+        inputs = stored.weights if FORMATS[stored.weights].math in ("fp8", "int8") else stream
+    else:
+        table = {"default": plan.weights}
+        if FORMATS[plan.weights].bits < 16:
+            table |= {component: stream for component in ("embedding", "head", "router")}
+            notes.append(f"{plan.weights} weights in the linear layers; embedding, head and router stay in {stream}")
+        else:
+            stream = plan.weights if plan.weights in ("fp16", "bf16", "fp32") else stream
+        inputs = stream
+    if plan.acts is not None:
+        inputs = plan.acts
+        stream = plan.acts if FORMATS[plan.acts].bits >= 16 else stream
+    kv = plan.kv or stream
+    return Formats(tuple(table.items()), inputs=inputs, stream=stream, kv=kv), tuple(notes)
+
+
+def execution(model: Model, plan: Plan, layout: Layout, training: bool) -> tuple[Execution, tuple[str, ...]]:
+    """What layer builders need, from plan and layout."""
+    formats, notes = resolve_formats(model, plan)
+    sequence = plan.sequence_parallel if plan.sequence_parallel is not None else training
+    run = Execution(
+        formats=formats,
+        cut=Cut(tp=layout.tp, ep=layout.ep, cp=layout.cp, sequence=sequence),
+        fused_attention=plan.fused_attention,
+        fused_elementwise=plan.compiled,
+        paged=not training,
+        training=training,
+    )
+    return run, notes

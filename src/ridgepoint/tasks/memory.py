@@ -1,0 +1,171 @@
+"""The memory ledger of a task: what lies on the fullest device, entry by entry (design §3)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ridgepoint.cost.ledger import Ledger
+from ridgepoint.formats import FORMATS
+from ridgepoint.machines.machine import Machine
+from ridgepoint.models.architecture import Model
+from ridgepoint.models.execution import Execution, Tokens
+from ridgepoint.models.state import cache_bytes, peak_transient_bytes, saved_bytes, stage_share, weight_bytes
+from ridgepoint.models.transformer import layer_work, logits
+from ridgepoint.numeric import Num
+from ridgepoint.plan import Plan
+from ridgepoint.tasks import Decode, Forward, Generate, Prefill, Task, Train
+from ridgepoint.tasks.inference import per_replica
+from ridgepoint.tasks.layout import Layout
+from ridgepoint.tasks.training import gradient_bytes, loss, micro_batch
+from ridgepoint.work import Seq, Work
+
+SERVING_FRACTION = 0.9
+"""vLLM's and SGLang's default share of device memory."""
+TRAINING_FRACTION = 0.95
+RUNTIME_BYTES = {"gpu": 0.6e9}
+"""What driver context and libraries take, by kind of device; other kinds take nothing that matters."""
+_OPTIMIZER_BYTES = {"adam": 12.0, "adam8bit": 6.0, "sgd": 8.0, "none": 0.0}
+
+
+def usable_fraction(plan: Plan, training: bool) -> float:
+    """Part of the device's memory that the run may use."""
+    if plan.memory_fraction is not None:
+        return plan.memory_fraction
+    return TRAINING_FRACTION if training else SERVING_FRACTION
+
+
+def ledger(model: Model, machine: Machine, run: Execution, layout: Layout, task: Task, plan: Plan) -> Ledger:
+    """Bytes by purpose of ``task`` on the fullest device."""
+    training = isinstance(task, Train)
+    weights = weight_bytes(model, run, layout.pp)
+    entries: dict[str, Num] = {"weights": sum(weights.values(), 0.0)}
+    entries |= _ENTRIES[type(task)](model, run, layout, task, plan, entries["weights"])
+    entries["runtime"] = RUNTIME_BYTES.get(machine.device.kind, 0.0)
+    capacity = machine.memory_bytes
+    return Ledger(entries, capacity, capacity * usable_fraction(plan, training))
+
+
+def _prefill(model: Model, run: Execution, layout: Layout, task: Prefill, plan: Plan, weights: Num) -> dict[str, Num]:
+    return _serving(model, run, layout, task.batch, task.prompt, task.prompt)
+
+
+def _decode(model: Model, run: Execution, layout: Layout, task: Decode, plan: Plan, weights: Num) -> dict[str, Num]:
+    return _serving(model, run, layout, task.batch, task.context, 1.0)
+
+
+def _generate(model: Model, run: Execution, layout: Layout, task: Generate, plan: Plan, weights: Num) -> dict[str, Num]:
+    return _serving(model, run, layout, task.batch, task.prompt + task.output - 1.0, task.prompt)
+
+
+def _forward(model: Model, run: Execution, layout: Layout, task: Forward, plan: Plan, weights: Num) -> dict[str, Num]:
+    here = per_replica(task.batch, layout)
+    tokens = Tokens(here, task.seq, task.seq, keep=task.seq)
+    return {"activations": _transient(model, run, tokens)}
+
+
+def _serving(model: Model, run: Execution, layout: Layout, batch: Num, context: Num, new: Num) -> dict[str, Num]:
+    here = per_replica(batch, layout)
+    encoder = model.encoder is not None
+    cached, source = (context, context) if encoder else (context, 0.0)
+    cache = cache_bytes(model, here, cached, run, layout.pp, source)
+    tokens = Tokens(here, new, context, decode=np.all(np.asarray(new) == 1.0).item())
+    return {"kv": cache, "activations": _transient(model, run, tokens)}
+
+
+def _transient(model: Model, run: Execution, tokens: Tokens) -> Num:
+    """Residual stream plus the largest op of one layer or of the head."""
+    stack = model.main
+    kinds = {layer for layer, _ in stack.layers}
+    works: list[Work] = [layer_work(k, stack.hidden, tokens, run, stack.causal, "l", tokens.context) for k in kinds]
+    works.append(logits(model, tokens.batch * tokens.keep, run))
+    residual = tokens.total / run.cut.cp * stack.hidden * FORMATS[run.formats.stream].bytes
+    return 2.0 * residual + peak_transient_bytes(Seq(*works))
+
+
+def _train(model: Model, run: Execution, layout: Layout, task: Train, plan: Plan, weights: Num) -> dict[str, Num]:
+    parameters = trained_parameters(model, run, layout)
+    states, gradients = _OPTIMIZER_BYTES[plan.optimizer], gradient_bytes(plan)
+    dp = np.asarray(layout.dp, dtype=float)
+    kept = 1.0 / dp if plan.zero_stage == 3 else 1.0
+    return {
+        "weights": weights * kept,
+        "gradients": parameters * gradients / (dp if plan.zero_stage >= 2 else 1.0),
+        "optimizer": parameters * states / (dp if plan.zero_stage >= 1 else 1.0),
+        "activations": _saved(model, run, layout, task, plan),
+        "logits": _logits_workspace(model, run, layout, task, plan),
+    }
+
+
+def trained_parameters(model: Model, run: Execution, layout: Layout) -> Num:
+    """Weights on the fullest device, as a number: the stored bytes with every format at one byte per weight."""
+    formats = {**dict(run.formats.weights)}
+    by_component = weight_bytes(model, run, layout.pp)
+    sizes = {name: FORMATS[formats.get(_FORMAT_OF.get(name, name), formats["default"])].bytes for name in by_component}
+    stream = FORMATS[run.formats.stream].bytes
+    return sum((b / (stream if name in ("norms", "other") else sizes[name]) for name, b in by_component.items()), 0.0)
+
+
+_FORMAT_OF = {"tables": "embedding"}
+
+
+def in_flight(layout: Layout, plan: Plan, count: Num) -> Num:
+    """Micro-batches whose activations the first stage holds at once: all for GPipe, pp for 1F1B, a little more interleaved
+    (Narayanan et al. 2021).
+    """
+    if plan.schedule == "gpipe":
+        return count
+    extra = 1.0 + (layout.pp - 1.0) / (layout.pp * plan.chunks) if plan.schedule == "interleaved" else 1.0
+    return np.minimum(count, layout.pp * extra)
+
+
+def _saved(model: Model, run: Execution, layout: Layout, task: Train, plan: Plan) -> Num:
+    size, count = micro_batch(task, plan, layout)
+    tokens = Tokens(size, task.seq, task.seq, keep=task.seq)
+    total: Num = 0.0
+    for stack in (model.encoder, model.decoder):
+        for layer, number in stack.layers if stack else ():
+            work = layer_work(layer, stack.hidden, tokens, run, stack.causal, "l", task.seq)
+            whole = saved_bytes(work, stack.hidden, run.cut.tp, run.cut.sequence)
+            held = stage_share(stack.depth, layout.pp) * number
+            total = total + _kept(whole, work, stack.hidden, tokens, run, plan, held)
+    return total * in_flight(layout, plan, count)
+
+
+def _kept(whole: Num, work: Work, hidden: int, tokens: Tokens, run: Execution, plan: Plan, held: Num) -> Num:
+    """Saved bytes of ``held`` layers under the recomputation rule; full recomputation keeps each layer's input, and one
+    layer's activations while it is recomputed.
+    """
+    if plan.recompute == "none":
+        return held * whole
+    if plan.recompute == "selective":
+        return held * (whole - _scores_bytes(work))
+    shard = run.cut.tp if run.cut.sequence else 1.0
+    inputs = tokens.total / run.cut.cp * hidden * FORMATS[run.formats.stream].bytes / shard
+    return held * inputs + whole / np.maximum(held, 1.0)
+
+
+def _scores_bytes(work: Work) -> Num:
+    """Attention probabilities that unfused attention keeps; the fused kernel keeps none."""
+    own = getattr(work, "saved_bytes", 0.0) if getattr(work, "pattern", "") == "softmax" else 0.0
+    return own + sum((_scores_bytes(child) for child in work.children()), 0.0)
+
+
+def _logits_workspace(model: Model, run: Execution, layout: Layout, task: Train, plan: Plan) -> Num:
+    """Logits in the stream's format and their softmax and gradient in fp32, for one micro-batch."""
+    if not model.embedding.head:
+        return 0.0
+    size, _ = micro_batch(task, plan, layout)
+    op = loss(model, Tokens(size, task.seq, task.seq), run)
+    return 2.0 * getattr(op, "write_bytes", 0.0) + getattr(op, "read_bytes", 0.0)
+
+
+_ENTRIES: dict[type, Callable[..., dict[str, Any]]] = {
+    Prefill: _prefill,
+    Decode: _decode,
+    Generate: _generate,
+    Forward: _forward,
+    Train: _train,
+}
