@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ridgepoint.errors import RidgepointError
 from ridgepoint.formats import FORMATS, multiply_format
@@ -21,7 +22,7 @@ from ridgepoint.kernels import gemm
 from ridgepoint.kernels.demand import Demand, Phase
 from ridgepoint.kernels.rules import Rules, roofline
 from ridgepoint.machines.machine import Machine
-from ridgepoint.numeric import Num, distinct
+from ridgepoint.numeric import Num, ceil_div, distinct
 from ridgepoint.ops import Conv, Gemm
 
 DIRECTIONS = ("fwd", "bwd_data", "bwd_weight")
@@ -95,7 +96,7 @@ def _padded(channels: Num) -> Num:
 
 
 def expected(op: Conv, machine: Machine) -> Demand:
-    """The tiled product with the convolution's own traffic; depthwise filters on the vector engine.
+    """The fastest of the tiled product and, where it applies, Winograd; depthwise filters on the vector engine.
 
     >>> from ridgepoint.machines.catalog import find_machine
     >>> from ridgepoint.kernels.demand import settle
@@ -113,16 +114,71 @@ def expected(op: Conv, machine: Machine) -> Demand:
 
 def _expected(op: Conv, machine: Machine) -> Demand:
     table = machine.coefficients.conv
-    product = as_gemm(op)
-    tiled = gemm._tiled(product, machine)
-    moved = (read_bytes(op) + write_bytes(op)) / (gemm.read_bytes(product) + gemm.write_bytes(product))
     arithmetic = machine.arithmetic(multiply_format(op.acts, op.weights))
+    product = as_gemm(op)
     efficiency = table.efficiency.get(arithmetic.format, table.efficiency["default"])
+    direct = _product(op, machine, product, efficiency)
+    if arithmetic.engine != "vector" or op.direction == "bwd_weight":
+        return direct
+    fewer = _where(_is_winograd(op), winograd_gemm(op), product)
+    return _fastest([direct, _product(op, machine, fewer, table.winograd_efficiency)])
+
+
+def _is_winograd(op: Conv) -> NDArray[np.bool_]:
+    """Where F(2×2, 3×3) applies: dense 3 × 3 filters with stride 1."""
+    square = (np.asarray(op.kh) == 3.0) & (np.asarray(op.kw) == 3.0)
+    return square & (np.asarray(op.stride) == 1.0) & (np.asarray(op.groups) == 1.0)
+
+
+def winograd_gemm(op: Conv) -> Gemm:
+    """The 16 products of F(2×2, 3×3): 16 multiplications per 2 × 2 outputs instead of 36 (Lavin and Gray 2016)."""
+    height, width = out_size(op) if op.direction == "fwd" else (op.h, op.w)
+    n, k = (op.c_out, op.c_in) if op.direction == "fwd" else (op.c_in, op.c_out)
+    blocks = op.batch * ceil_div(height, 2.0) * ceil_div(width, 2.0)
+    return Gemm(m=blocks, n=n, k=_padded(k), batch=16.0, acts=op.acts, weights=op.weights, out=op.acts)
+
+
+def _where(condition: NDArray[np.bool_], a: Gemm, b: Gemm) -> Gemm:
+    """``a`` where the condition holds, else ``b``."""
+    sizes = {name: np.where(condition, getattr(a, name), getattr(b, name)) for name in ("m", "n", "k", "batch")}
+    return replace(b, **sizes)
+
+
+def _product(op: Conv, machine: Machine, product: Gemm, efficiency: float) -> Demand:
+    """The tiled product with the traffic of the convolution's own tensors."""
+    tiled = gemm.tiled(product, machine)
+    if op.direction != "bwd_weight":
+        tiled = _unsplit(tiled)
+    moved = (read_bytes(op) + write_bytes(op)) / (gemm.read_bytes(product) + gemm.write_bytes(product))
+    engine = machine.arithmetic(multiply_format(op.acts, op.weights)).engine
     seconds = dict(tiled.phases[0].seconds)
-    memory = machine.main_memory
-    seconds[arithmetic.engine] = seconds[arithmetic.engine] / efficiency
-    seconds[memory] = seconds[memory] * moved
+    seconds[engine] = seconds[engine] / efficiency
+    seconds[machine.main_memory] = seconds[machine.main_memory] * moved
     return replace(tiled, phases=(Phase(seconds, tiled.phases[0].sharpness), *tiled.phases[1:]))
+
+
+def _unsplit(demand: Demand) -> Demand:
+    """Only the tiles that keep k whole: libraries split the sum of a convolution in the weights' gradient alone."""
+    whole = gemm._MENU[:, 2] == 1.0
+
+    def keep(t: Num) -> Num:
+        return t[whole] if isinstance(t, np.ndarray) and t.ndim and t.shape[0] == whole.size else t
+
+    phases = (Phase({name: keep(t) for name, t in p.seconds.items()}, p.sharpness) for p in demand.phases)
+    return replace(demand, phases=tuple(phases))
+
+
+def _fastest(demands: list[Demand]) -> Demand:
+    """The alternatives of several demands of equal phases, one after the other along the leading axis."""
+    phases = []
+    for parts in zip(*(d.phases for d in demands), strict=True):
+        shapes = [np.broadcast_shapes(*(np.shape(t) for p in d.phases for t in p.seconds.values())) for d in demands]
+        seconds: dict[str, Num] = {
+            name: np.concatenate([np.broadcast_to(p.seconds[name], s) for p, s in zip(parts, shapes, strict=True)])
+            for name in parts[0].seconds
+        }
+        phases.append(Phase(seconds, parts[0].sharpness))
+    return replace(demands[0], phases=tuple(phases))
 
 
 def _checked(op: Conv) -> Conv:

@@ -24,7 +24,7 @@ from ridgepoint.formats import FORMATS, multiply_format
 from ridgepoint.kernels.demand import Demand, Phase
 from ridgepoint.kernels.rules import Rules, roofline
 from ridgepoint.machines.machine import Arithmetic, Machine
-from ridgepoint.numeric import Num, ceil_div, distinct
+from ridgepoint.numeric import Array, Num, ceil_div, distinct
 from ridgepoint.ops import Gemm
 
 # (rows, columns) of one multiprocessor's tile and splits of k: the usual shapes of CUTLASS, cuBLAS and Triton kernels.
@@ -67,9 +67,9 @@ def expected(op: Gemm, machine: Machine) -> Demand:
     """
     found = distinct(op.m, op.n, op.k, op.batch, op.imbalance)
     if found is None:
-        return _tiled(op, machine)
+        return tiled(op, machine)
     (m, n, k, batch, imbalance), spread = found
-    return replace(_tiled(replace(op, m=m, n=n, k=k, batch=batch, imbalance=imbalance), machine), spread=spread)
+    return replace(tiled(replace(op, m=m, n=n, k=k, batch=batch, imbalance=imbalance), machine), spread=spread)
 
 
 def sustained_efficiency(machine: Machine, arithmetic: Arithmetic, format_name: str) -> float:
@@ -87,14 +87,14 @@ def sustained_efficiency(machine: Machine, arithmetic: Arithmetic, format_name: 
     return min(efficiency, float(power.tdp) / (joule * arithmetic.flop_per_s))
 
 
-def _tiled(op: Gemm, machine: Machine) -> Demand:
-    """All tiles of the menu along a new leading axis."""
+def tiled(op: Gemm, machine: Machine, menu: Array | None = None) -> Demand:
+    """All tiles of the menu (rows, columns, split of k) along a new leading axis; convolutions bring their own."""
     table, shared = machine.coefficients.gemm, machine.coefficients.device
     format_name = multiply_format(op.acts, op.weights)
     arithmetic = machine.arithmetic(format_name)
     sms, clock = machine.multiprocessors, machine.device.chip.clock
     points = np.broadcast(op.m, op.n, op.k, op.batch, op.imbalance).ndim
-    tm, tn, split = (_MENU[:, i].reshape(-1, *([1] * points)) for i in range(3))
+    tm, tn, split = (column.reshape(-1, *([1] * points)) for column in (_MENU if menu is None else menu).T)
 
     acts, weights = FORMATS[op.acts].bytes, FORMATS[op.weights].bytes
     step = _STEP_BYTES / min(acts, 4.0)
