@@ -30,7 +30,7 @@ def write_bytes(op: Stream) -> Num:
 
 
 def _arithmetic(op: Stream, machine: Machine, efficiency: float) -> tuple[str, dict[str, Num]]:
-    """Seconds on the engines that compute: simple operations on the vector engine, the rest on the special function units."""
+    """Seconds on the engines that compute: simple operations on the vector engine, others on the special one."""
     engine = "vector" if "vector" in machine.device.engines else next(iter(machine.device.engines))
     rate = machine.engine_rate(engine, op.acts) or machine.vector_flop_per_s
     seconds: dict[str, Num] = {engine: op.flop / (rate * efficiency)}
@@ -50,7 +50,11 @@ def bound(op: Stream, machine: Machine) -> Demand:
 
 
 def expected(op: Stream, machine: Machine) -> Demand:
-    """Achieved bandwidth of the pattern; few rows cannot draw all of it.
+    """Achieved bandwidth of the pattern; few rows cannot draw all of it, and reducing a row takes time of its own.
+
+    A tensor that a kernel just wrote may still be in the last-level cache. That is not counted on: what runs in between is
+    not known here, and no estimate falls below ``bound``. Validity: buffers well above the launch time; a benchmark that
+    repeats one small buffer is faster.
 
     >>> from ridgepoint.machines.catalog import find_machine
     >>> from ridgepoint.kernels.demand import settle
@@ -61,15 +65,16 @@ def expected(op: Stream, machine: Machine) -> Demand:
     table, shared = machine.coefficients.stream, machine.coefficients.device
     engine, seconds = _arithmetic(_checked(op), machine, shared.vector_efficiency)
     efficiency = table.efficiency.get(op.pattern, table.efficiency["default"]) * shared.memory_efficiency
-    sms = machine.multiprocessors
-    active = np.where(np.asarray(op.rows) > 0.0, np.minimum(op.rows, sms), sms)
-    draw = np.minimum(
-        machine.memory_bytes_per_s * efficiency,
-        active * shared.memory_bytes_per_clock * machine.device.chip.clock,
-    )
-    seconds[machine.main_memory] = (op.read_bytes + op.write_bytes) / draw
-    launch: dict[str, Num] = {"launch": op.launches * shared.launch_s}
-    return Demand((Phase(seconds, table.sharpness), Phase(launch)), arithmetic=(engine, op.acts))
+    full = machine.memory_bytes_per_s * efficiency
+    if np.any(np.asarray(op.rows) > 0.0):
+        one = np.maximum(shared.memory_bytes_per_clock * machine.device.chip.clock, full / machine.multiprocessors)
+        active = np.where(np.asarray(op.rows) > 0.0, op.rows, machine.multiprocessors)
+        full = np.minimum(full, np.maximum(active, 1.0) * one)
+    seconds[machine.main_memory] = (op.read_bytes + op.write_bytes) / full
+    phases = [Phase(seconds, table.sharpness), Phase({"launch": op.launches * shared.launch_s})]
+    if np.any(np.asarray(op.rows) > 0.0):
+        phases.append(Phase({"wave": np.where(np.asarray(op.rows) > 0.0, table.reduction_s, 0.0)}))
+    return Demand(tuple(phases), arithmetic=(engine, op.acts))
 
 
 def _checked(op: Stream) -> Stream:

@@ -66,16 +66,16 @@ class GemmTable(Table, frozen=True, forbid_unknown_fields=True):
     """Bytes per clock that one multiprocessor draws from main memory in a product's main loop."""
     operand_bytes_per_clock: float
     """Bytes of operands per clock that one multiprocessor receives from the last-level cache, multicast counted."""
-    tile_half: float
-    """Tile intensity tm·tn/(tm+tn) at which a tile reaches half of ``efficiency``."""
     tail: Fraction
     """Part of a partial last wave's idle time that is lost: 1 for plain waves, near 0 for stream-K."""
     wave_s: float
     """Prologue and epilogue of one wave of tiles."""
     start_s: float
-    """Filling the pipeline of the first tile, beyond ``device.launch_s``."""
+    """From the end of the kernel before it to its first tile, drain included (in a captured graph)."""
     split_s: float
     """Synchronisation of a split of k, beyond the traffic of its partial sums."""
+    max_split: dict[str, float]
+    """Largest split of k that the libraries of a format use; ``default``."""
     group_s: float
     """Start of a grouped product beyond ``start_s``: offsets and descriptors of the groups."""
     sharpness: float
@@ -125,9 +125,12 @@ class ConvTable(Table, frozen=True, forbid_unknown_fields=True):
 
 
 class StreamTable(Table, frozen=True, forbid_unknown_fields=True):
-    """``kernels/stream.py``: achieved fraction of ``device.memory_efficiency`` by pattern; ``default``."""
+    """``kernels/stream.py``."""
 
     efficiency: dict[str, float]
+    """Achieved fraction of ``device.memory_efficiency`` by pattern; ``default``."""
+    reduction_s: float
+    """What a kernel that reduces its rows (norm, softmax) needs beyond an elementwise one, however small."""
     sharpness: float
 
 
