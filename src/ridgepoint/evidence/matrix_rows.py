@@ -12,10 +12,12 @@ from ridgepoint.evidence.rows import Builder, InexpressibleError, Rows
 from ridgepoint.formats import FORMATS
 from ridgepoint.machines.machine import Machine
 from ridgepoint.numeric import Array
-from ridgepoint.ops import Conv, Gemm, Stream
+from ridgepoint.ops import Conv, Gemm, Host, Stream
 from ridgepoint.work import Seq, Work
 
+_ENGINE_S = 5e-6  # starting a TensorRT engine of one kernel
 # A mixed dtype names weight and activation bits; the weight_dtype column says which weight format it is.
+
 _MIXED = {"w4a16": ("bf16", "int4"), "w8a16": ("bf16", "int8"), "w4a8": ("fp8", "int4"), "w8a8": ("int8", "int8")}
 
 
@@ -37,14 +39,13 @@ def _format(name: str) -> str:
     return name
 
 
-def _quantize(rows: Array, columns: Array, out: str, launches: float = 1.0) -> Stream:
+def _quantize(rows: Array, columns: Array, out: str, reads: float = 1.0) -> Stream:
     return Stream(
-        read_bytes=2.0 * rows * columns,
+        read_bytes=2.0 * reads * rows * columns,
         write_bytes=FORMATS[out].bytes * rows * columns,
         flop=4.0 * rows * columns,
         pattern="quantize",
         rows=rows,
-        launches=launches,
         label="quantize",
     )
 
@@ -60,15 +61,17 @@ def _gemm(rows: Rows, machine: Machine) -> Work:
 def _conversions(rows: Rows, m: Array, k: Array, acts: str) -> list[Work]:
     """What a framework's linear layer runs before the product, where the table timed the layer and not the kernel."""
     framework, kernel, dtype = rows.text("framework"), rows.tag("kernel"), rows.text("dtype")
+    if kernel.startswith("trt_flow"):
+        return [Host(seconds=_ENGINE_S, label="engine")]
     if framework == "trtllm" and dtype == "fp8":  # dynamic per-tensor scale: an amax pass, then the conversion
         scale = Stream(
             read_bytes=2.0 * m * k, write_bytes=0.0 * m, flop=m * k, pattern="quantize", launches=3.0, label="amax"
         )
         return [scale, _quantize(m, k, acts)]
-    if (framework, dtype) in {("trtllm", "fp8_block"), ("trtllm", "nvfp4")}:
+    if framework == "sglang" and dtype == "fp8":  # per-token scales: each row is read for its maximum, then again
+        return [_quantize(m, k, acts, reads=2.0)]
+    if dtype in {"fp8_block", "nvfp4"} and framework in {"sglang", "trtllm"}:
         return [_quantize(m, k, acts)]
-    if kernel.startswith("trt_flow"):  # a TensorRT engine around the kernel
-        return [_quantize(m, k, acts)] if "smoothquant" in kernel else []
     return []
 
 
@@ -145,9 +148,16 @@ def _conv(rows: Rows, machine: Machine) -> Work:
     return timed(rows.text("source"), "conv2d", convolution)
 
 
+def _operands(rows: Rows) -> Array:
+    """Bytes of both operands and the result."""
+    m, n, k, batch = (rows.number(name, 1.0) for name in ("m", "n", "k", "batch"))
+    acts, weights, out = (FORMATS[name].bytes for name in operand_formats(rows))
+    return (m * k * acts + k * n * weights + m * n * out) * batch
+
+
 BUILDERS = {
-    "gemm": Builder(_gemm, tags=("kernel",)),
-    "batched_gemm": Builder(_batched, tags=("kernel",)),
+    "gemm": Builder(_gemm, tags=("kernel",), repeated_bytes=_operands),
+    "batched_gemm": Builder(_batched, tags=("kernel",), repeated_bytes=_operands),
     "grouped_gemm": Builder(_experts, tags=("kernel", "dist", "gated", "proj")),
     "conv2d": Builder(_conv, tags=("dir", "stride_w")),
 }

@@ -7,14 +7,17 @@ this version describes is counted with its reason, never dropped.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from ridgepoint.errors import RidgepointError
+from ridgepoint.evidence.harness import harness_of
 from ridgepoint.evidence.tables import Table
 from ridgepoint.machines.catalog import find_machine
+from ridgepoint.machines.description import BytesPerSecond
 from ridgepoint.machines.machine import Machine
 from ridgepoint.numeric import Array
 from ridgepoint.work import Work
@@ -72,17 +75,23 @@ class Builder:
     tags: tuple[str, ...] = ()
     numbers: tuple[str, ...] = ()
     """Numeric columns whose value decides the form of the work (causal, ranks), and so split rows too."""
+    repeated_bytes: Callable[[Rows], Array] | None = None
+    """Bytes that a harness touches again and again, which a large cache then holds."""
     place: Callable[[Rows], str] = field(default=lambda rows: rows.text("machine"))
     """The machine's name, with node counts where several devices take part."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows that one work with array fields describes, on one machine."""
+    """Rows that one work with array fields describes, on one machine.
+
+    ``machine`` is as the harness found it (operands already in the cache), ``sheet`` as described.
+    """
 
     rows: Rows
     machine: Machine
     work: Work
+    sheet: Machine
 
 
 @dataclass(frozen=True)
@@ -118,8 +127,29 @@ def express(table: Table, builders: dict[str, Builder]) -> Expressed:
         try:
             if builder is None:
                 raise InexpressibleError(f"op {rows.text('op')} has no expression")
-            machine = find_machine(builder.place(rows))
-            batches.append(Batch(rows, machine, builder.build(rows, machine)))
+            sheet = find_machine(builder.place(rows))
+            for part, machine in _by_residence(rows, builder, sheet):
+                batches.append(Batch(part, machine, builder.build(part, machine), sheet))
         except (InexpressibleError, RidgepointError) as error:
             refused |= dict.fromkeys((int(i) for i in rows.index), str(error))
     return Expressed(table, batches, refused)
+
+
+def _by_residence(rows: Rows, builder: Builder, machine: Machine) -> list[tuple[Rows, Machine]]:
+    """Rows whose buffers stay in the last-level cache apart from those that stream from main memory."""
+    if builder.repeated_bytes is None or machine.cache is None:
+        return [(rows, machine)]
+    copies = harness_of(rows.text("source")).copies
+    held = builder.repeated_bytes(rows) * copies <= machine.cache[1] if copies else np.zeros(len(rows), dtype=bool)
+    parts = [(rows.index[~held], machine), (rows.index[held], from_cache(machine))]
+    return [(Rows(rows.table, index), place) for index, place in parts if len(index)]
+
+
+def from_cache(machine: Machine) -> Machine:
+    """The machine with its main memory as fast as its last-level cache: what a harness sees that repeats small buffers."""
+    if machine.cache is None:
+        return machine
+    main = machine.device.memory[machine.main_memory]
+    fast = msgspec.structs.replace(main, bandwidth=BytesPerSecond(max(machine.cache[2], machine.memory_bytes_per_s)))
+    memory = dict(machine.device.memory) | {machine.main_memory: fast}
+    return replace(machine, device=msgspec.structs.replace(machine.device, memory=memory))

@@ -68,7 +68,7 @@ def predict_kernels(expressed: Expressed, progress: Callable[[int], None] = lamb
         try:
             cost = evaluate(batch.work, batch.machine, strict=True)
             predicted[index] = cost.time_s
-            roofline[index] = plain_roofline(evaluate(batch.work, batch.machine, BOUND, strict=True))
+            roofline[index] = plain_roofline(evaluate(batch.work, batch.sheet, BOUND, strict=True))
             spread[index] = cost.relative_spread
         except RidgepointError as error:
             refused |= dict.fromkeys((int(i) for i in index), str(error))

@@ -16,6 +16,7 @@ User's Guide"), split-K and stream-K (CUTLASS; Osama et al. 2023).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -29,9 +30,12 @@ from ridgepoint.ops import Gemm
 
 # (rows, columns) of one multiprocessor's tile and splits of k: the usual shapes of CUTLASS, cuBLAS and Triton kernels.
 _LARGE = ((256, 128), (128, 256), (192, 128), (128, 192), (128, 128), (256, 64), (64, 256))
-_SMALL = ((128, 64), (64, 128), (64, 64), (32, 128), (128, 32), (32, 64), (64, 32), (16, 128), (128, 16), (16, 64), (64, 16))
+_SMALL = ((128, 64), (64, 128), (64, 64), (32, 128), (128, 32), (32, 64), (64, 32))
+_NARROW = ((16, 128), (128, 16), (16, 64), (64, 16))
 _SPLITS = (1, 2, 3, 4, 6, 8, 12, 16, 32)
-_MENU = np.array([(m, n, s) for m, n in (*_LARGE, *_SMALL) for s in _SPLITS], dtype=float)
+_MENU = np.array([(m, n, s) for m, n in (*_LARGE, *_SMALL, *_NARROW) for s in _SPLITS], dtype=float)
+_UNSPLIT = _MENU[_MENU[:, 2] == 1.0]
+_HALF = 16.0  # tile intensity tm·tn/(tm+tn) at which a tile reaches half of the engine's rate
 _STEP_BYTES = 64.0  # the main loop takes k in pieces of at least this many bytes per row
 
 
@@ -72,15 +76,19 @@ def expected(op: Gemm, machine: Machine) -> Demand:
     return replace(tiled(replace(op, m=m, n=n, k=k, batch=batch, imbalance=imbalance), machine), spread=spread)
 
 
-def sustained_efficiency(machine: Machine, arithmetic: Arithmetic, format_name: str) -> float:
-    """Fraction of the peak rate that the largest tile sustains, within the power limit.
+def own(values: Mapping[str, float], format_name: str, arithmetic: Arithmetic) -> float:
+    """The entry of the format where the machine computes in it (``fp8_block``), else of the arithmetic that it uses."""
+    computed = arithmetic.format
+    if FORMATS[format_name].math == computed and format_name in values:
+        return values[format_name]
+    return values.get(computed, values["default"])
 
-    The table's entry of the format itself comes before that of its arithmetic (``fp8_block`` before ``fp8``).
-    """
+
+def sustained_efficiency(machine: Machine, arithmetic: Arithmetic, format_name: str) -> float:
+    """Fraction of the peak rate that the largest tile sustains, within the power limit."""
     table = machine.coefficients.gemm
-    own = format_name if FORMATS[format_name].math == arithmetic.format else arithmetic.format
-    efficiency = table.efficiency.get(own, table.efficiency.get(arithmetic.format, table.efficiency["default"]))
-    joule = table.joule_per_flop.get(arithmetic.format, table.joule_per_flop["default"])
+    efficiency = own(table.efficiency, format_name, arithmetic)
+    joule = own(table.joule_per_flop, format_name, arithmetic)
     power = machine.device.power
     if not joule or power is None or not power.tdp:
         return efficiency
@@ -94,7 +102,9 @@ def tiled(op: Gemm, machine: Machine, menu: Array | None = None) -> Demand:
     arithmetic = machine.arithmetic(format_name)
     sms, clock = machine.multiprocessors, machine.device.chip.clock
     points = np.broadcast(op.m, op.n, op.k, op.batch, op.imbalance).ndim
-    tm, tn, split = (column.reshape(-1, *([1] * points)) for column in (_MENU if menu is None else menu).T)
+    if menu is None:
+        menu = _MENU if own(table.max_split, format_name, arithmetic) > 1.0 else _UNSPLIT
+    tm, tn, split = (column.reshape(-1, *([1] * points)) for column in menu.T)
 
     acts, weights = FORMATS[op.acts].bytes, FORMATS[op.weights].bytes
     step = _STEP_BYTES / min(acts, 4.0)
@@ -106,7 +116,7 @@ def tiled(op: Gemm, machine: Machine, menu: Array | None = None) -> Demand:
     full = np.maximum(waves, 1.0)
     load = full + table.tail * (whole - full)
 
-    efficiency = sustained_efficiency(machine, arithmetic, format_name) * _shape(tm, tn, table.tile_half)
+    efficiency = sustained_efficiency(machine, arithmetic, format_name) * _shape(tm, tn)
     seconds: dict[str, Num] = {
         arithmetic.engine: load * tm * tn * depth * (2.0 * sms) / (arithmetic.flop_per_s * efficiency)
     }
@@ -119,10 +129,12 @@ def tiled(op: Gemm, machine: Machine, menu: Array | None = None) -> Demand:
     seconds[cache] = load * (tm * acts + tn * weights) * depth / received
     if op.weights != op.acts and FORMATS[op.weights].bits < FORMATS[op.acts].bits:
         widened = row_tiles * op.k * op.n * op.batch * table.dequantize_flop
-        seconds["vector"] = seconds.get("vector", 0.0) + widened / (machine.vector_flop_per_s * shared.vector_efficiency)
+        seconds["vector"] = seconds.get("vector", 0.0) + widened / (
+            machine.vector_flop_per_s * shared.vector_efficiency
+        )
     parts = np.where(split > 1.0, split, 0.0)
     partial_sums = parts * op.m * op.n * op.batch * 4.0 / (received * sms)
-    start = shared.launch_s + table.start_s + (table.group_s if op.grouped else 0.0)
+    start = table.start_s + (table.group_s if op.grouped else 0.0)
     return Demand(
         (
             Phase(seconds, table.sharpness),
@@ -142,11 +154,11 @@ def _row_tiles(op: Gemm, tm: Num) -> Num:
     return np.maximum(rows / tm + 0.5, 1.0) if op.grouped else ceil_div(rows, tm)
 
 
-def _shape(tm: Num, tn: Num, half: float) -> Num:
+def _shape(tm: Num, tn: Num) -> Num:
     """Efficiency of a tile relative to 256 × 128: small tiles reload operands from shared memory more often."""
     intensity = tm * tn / (tm + tn)
     largest = 256.0 * 128.0 / (256.0 + 128.0)
-    return intensity / (intensity + half) * (largest + half) / largest
+    return intensity / (intensity + _HALF) * (largest + _HALF) / largest
 
 
 RULES = Rules(flop, read_bytes, write_bytes, bound, expected, table="gemm", sources=("williams-2009",))
