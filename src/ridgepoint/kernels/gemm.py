@@ -36,6 +36,7 @@ _SPLITS = (1, 2, 3, 4, 6, 8, 12, 16, 32)
 _MENU = np.array([(m, n, s) for m, n in (*_LARGE, *_SMALL, *_NARROW) for s in _SPLITS], dtype=float)
 _UNSPLIT = _MENU[_MENU[:, 2] == 1.0]
 _HALF = 16.0  # tile intensity tm·tn/(tm+tn) at which a tile reaches half of the engine's rate
+_RESIDENT = 32768.0  # accumulators that one multiprocessor holds: smaller tiles run side by side and hide latency
 _STEP_BYTES = 64.0  # the main loop takes k in pieces of at least this many bytes per row
 
 
@@ -127,6 +128,8 @@ def tiled(op: Gemm, machine: Machine, menu: Array | None = None) -> Demand:
     seconds[machine.main_memory] = (read_bytes(op) + write_bytes(op)) / draw
     cache, received = (machine.cache or ("l2",))[0], table.operand_bytes_per_clock * clock
     seconds[cache] = load * (tm * acts + tn * weights) * depth / received
+    rounds = np.maximum(waves / np.clip(_RESIDENT / (tm * tn), 1.0, 4.0), 1.0)
+    seconds["wave"] = rounds * depth * (acts / 128.0) * own(table.step_s, format_name, arithmetic)
     if op.weights != op.acts and FORMATS[op.weights].bits < FORMATS[op.acts].bits:
         widened = row_tiles * op.k * op.n * op.batch * table.dequantize_flop
         seconds["vector"] = seconds.get("vector", 0.0) + widened / (

@@ -70,6 +70,8 @@ class GemmTable(Table, frozen=True, forbid_unknown_fields=True):
     """Part of a partial last wave's idle time that is lost: 1 for plain waves, near 0 for stream-K."""
     wave_s: float
     """Prologue and epilogue of one wave of tiles."""
+    step_s: dict[str, float]
+    """Latency of one step of the main loop (128 bytes of k) that a lone tile cannot hide, by format; ``default``."""
     start_s: float
     """From the end of the kernel before it to its first tile, drain included (in a captured graph)."""
     split_s: float
