@@ -1,7 +1,8 @@
-"""Recurrent and linear-attention passes: chunked matrix forms, and the sequential chain of states.
+"""Recurrent and linear-attention passes: chunked matrix forms, the plain recurrence, and the chain of states.
 
 A chunk of Q tokens is computed with matrix products inside it; only the state passes from chunk to chunk. With Q = 1 the
-same counts are those of the plain recurrence, which is the decode step.
+same counts are those of the plain recurrence, which is the decode step. Libraries run chunked forms as several kernels
+that hand on their results through main memory, so that they are bound by it and not by arithmetic.
 """
 
 from __future__ import annotations
@@ -16,40 +17,47 @@ from ridgepoint.machines.machine import Machine
 from ridgepoint.numeric import Num, ceil_div
 from ridgepoint.ops import Scan
 
+# Kernels of a chunked pass: gated delta net (flash-linear-attention: two norms, decay sum, K Kᵀ, two for the triangular
+# inverse, W and U, states, outputs), Mamba-2 (mamba_ssm: decay sum, C Bᵀ, chunk states, state passing, outputs).
+_KERNELS = {"gated_delta": 9.0, "mamba2": 5.0, "linear": 3.0}
 VARIANTS = ("mamba1", "mamba2", "linear", "gated_delta", "rnn")
-_MATRIX = ("mamba2", "linear", "gated_delta", "rnn")
+# The parallel scan of Mamba-1 works on this many tokens of a channel at a time.
+_MAMBA1_CHUNK = 2048.0
 
 
-def _block(op: Scan) -> Num:
-    return np.minimum(op.chunk, op.seq)
+def flop_per_token(op: Scan) -> Num:
+    """Arithmetic per token of one sequence, all heads: H heads of P × N state, chunks of Q tokens, G groups.
+
+    With q = (Q + 1)/2 causal pairs per token inside a chunk:
+
+    - ``mamba2``: 2·q·(N·G + P·H) for C Bᵀ and its product with X, 4·P·N·H into and out of the state, 2·P·N·H/Q to pass
+      the state on (Dao and Gu 2024, "Transformers are SSMs", §6). ``linear`` the same with G = H.
+    - ``gated_delta``: 2·q·N·(2G + H) + 4·q·P·H for K Kᵀ, Q Kᵀ, T K, T V and scores · V, 6·P·N·H for three products with the
+      state, H·(Q² − 1)/3 for the triangular inverse T (Yang et al. 2024, "Gated Delta Networks").
+    - ``mamba1``: 9·P·N·H, of which P·N·H exponentials (Gu and Dao 2023, "Mamba").
+    - ``rnn``: 2·H·P·P·N + 8·H·P·N: every head has N gates, each with a P × P recurrent matrix and pointwise work.
+
+    >>> flop_per_token(Scan(batch=1.0, seq=1.0, heads=1.0, head_dim=64.0, state_dim=128.0)) / (64 * 128)
+    6.046875
+    """
+    P, N, H, Q = op.head_dim, op.state_dim, op.heads, np.minimum(op.chunk, op.seq)
+    pairs = (Q + 1.0) / 2.0
+    if op.variant in ("mamba2", "linear"):
+        count: Num = 2.0 * pairs * (N * _groups(op) + P * H) + 4.0 * P * N * H + 2.0 * P * N * H / Q
+    elif op.variant == "gated_delta":
+        inside = 2.0 * pairs * (N * (2.0 * op.groups + H) + 2.0 * P * H) + H * (Q * Q - 1.0) / 3.0
+        count = inside + 6.0 * P * N * H
+    elif op.variant == "mamba1":
+        count = 9.0 * P * N * H
+    elif op.variant == "rnn":
+        count = 2.0 * H * P * P * N + 8.0 * H * P * N
+    else:
+        raise RidgepointError("bad_work", f"unknown scan variant '{op.variant}'", "use one of " + ", ".join(VARIANTS))
+    return float(count) if np.ndim(count) == 0 else count
 
 
 def _groups(op: Scan) -> Num:
     return op.heads if op.variant == "linear" else op.groups
-
-
-def flop_per_token(op: Scan) -> Num:
-    """Arithmetic per token of one sequence, all heads (H heads of P × N state, chunks of Q, G groups).
-
-    - ``mamba2`` and ``linear``: 2·q·N·G (C Bᵀ) + 2·q·P·H (its product with X) + 4·P·N·H (into and out of the state) +
-      2·P·N·H/Q (pass the state on), q = (Q + 1)/2 causal pairs per token (Dao and Gu 2024, §6).
-    - ``gated_delta``: 2·q·N·(2G + H) + 4·q·P·H + 6·P·N·H + H·Q²/3 (K Kᵀ, Q Kᵀ, W = T K, T V, scores · V, three products
-      with the state, triangular inverse T; Yang et al. 2024).
-    - ``mamba1``: 9·N·H (Gu and Dao 2023), one exponential of them per state value.
-    - ``rnn``: 2·H·P·(N·P) + 8·H·P·N: N gates, each a P × P recurrent matrix per head.
-    """
-    P, N, H, Q = op.head_dim, op.state_dim, op.heads, _block(op)
-    pairs = (Q + 1.0) / 2.0
-    if op.variant in ("mamba2", "linear"):
-        return 2.0 * pairs * (N * _groups(op) + P * H) + 4.0 * P * N * H + 2.0 * P * N * H / Q
-    if op.variant == "gated_delta":
-        inside = 2.0 * pairs * (N * (2.0 * op.groups + H) + 2.0 * P * H) + H * (Q * Q - 1.0) / 3.0
-        return inside + 6.0 * P * N * H
-    if op.variant == "mamba1":
-        return 9.0 * N * H * P
-    if op.variant == "rnn":
-        return 2.0 * H * P * N * P + 8.0 * H * P * N
-    raise RidgepointError("bad_work", f"unknown scan variant '{op.variant}'", "use one of " + ", ".join(VARIANTS))
 
 
 def flop(op: Scan) -> Num:
@@ -58,18 +66,19 @@ def flop(op: Scan) -> Num:
 
 
 def state_bytes(op: Scan) -> Num:
-    """The recurrent states of all sequences."""
-    width = op.head_dim * op.heads * (1.0 if op.variant == "rnn" else op.state_dim)
+    """The recurrent states of all sequences: P × N per head, for ``rnn`` the hidden vector alone."""
+    width = op.heads * op.head_dim * (1.0 if op.variant == "rnn" else op.state_dim)
     return op.batch * width * FORMATS[op.state].bytes
 
 
-def _weights(op: Scan) -> Num:
+def _weight_bytes(op: Scan) -> Num:
     if op.variant != "rnn":
         return 0.0
     return op.heads * op.head_dim * op.head_dim * op.state_dim * FORMATS[op.acts].bytes
 
 
 def _input_bytes(op: Scan) -> Num:
+    """Values, keys and queries (X, B and C), and gates; ``rnn`` reads the N projected inputs of every gate."""
     P, N, H = op.head_dim, op.state_dim, op.heads
     if op.variant == "rnn":
         width: Num = H * P * N
@@ -85,56 +94,91 @@ def _output_bytes(op: Scan) -> Num:
 
 
 def read_bytes(op: Scan) -> Num:
-    """Inputs, the state from before (decode step), recurrent weights of ``rnn``; backward also the output's gradient."""
+    """Inputs, the states from before, recurrent weights of ``rnn``; backward also the output's gradient."""
     extra = _output_bytes(op) if op.backward else 0.0
-    return _input_bytes(op) + state_bytes(op) + _weights(op) + extra
+    return _input_bytes(op) + state_bytes(op) + _weight_bytes(op) + extra
 
 
 def write_bytes(op: Scan) -> Num:
-    """Outputs and the new state; backward the inputs' gradients."""
+    """Outputs and the new states; backward the inputs' gradients."""
     return (_input_bytes(op) if op.backward else _output_bytes(op)) + state_bytes(op)
 
 
-def _arithmetic(op: Scan, machine: Machine) -> tuple[str, str, float]:
-    if op.variant in _MATRIX:
+def staged_bytes(op: Scan) -> Num:
+    """What the kernels of a chunked pass write for each other and read again, in the activations' format.
+
+    Per chunk the state of every head; per token and head a row of Q scores, and for the delta rule W, U and the corrected
+    values; inputs once more per stage that needs them.
+    """
+    P, N, H, Q = op.head_dim, op.state_dim, op.heads, op.chunk
+    states = 2.0 * ceil_div(op.seq, Q) * P * N * H
+    if op.variant == "gated_delta":
+        per_token = H * (2.0 * (N + 2.0 * P) + 6.0 * Q) + 4.0 * N * H
+    else:
+        per_token = 2.0 * Q * _groups(op) + H * P + 2.0 * N * _groups(op)
+    return op.batch * (states + op.seq * per_token) * FORMATS[op.acts].bytes * (2.0 if op.backward else 1.0)
+
+
+def _arithmetic(op: Scan, machine: Machine) -> tuple[str, str, float, str]:
+    if op.variant != "mamba1":
         found = machine.arithmetic(op.acts)
-        return found.engine, found.format, found.flop_per_s
+        return found.engine, found.format, found.flop_per_s, found.note
     engine = "vector" if "vector" in machine.device.engines else next(iter(machine.device.engines))
-    return engine, "fp32", machine.vector_flop_per_s
+    return engine, "fp32", machine.vector_flop_per_s, ""
 
 
 def bound(op: Scan, machine: Machine) -> Demand:
     """The roofline: arithmetic at peak, each tensor once."""
-    engine, fmt, rate = _arithmetic(op, machine)
+    engine, fmt, rate, note = _arithmetic(op, machine)
     seconds: dict[str, Num] = {
         engine: flop(op) / rate,
         machine.main_memory: (read_bytes(op) + write_bytes(op)) / machine.memory_bytes_per_s,
     }
-    return Demand((Phase(seconds),), arithmetic=(engine, fmt))
+    return Demand((Phase(seconds),), notes=(note,) if note else (), arithmetic=(engine, fmt))
 
 
 def expected(op: Scan, machine: Machine) -> Demand:
-    """Achieved rates plus the chain of dependent chunks (``rnn``: of tokens).
+    """One kernel (``seq`` = 1, ``mamba1``, ``rnn``) or a chain of staged kernels, beside the chain of dependent states.
+
+    Validity: training and prefill lengths in chunked form; for a few tokens libraries may run either form.
 
     >>> from ridgepoint.machines.catalog import find_machine
     >>> from ridgepoint.kernels.demand import settle
     >>> step = Scan(batch=64.0, seq=1.0, heads=128.0, head_dim=64.0, state_dim=128.0)
-    >>> bool(1e-4 < settle(expected(step, find_machine("h100-sxm"))).time_s < 4e-4)
+    >>> bool(1.6e-4 < settle(expected(step, find_machine("h100-sxm"))).time_s < 4e-4)
     True
     """
     table, shared = machine.coefficients.scan, machine.coefficients.device
-    engine, fmt, rate = _arithmetic(op, machine)
-    seconds: dict[str, Num] = {
-        engine: flop(op) / (rate * table.efficiency),
-        machine.main_memory: (read_bytes(op) + write_bytes(op))
-        / (machine.memory_bytes_per_s * shared.memory_efficiency),
-    }
-    steps = op.seq if op.variant in ("rnn", "mamba1") else ceil_div(op.seq, op.chunk)
-    chain = (steps - 1.0) * table.step_s * (2.0 if op.backward else 1.0)
-    return Demand(
-        (Phase(seconds, table.sharpness), Phase({"launch": shared.launch_s}), Phase({"wave": chain})),
-        arithmetic=(engine, fmt),
-    )
+    engine, fmt, rate, note = _arithmetic(op, machine)
+    staged = op.variant in _KERNELS
+    many = np.asarray(op.seq) > 1.0 if staged else np.zeros(())
+    scale = 2.0 if op.backward else 1.0
+
+    seconds: dict[str, Num] = {engine: flop(op) / (rate * table.efficiency)}
+    moved = read_bytes(op) + write_bytes(op) + (np.where(many, staged_bytes(op), 0.0) if staged else 0.0)
+    efficiency = np.where(many, table.memory_efficiency, table.state_efficiency)
+    seconds[machine.main_memory] = moved / (machine.memory_bytes_per_s * efficiency)
+    if op.variant == "mamba1":
+        _add_exponentials(seconds, op, machine, scale / table.efficiency)
+    if op.variant == "rnn" and machine.cache is not None:
+        name, _, cache_bytes_per_s = machine.cache
+        seconds[name] = scale * op.seq * _weight_bytes(op) / cache_bytes_per_s
+    seconds["wave"] = scale * (_steps(op) - 1.0) * table.step_s
+    launches = np.where(many, _KERNELS.get(op.variant, 1.0) * scale, 1.0)
+    phases = (Phase(seconds, table.sharpness), Phase({"launch": launches * shared.launch_s + table.start_s}))
+    return Demand(phases, notes=(note,) if note else (), arithmetic=(engine, fmt))
+
+
+def _steps(op: Scan) -> Num:
+    """Steps that wait for each other."""
+    return op.seq if op.variant == "rnn" else ceil_div(op.seq, _MAMBA1_CHUNK if op.variant == "mamba1" else op.chunk)
+
+
+def _add_exponentials(seconds: dict[str, Num], op: Scan, machine: Machine, scale: float) -> None:
+    """One exponential per token and state value, on the special function units where there are any."""
+    special = machine.engine_rate("special")
+    if special is not None:
+        seconds["special"] = scale * op.batch * op.seq * op.heads * op.head_dim * op.state_dim / special
 
 
 RULES = Rules(flop, read_bytes, write_bytes, bound, expected, table="scan", sources=("williams-2009",))

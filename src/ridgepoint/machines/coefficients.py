@@ -111,8 +111,15 @@ class ScanTable(Table, frozen=True, forbid_unknown_fields=True):
     """``kernels/scan.py``."""
 
     efficiency: float
+    """Fraction of the engine's peak inside a chunk."""
+    memory_efficiency: float
+    """Fraction of the main memory's bandwidth while stages hand their results on through it (chunked forms)."""
+    state_efficiency: float
+    """Fraction of the main memory's bandwidth while states are read and written (decode)."""
     step_s: float
-    """Latency of one dependent chunk or token step."""
+    """Latency of one dependent chunk (of a token in ``rnn``)."""
+    start_s: float
+    """Beyond the launch."""
     sharpness: float
 
 
