@@ -23,6 +23,7 @@ from ridgepoint.errors import RidgepointError, unknown_name
 from ridgepoint.models.architecture import Model
 from ridgepoint.models.huggingface import read_config
 
+_NEEDED = "an entry has name, title, released, parameters, parameters_source, config_source and a table config"
 MOST_BYTES = 16_000_000
 """A larger file is not a configuration."""
 
@@ -101,7 +102,7 @@ def read_entries(text: str, where: str) -> tuple[Entry, ...]:
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise RidgepointError("bad_model", f"{where} is not valid TOML: {error}", "fix the line it names") from None
     except msgspec.ValidationError as error:
-        raise RidgepointError("bad_model", f"{where}: {error}".replace("`$.", "`"), "see docs/models.md") from None
+        raise RidgepointError("bad_model", f"{where}: {error}".replace("`$.", "`"), _NEEDED) from None
 
 
 def load_config(path: Path) -> Mapping[str, Any]:

@@ -29,6 +29,8 @@ from ridgepoint.models.architecture import (
 )
 
 Counts = dict[str, float]
+FOR_IMAGES = ("vision", "image_attention_layers", "image_tokens")
+"""Other parameters that a token of text does not use."""
 
 
 def parameters(model: Model) -> Counts:
@@ -56,14 +58,16 @@ def total_parameters(model: Model) -> float:
 
 
 def active_parameters(model: Model, embedding: bool | None = None) -> float:
-    """Parameters that one token uses: ``top_k`` of the experts, and everything else.
+    """Parameters that one token of text uses: ``top_k`` of the experts, and everything else but parts for images.
 
     Publishers differ on whether the input table counts, of which a token reads one row (Mixtral's 12.9 B has it,
     gpt-oss's 5.1 B and DeepSeek-V3's 37 B do not). ``embedding`` says; ``None`` takes the publisher's convention, which
     is the one of the two counts nearer to ``published_active``, and counts the table where nothing is published. A tied
     table always counts.
     """
-    everything = total_parameters(model) - sum(_idle(stack) for stack in (model.encoder, model.decoder) if stack)
+    stacks = [stack for stack in (model.encoder, model.decoder) if stack]
+    beside = sum(count for name, count in model.other_parameters if name in FOR_IMAGES)
+    everything = total_parameters(model) - beside - sum(_idle(stack) for stack in stacks)
     table = model.embedding
     without = everything if table.tied or not table.head else everything - table.vocab * (table.width or model.hidden)
     if embedding is None:
@@ -82,14 +86,14 @@ def _idle(stack: Stack) -> float:
 
 
 def embedding_parameters(embedding: Embedding, hidden: int) -> Counts:
-    """The input tables, their norm, and the projection to the model's width where the table is narrower."""
+    """The input tables, their norm, and the projections to the model's width and back where the table is narrower."""
     width = embedding.width or hidden
     return {
         "embedding": float(embedding.vocab * width),
         "embedding.positions": float(embedding.learned_positions * hidden),
         "embedding.types": float(embedding.types * hidden),
         "embedding.norm": float(2 * hidden if embedding.norm else 0),
-        "embedding.projection": float(2 * width * hidden if width != hidden else 0),
+        "embedding.projection": float((1 + embedding.head) * width * hidden if width != hidden else 0),
     }
 
 

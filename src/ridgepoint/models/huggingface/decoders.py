@@ -1,126 +1,55 @@
-"""Decoder families, one style each; ``tied`` is what a missing ``tie_word_embeddings`` means to ``transformers``."""
+"""Decoder families by model type: a style, or a function that chooses one."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
 
-from ridgepoint.models.architecture import Feed
 from ridgepoint.models.huggingface import mixers, patterns
-from ridgepoint.models.huggingface.fields import Fields
-from ridgepoint.models.huggingface.style import Style, experts, feed_forward
-
-LLAMA = Style(
-    qkv_bias=("attention_bias", False), output_bias=("attention_bias", False), feed_bias=("mlp_bias", False)
-)  # fmt: skip
-MISTRAL = Style(windows=patterns.windows_by(patterns.every_layer))
-QWEN2 = Style(qkv_bias=True, windows=patterns.windows_by(patterns.after_full_layers))
-QWEN3 = replace(
-    QWEN2, qkv_bias=("attention_bias", False), output_bias=("attention_bias", False), query_norm="head"
-)  # fmt: skip
-GEMMA = Style(tied=True, qkv_bias=("attention_bias", False), output_bias=("attention_bias", False))
-GEMMA2 = replace(
-    GEMMA, norms=4, windows=patterns.windows_by(patterns.all_but_each(2)),
-    defaults={"sliding_window": 4096, "head_dim": 256},
-)  # fmt: skip
-GEMMA3 = replace(
+from ridgepoint.models.huggingface.bases import (
+    BIASED,
+    COHERE,
+    DEEPSEEK,
+    DEEPSEEK_V3,
+    GEMMA,
     GEMMA2,
-    query_norm="head",
-    windows=patterns.windows_by(patterns.all_but_each(6)),
-    # Released files leave these to the configuration class.
-    defaults={
-        "vocab_size": 262_208, "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 256,
-        "sliding_window": 4096, "max_position_embeddings": 131_072,
-    },
-)  # fmt: skip
-DEEPSEEK = Style(
-    mixers=mixers.latent_layers, feeds=patterns.dense_first, qkv_bias=("attention_bias", False),
-)  # fmt: skip
-DEEPSEEK_V3 = replace(DEEPSEEK, defaults={"topk_method": "noaux_tc"})
-GLM4 = Style(norms=4, qkv_bias=("attention_bias", False))
-GLM4_MOE = Style(
-    feeds=patterns.dense_first,
-    qkv_bias=("attention_bias", False),
-    query_norm="head",
-    query_norm_key=("use_qk_norm", False),
-    defaults={"topk_method": "noaux_tc"},
+    GEMMA3,
+    GLM4,
+    GLM4_MOE,
+    LLAMA,
+    LLAMA4,
+    MISTRAL,
+    NEMOTRON,
+    OLMO3,
+    POST_NORM,
+    QWEN2,
+    QWEN3,
+    QWEN3_NEXT,
 )
+from ridgepoint.models.huggingface.fields import Fields
+from ridgepoint.models.huggingface.style import Style
+from ridgepoint.models.huggingface.variants import (
+    MLLAMA_NOTE,
+    biased_experts,
+    dbrx,
+    ernie_experts,
+    gemma4,
+    minimax_m2_experts,
+    mllama_cross,
+    mllama_mixers,
+    phimoe,
+    qwen1,
+    stablelm,
+    starcoder2,
+)
+
 GPT_OSS = Style(
     qkv_bias=("attention_bias", True),
     output_bias=("attention_bias", True),
     sinks=True,
     windows=patterns.windows_by(patterns.all_but_each(2)),
-    feeds=lambda f, style, layers: [_biased_experts(f, style)] * layers,
+    feeds=lambda f, style, layers: [biased_experts(f, style)] * layers,
 )
-LLAMA4 = Style(
-    mixers=mixers.llama4_layers,
-    feeds=patterns.interleaved,
-    query_norm="head",
-    query_norm_key=("use_qk_norm", True),
-    qkv_bias=("attention_bias", False),
-    output_bias=("attention_bias", False),
-    defaults={"attention_chunk_size": 8192},
-)
-QWEN3_NEXT = replace(QWEN3, mixers=mixers.delta_or_attention, output_gate=("attn_output_gate", True))
-
-
-def _biased_experts(f: Fields, style: Style) -> Feed:
-    return experts(f, style, bias=True, router_bias=True)
-
-
-def _minimax_m2_experts(f: Fields, style: Style, layers: int) -> list[Feed | None]:
-    return [experts(f, style, router_bias=f.flag("use_routing_bias", True))] * layers
-
-
-def _phimoe(f: Fields) -> Style:
-    return replace(
-        MISTRAL, feeds=patterns.all_experts, norm_bias=True, head_bias=("lm_head_bias", False),
-        qkv_bias=("attention_bias", False), output_bias=("attention_bias", False),
-    )  # fmt: skip
-
-
-def _stablelm(f: Fields) -> Style:
-    parallel = f.flag("use_parallel_residual", False)
-    return Style(
-        norm_bias=True, qkv_bias=("use_qkv_bias", False), parallel=parallel, norms=1 if parallel else 2,
-        query_norm="full", query_norm_key=("qk_layernorm", False),
-    )  # fmt: skip
-
-
-def _starcoder2(f: Fields) -> Style:
-    bias = f.flag("use_bias", True)
-    return replace(
-        MISTRAL, tied=True, norm_bias=True, gated=False, qkv_bias=bias, output_bias=bias, feed_bias=bias
-    )  # fmt: skip
-
-
-def _qwen1(f: Fields) -> Style:
-    """Qwen 1 writes the width of both input projections of the feed-forward part together."""
-    return Style(qkv_bias=True, feeds=lambda f, style, layers: [_halved(f)] * layers)
-
-
-def _halved(f: Fields) -> Feed:
-    return feed_forward(Fields({"intermediate_size": max(1, f.count("intermediate_size") // 2)}, f.where), Style())
-
-
-def _dbrx(f: Fields) -> Style:
-    attention = f.table("attn_config") or Fields({}, f.where, "attn_config.")
-    feed = f.table("ffn_config") or Fields({}, f.where, "ffn_config.")
-    merged = Fields({**feed.values, "intermediate_size": feed.count("intermediate_size", 10752)}, f.where, feed.path)
-    return Style(
-        kv_heads=attention.count("kv_n_heads", 8),
-        feeds=lambda f, style, layers: [experts(merged, style)] * layers,
-    )
-
-
-BIASED = replace(LLAMA, feed_bias=False, qkv_bias=("bias", False), output_bias=("bias", False))
-_POST_NORM = replace(LLAMA, feed_bias=False, query_norm="full")
-OLMO3 = replace(_POST_NORM, windows=patterns.windows_by(patterns.all_but_each(4)), defaults={"sliding_window": 4096})
-COHERE = Style(
-    tied=True, parallel=True, norms=1, qkv_bias=("attention_bias", False), output_bias=("attention_bias", False),
-    query_norm="full", query_norm_key=("use_qk_norm", False),
-)  # fmt: skip
-NEMOTRON = replace(LLAMA, norm_bias=True, gated=False)
 
 DECODERS: dict[str, Style | Callable[[Fields], Style]] = {
     "llama": LLAMA,
@@ -130,7 +59,7 @@ DECODERS: dict[str, Style | Callable[[Fields], Style]] = {
     "ministral": replace(MISTRAL, windows=patterns.windows_by(patterns.every_layer)),
     "ministral3": MISTRAL,
     "mixtral": replace(MISTRAL, feeds=patterns.all_experts),
-    "qwen": _qwen1,
+    "qwen": qwen1,
     "qwen2": QWEN2,
     "qwen2_vl": QWEN2,
     "qwen2_vl_text": QWEN2,
@@ -154,7 +83,7 @@ DECODERS: dict[str, Style | Callable[[Fields], Style]] = {
     "gemma3_text": GEMMA3,
     "phi3": MISTRAL,
     "phi4mm": MISTRAL,
-    "phimoe": _phimoe,
+    "phimoe": phimoe,
     "deepseek": replace(LLAMA, feeds=patterns.dense_first),
     "deepseek_v2": DEEPSEEK,
     "deepseek_v3": DEEPSEEK_V3,
@@ -169,18 +98,28 @@ DECODERS: dict[str, Style | Callable[[Fields], Style]] = {
     "gpt_oss": GPT_OSS,
     "llama4": LLAMA4,
     "llama4_text": LLAMA4,
-    "minimax_m2": Style(feeds=_minimax_m2_experts, query_norm="full", query_norm_key=("use_qk_norm", True)),
+    "minimax_m2": Style(feeds=minimax_m2_experts, query_norm="full", query_norm_key=("use_qk_norm", True)),
     "nemotron": NEMOTRON,
-    "starcoder2": _starcoder2,
-    "stablelm": _stablelm,
+    "starcoder2": starcoder2,
+    "stablelm": stablelm,
     "cohere": COHERE,
     "cohere2": replace(COHERE, query_norm="", windows=patterns.windows_by(patterns.all_but_each(4))),
-    "dbrx": _dbrx,
+    "dbrx": dbrx,
     "grok_1": replace(LLAMA, tied=True, norms=4, feeds=patterns.all_experts),
+    "apertus": replace(LLAMA, gated=False, query_norm="head", query_norm_key=("qk_norm", True)),
+    "dots1": replace(LLAMA, query_norm="head", feeds=patterns.dense_first),
+    "minicpm": LLAMA,
+    "exaone": LLAMA,
+    "mllama_text_model": replace(LLAMA, mixers=mllama_mixers, other=mllama_cross, notes=(MLLAMA_NOTE,)),
+    "ernie4_5_moe": replace(
+        LLAMA, tied=True, feeds=ernie_experts, qkv_bias=("use_bias", False), output_bias=("use_bias", False)
+    ),
+    "gemma4": gemma4,
+    "gemma4_text": gemma4,
     "olmo": replace(LLAMA, norm_weight=False),
-    "olmo2": _POST_NORM,
+    "olmo2": POST_NORM,
     "olmo3": OLMO3,
-    "olmoe": replace(_POST_NORM, feeds=patterns.all_experts),
+    "olmoe": replace(POST_NORM, feeds=patterns.all_experts),
     "granite": LLAMA,
     "granitemoe": replace(LLAMA, feeds=patterns.all_experts),
     "granitemoeshared": replace(LLAMA, feeds=patterns.all_experts),

@@ -8,6 +8,7 @@ from dataclasses import replace
 from ridgepoint.models.architecture import Embedding, Experts, Feed, FeedForward, Layer, Model, SelfAttention, Stack
 from ridgepoint.models.huggingface.fields import Fields
 from ridgepoint.models.huggingface.style import Style, experts, finish, head_dim, runs
+from ridgepoint.models.huggingface.towers import read_classifier
 
 DISTIL = {
     "hidden_size": "dim",
@@ -57,6 +58,72 @@ def _encoder(f: Fields, name: str, types: int, extra_positions: int, pooler: boo
     )
     stack = Stack(hidden, ((layer, f.count("num_hidden_layers")),), causal=False, final_norm=False, norm_bias=True)
     return finish(f, Model(name, table, encoder=stack, other_parameters=tuple(other.items())))
+
+
+def read_electra(f: Fields, name: str) -> Model:
+    """ELECTRA's discriminator: BERT without a pooler, embedded in ``embedding_size``."""
+    model = _encoder(f, name, types=2, extra_positions=0, pooler=False)
+    width = f.count("embedding_size", model.hidden)
+    return replace(model, embedding=replace(model.embedding, width=0 if width == model.hidden else width))
+
+
+def read_deberta(f: Fields, name: str) -> Model:
+    """DeBERTa-v2 and v3: BERT without a pooler, with a table of relative positions that all layers share."""
+    model = _encoder(f, name, types=0, extra_positions=0, pooler=False)
+    rows = (
+        2 * f.count("position_buckets", f.count("max_position_embeddings", 512))
+        if f.flag("relative_attention", False)
+        else 0
+    )
+    table = model.embedding
+    if not f.flag("position_biased_input", True):
+        table = replace(table, learned_positions=0)
+    note = "the scores against relative positions are not part of the work"
+    other = (("relative_positions", rows * model.hidden + 2 * model.hidden),) if rows else ()
+    return replace(model, embedding=table, other_parameters=other, notes=(*model.notes, note) if rows else model.notes)
+
+
+def read_clip_text(f: Fields, name: str) -> Model:
+    """CLIP's text encoder: pre-norm, causal, learned positions."""
+    return _text_tower(f, name, causal=True)
+
+
+def read_siglip_text(f: Fields, name: str) -> Model:
+    """SigLIP's text encoder: CLIP's, without the causal mask."""
+    return _text_tower(f, name, causal=False)
+
+
+def _text_tower(f: Fields, name: str, causal: bool) -> Model:
+    # Released files leave these to the configuration class.
+    f = f.with_defaults({"vocab_size": 49408 if causal else 32000, "max_position_embeddings": 77 if causal else 64})
+    hidden, heads = f.count("hidden_size"), f.count("num_attention_heads")
+    mixer = SelfAttention(heads, heads, head_dim(f, heads), bias=True, output_bias=True, rope=False)
+    layer = Layer(mixer, FeedForward(f.count("intermediate_size"), gated=False, bias=True), norm_bias=True)
+    stack = Stack(hidden, ((layer, f.count("num_hidden_layers")),), causal=causal, norm_bias=True)
+    table = Embedding(
+        f.count("vocab_size"), tied=True, head=False, learned_positions=f.count("max_position_embeddings")
+    )
+    return finish(f, Model(name, table, encoder=stack))
+
+
+def read_whisper(f: Fields, name: str) -> Model:
+    """Whisper: two convolutions before the encoder, learned positions in the decoder. Keys count a bias too many."""
+    hidden, rows = f.count("hidden_size"), f.count("max_target_positions", 448)
+    encoder = Layer(_bart_attention(f, "encoder"), _bart_feed(f, "encoder"), norm_bias=True)
+    mixer = _bart_attention(f, "decoder")
+    decoder = Layer(mixer, _bart_feed(f, "decoder"), norms=3, norm_bias=True, cross=mixer)
+    model = Model(
+        name,
+        Embedding(f.count("vocab_size"), tied=f.flag("tie_word_embeddings", True), learned_positions=rows),
+        encoder=Stack(hidden, ((encoder, f.count("encoder_layers")),), causal=False, norm_bias=True),
+        decoder=Stack(hidden, ((decoder, f.count("decoder_layers")),), norm_bias=True),
+        other_parameters=(
+            ("convolutions", hidden * (3 * f.count("num_mel_bins", 80) + 3 * hidden + 2)),
+            ("encoder_positions", f.count("max_source_positions", 1500) * hidden),
+        ),
+        notes=("the two convolutions before the encoder are counted as parameters but are not part of the work",),
+    )
+    return finish(f.with_defaults({"max_position_embeddings": rows}), model)
 
 
 def read_t5(f: Fields, name: str) -> Model:
@@ -154,7 +221,15 @@ def _bart_feed(f: Fields, side: str) -> FeedForward:
 
 ENCODERS: dict[str, Callable[[Fields, str], Model]] = {
     "bert": read_bert,
-    "electra_base": read_bert,
+    "electra": read_electra,
+    "deberta_v2": read_deberta,
+    "whisper": read_whisper,
+    "clip_text_model": read_clip_text,
+    "clip": read_clip_text,
+    "siglip_text_model": read_siglip_text,
+    "siglip": read_siglip_text,
+    "vit": read_classifier,
+    "deit": read_classifier,
     "roberta": read_roberta,
     "camembert": read_roberta,
     "xlm_roberta": read_roberta,

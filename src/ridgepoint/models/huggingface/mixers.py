@@ -102,13 +102,13 @@ def mamba2(f: Fields) -> Mamba2:
     )
 
 
-def mamba1(f: Fields) -> Mamba1:
-    """A Mamba block under the names of Mamba, Falcon-Mamba and Jamba."""
+def mamba1(f: Fields, alone: bool = False) -> Mamba1:
+    """A Mamba block under the names of Mamba, Falcon-Mamba and Jamba; ``alone``: ``intermediate_size`` is its width."""
     hidden = f.count("hidden_size")
     expand = f.real("mamba_expand", f.real("expand", 2.0, least=1e-3), least=1e-3)
     rank = next((k for k in ("mamba_dt_rank", "time_step_rank") if f.has(k) and f.find(k)[1] != "auto"), "")
     return Mamba1(
-        inner=max(1, int(expand * hidden)),
+        inner=f.count("intermediate_size", max(1, int(expand * hidden))) if alone else max(1, int(expand * hidden)),
         state_dim=f.count("mamba_d_state" if f.has("mamba_d_state") else "state_size", 16),
         dt_rank=f.count(rank) if rank else -(-hidden // 16),
         conv_kernel=f.count("mamba_d_conv" if f.has("mamba_d_conv") else "conv_kernel", 4),
@@ -119,7 +119,7 @@ def mamba1(f: Fields) -> Mamba1:
 
 def mamba1_layers(f: Fields, style: Style) -> list[Mixer | None]:
     """A Mamba block in every layer."""
-    return [mamba1(f)] * depth(f)
+    return [mamba1(f, alone=True)] * depth(f)
 
 
 def mamba2_layers(f: Fields, style: Style) -> list[Mixer | None]:

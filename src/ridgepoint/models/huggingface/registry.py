@@ -28,7 +28,6 @@ _ENDINGS = re.compile(
 )
 _REFUSED: Mapping[str, str] = {
     "albert": "its layers share their weights",
-    "mllama": "some of its layers attend to images only",
     "rwkv": "its mixers have no description yet",
     "recurrent_gemma": "its mixers have no description yet",
     "zamba": "its layers share their weights",
@@ -60,9 +59,9 @@ def read_config(config: Mapping[str, Any], where: str, name: str) -> Model:
     family = _family(text, top)
     reader = _reader(family)
     if family in _REFUSED:
-        raise text.error(f"the family '{family}' cannot be described: {_REFUSED[family]}", "see docs/models.md")
+        raise text.error(f"the family '{family}' cannot be described: {_REFUSED[family]}", "`ridgepoint models list` shows models that can")
     model = reader(text, name) if reader else _unknown(text, name, family)
-    other, notes = vision_parameters(top)
+    other, notes = vision_parameters(top, model.hidden)
     return replace(model, other_parameters=(*model.other_parameters, *other), notes=(*model.notes, *notes))
 
 
