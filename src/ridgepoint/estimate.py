@@ -17,8 +17,10 @@ from typing import Any
 
 import numpy as np
 
+from ridgepoint.cautions import cautions
+from ridgepoint.citations import cite, coefficient_sources
 from ridgepoint.cost.energy import power_w, usd
-from ridgepoint.cost.evaluate import BOUND, Cost, evaluate
+from ridgepoint.cost.evaluate import BOUND, Cost, evaluate, rules_of
 from ridgepoint.cost.ledger import Ledger
 from ridgepoint.errors import RidgepointError
 from ridgepoint.machines.machine import Machine
@@ -31,7 +33,7 @@ from ridgepoint.tasks.build import Built, build
 from ridgepoint.tasks.memory import usable_fraction
 from ridgepoint.work import Work
 
-CHUNK = 65536
+CHUNK = 131072
 """Points of a sweep that are evaluated together: large enough for NumPy, small enough for the cache."""
 NORMAL_90 = 1.645
 """Half-width of a 90 % interval in standard deviations."""
@@ -205,6 +207,13 @@ class Estimate:
         return tuple(dict.fromkeys((*self.built.assumptions, *self.cost.notes)))
 
     @cached_property
+    def citations(self) -> tuple[str, ...]:
+        """What this run relied on: publications behind its kernel models, provenance of its coefficients."""
+        tables = {rules_of(op).table for op, _ in self.cost.occurrences}
+        published = [cite(key) for key in self.cost.sources]
+        return (*published, *coefficient_sources(self.scenario.machine, tables - {""}))
+
+    @cached_property
     def work(self) -> Work:
         """The work of one device, for ``ridgepoint.work.tree``."""
         return self.built.work
@@ -212,9 +221,12 @@ class Estimate:
     @cached_property
     def warnings(self) -> tuple[str, ...]:
         """What the reader must know before using the figures."""
-        from ridgepoint.advice import warnings_of
-
-        return warnings_of(self)
+        unknown = self.cost.unknown_share
+        listed = tuple(
+            f"no rule for op kind '{op.kind}' ({op.label or 'no label'}): timed by its bytes, {np.max(unknown):.1%} of the time"
+            for op in self.cost.unknown
+        )
+        return (*cautions(self.scenario, self.memory, self.built.layout, self.max_batch, self.shares), *listed)
 
 
 def _core_numbers(est: Estimate) -> dict[str, Num]:

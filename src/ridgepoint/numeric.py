@@ -5,6 +5,7 @@ Every numeric field of a work, a plan or a task is a ``Num``: a float or a NumPy
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -41,6 +42,11 @@ def as_num(value: Any) -> Num:
     return float(array) if array.ndim == 0 else array
 
 
+_MANY = 2048
+_recent: deque[tuple[NDArray[np.int64], NDArray[np.int64]]] = deque(maxlen=4)
+"""Partitions found lately: the ops of one model vary together, so that a later op mostly shares an earlier partition."""
+
+
 def distinct(*values: Num) -> tuple[list[Num], Callable[[Array], Array]] | None:
     """The distinct rows of several broadcast arrays, and how to spread results over the original shape.
 
@@ -49,17 +55,13 @@ def distinct(*values: Num) -> tuple[list[Num], Callable[[Array], Array]] | None:
     """
     shape = np.broadcast_shapes(*(np.shape(v) for v in values))
     size = int(np.prod(shape, dtype=np.int64))
-    if size < 2048:
+    if size < _MANY:
         return None
     arrays = [np.broadcast_to(np.asarray(v, dtype=np.float64), shape).ravel() for v in values if np.ndim(v)]
-    # A random projection stands for the row; rows that differ get different sums but for a chance below 1e-9.
-    weights = np.random.default_rng(0).uniform(1.0, 2.0, len(arrays))
-    code = np.zeros(size)
-    for weight, array in zip(weights, arrays, strict=True):
-        code += weight * array
-    _, first, inverse = np.unique(code, return_index=True, return_inverse=True)
-    if first.size * 2 > size:
+    found = _recent_partition(arrays) or _partition(arrays)
+    if found is None:
         return None
+    first, inverse = found
     rows = iter(arrays)
     picked: list[Num] = [next(rows)[first] if np.ndim(v) else v for v in values]
 
@@ -68,3 +70,28 @@ def distinct(*values: Num) -> tuple[list[Num], Callable[[Array], Array]] | None:
         return flat[..., inverse].reshape(*flat.shape[:-1], *shape)
 
     return picked, spread
+
+
+def _recent_partition(arrays: list[Array]) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
+    """A recent partition in whose groups every array is constant."""
+    for first, inverse in _recent:
+        if inverse.size == arrays[0].size and all(np.array_equal(a[first][inverse], a) for a in arrays):
+            return first, inverse
+    return None
+
+
+def _partition(arrays: list[Array]) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
+    """(position of each group's first point, group of every point), or None where most points differ."""
+    # A random projection stands for the row; rows that differ get different sums but for a chance below 1e-9.
+    weights = np.random.default_rng(0).uniform(1.0, 2.0, len(arrays))
+    code = np.zeros(arrays[0].size)
+    for weight, array in zip(weights, arrays, strict=True):
+        code += weight * array
+    sample = code[:: max(1, code.size // _MANY)]
+    if np.unique(sample).size * 2 > sample.size:
+        return None
+    _, first, inverse = np.unique(code, return_index=True, return_inverse=True)
+    if first.size * 2 > code.size:
+        return None
+    _recent.append((first, inverse))
+    return first, inverse

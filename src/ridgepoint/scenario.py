@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ class Scenario:
     task: Task
     plan: Plan = Plan()
 
-    @property
+    @cached_property
     def shape(self) -> tuple[int, ...]:
         """The shape of the sweep; () for one scenario."""
         return np.broadcast_shapes(*(np.shape(v) for v in self._numbers().values()))

@@ -36,20 +36,38 @@ def combine(work: Work, leaf: Callable[[Op], Timing]) -> Timing:
 
 def weighted_sum(terms: Iterable[tuple[Num, Timing]]) -> Timing:
     """Σ weight · timing: sequences, repetitions and expected values are all of this form."""
-    time: Num = 0.0
-    busy: dict[str, Num] = {}
-    critical: dict[str, Num] = {}
+    time, busy, critical = _Sums(), _Sums(), _Sums()
     for weight, timing in terms:
-        time = time + weight * timing.time_s
-        _add(busy, timing.busy_s, weight)
-        _add(critical, timing.critical_s, weight)
-    return Timing(time, busy, critical)
+        time.add({"time": timing.time_s}, weight)
+        busy.add(timing.busy_s, weight)
+        critical.add(timing.critical_s, weight)
+    return Timing(time.total.get("time", 0.0), busy.total, critical.total)
 
 
-def _add(total: dict[str, Num], part: Mapping[str, Num], weight: Num) -> None:
-    for key, value in part.items():
-        scaled = value * weight
-        total[key] = total[key] + scaled if key in total else scaled
+class _Sums:
+    """Sums by key. Over a sweep they are added up in place, in arrays that the sum itself made."""
+
+    def __init__(self) -> None:
+        self.total: dict[str, Num] = {}
+        self._own: set[str] = set()
+
+    def add(self, part: Mapping[str, Num], weight: Num) -> None:
+        total, own = self.total, self._own
+        plain = isinstance(weight, float) and weight == 1.0
+        for key, value in part.items():
+            scaled = value if plain else value * weight
+            if key not in total:
+                total[key] = scaled
+                if not plain and isinstance(scaled, np.ndarray):
+                    own.add(key)
+                continue
+            so_far = total[key]
+            if key in own and np.shape(scaled) in ((), np.shape(so_far)):
+                np.add(so_far, scaled, out=so_far)
+                continue
+            total[key] = so_far + scaled
+            if isinstance(total[key], np.ndarray):
+                own.add(key)
 
 
 def largest(candidates: list[Timing]) -> Timing:

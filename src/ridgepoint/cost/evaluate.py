@@ -63,7 +63,12 @@ class Cost:
     @cached_property
     def timing(self) -> Timing:
         """Time, busy and critical seconds of the whole."""
-        return self.timing_at({})
+        return combine(self.work, lambda op: self._settled[id(op)])
+
+    @cached_property
+    def _settled(self) -> dict[int, Timing]:
+        """Every op's timing at the described speeds."""
+        return {key: settle(demand) for key, demand in self.demands.items()}
 
     def timing_at(self, speed: Mapping[str, float]) -> Timing:
         """The timing when resource r is ``speed[r]`` times as fast."""
@@ -88,7 +93,7 @@ class Cost:
     def shares(self) -> dict[str, Num]:
         """−∂log(time)/∂log(rate) of every resource, largest first; they sum to 1."""
         time = np.maximum(self.time_s, 1e-300)
-        shares = {r: _plain(t / time) for r, t in self.critical_s.items()}
+        shares = {r: _plain(t / time) for r, t in self.critical_s.items() if np.any(np.asarray(t) > 0.0)}
         return dict(sorted(shares.items(), key=lambda item: -float(np.mean(item[1]))))
 
     @property
@@ -135,7 +140,7 @@ class Cost:
         by_table: dict[str, Num] = {}
         for op, count in self.occurrences:
             table = rules_of(op).table
-            by_table[table] = by_table.get(table, 0.0) + count * settle(self.demands[id(op)]).time_s
+            by_table[table] = by_table.get(table, 0.0) + count * self._settled[id(op)].time_s
         total = np.maximum(sum(by_table.values(), 0.0), 1e-300)
         spreads = {table: getattr(self.machine.coefficients, table).spread for table in by_table if table}
         return np.sqrt(sum(((t / total * spreads.get(table, 0.0)) ** 2 for table, t in by_table.items()), 0.0))
@@ -168,7 +173,7 @@ class Cost:
 
     def _labelled(self, op: Op) -> Timing:
         """An op's timing whose critical seconds are told apart by component."""
-        timing = settle(self.demands[id(op)])
+        timing = self._settled[id(op)]
         name = f"{op.label or op.kind}\0{op.kind}\0"
         return Timing(timing.time_s, timing.busy_s, {name + r: t for r, t in timing.critical_s.items()})
 
@@ -181,7 +186,7 @@ class Cost:
         time: Num = 0.0
         bound: Num = 0.0
         for op, count in members:
-            timing = settle(self.demands[id(op)])
+            timing = self._settled[id(op)]
             time = time + count * timing.time_s
             bound = bound + count * settle(rules_of(op).bound(op, self.machine)).time_s
             for resource, t in timing.busy_s.items():

@@ -92,6 +92,9 @@ def _settle_phase(phase: Phase, speed: Mapping[str, float]) -> Timing:
 
 
 def _hard_maximum(busy: dict[str, Num]) -> Timing:
+    if all(isinstance(t, float) for t in busy.values()):
+        leader = max(busy, key=lambda r: busy[r])
+        return Timing(busy[leader], busy, {r: t if r == leader else 0.0 for r, t in busy.items()})
     time: Num = 0.0
     for t in busy.values():
         time = np.maximum(time, t)
@@ -136,11 +139,22 @@ def _in_sequence(timings: list[Timing]) -> Timing:
 def _fastest(timing: Timing) -> Timing:
     """Along the leading axis the alternative with the least time, for every point."""
     time = np.asarray(timing.time_s)
-    best = np.expand_dims(np.argmin(time, axis=0), 0)
+    best = np.argmin(time, axis=0)
+    if time.ndim == 1:
+        index = int(best)
 
-    def pick(value: Num) -> Num:
-        full = np.broadcast_to(np.asarray(value), time.shape)
-        return _scalar(np.take_along_axis(full, best, axis=0)[0])
+        def pick(value: Num) -> Num:
+            return float(value[index if len(value) > 1 else 0]) if isinstance(value, np.ndarray) else value
+    else:
+        where = np.expand_dims(best, 0)
+
+        def pick(value: Num) -> Num:
+            if not isinstance(value, np.ndarray):
+                return value
+            if value.shape[0] == 1:
+                return np.broadcast_to(value[0], best.shape)
+            full = np.broadcast_to(value, time.shape)
+            return np.take_along_axis(full, where, axis=0)[0]
 
     return Timing(
         pick(timing.time_s),

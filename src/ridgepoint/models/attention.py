@@ -10,7 +10,7 @@ import numpy as np
 from ridgepoint.formats import FORMATS
 from ridgepoint.models.architecture import LatentAttention, SelfAttention
 from ridgepoint.models.execution import Execution, Tokens
-from ridgepoint.models.pieces import pointwise, projection, sum_over_ranks
+from ridgepoint.models.pieces import is_one, pointwise, projection, sum_over_ranks
 from ridgepoint.numeric import Num
 from ridgepoint.ops import Attention, Collective, Gemm, Stream
 from ridgepoint.work import Seq, Work
@@ -81,10 +81,12 @@ def _over_context(
     else:
         keys = 2.0 * kv_heads * mixer.head_dim * FORMATS[run.formats.kv].bytes
         moved = tokens.batch * tokens.new * keys
+    if is_one(cp):
+        return parts
     exchange = Collective(
         operation="all_gather", bytes=moved, ranks=cp, stride=run.cut.tp, label=f"{at}.context_exchange"
     )
-    return parts if np.all(np.asarray(cp) == 1.0) else [*parts, exchange]
+    return [*parts, exchange]
 
 
 def split_context(tokens: Tokens, cp: Num) -> tuple[Num, Num]:

@@ -59,7 +59,7 @@ def experts(feed: Experts, hidden: int, tokens: Tokens, run: Execution, at: str)
     touched = touched_experts(feed.count, feed.top_k, pooled) / cut.ep
     parts: list[Work] = [projection(run, "router", f"{at}.router", rows, feed.count, hidden), _top_k(feed, rows, run, at)]
     parts += _exchange(feed, hidden, rows, run, f"{at}.dispatch")
-    parts += _grouped(feed, hidden, expert_rows, np.minimum(touched, here), tokens, run, at)
+    parts += _grouped(feed, hidden, pooled, expert_rows, np.minimum(touched, here), tokens, run, at)
     parts += _exchange(feed, hidden, rows, run, f"{at}.combine")
     if feed.shared_width:
         parts += _two_projections(run, f"{at}.shared", rows, hidden, feed.shared_width / cut.tp, feed.gated)
@@ -97,9 +97,11 @@ def _plain(value: np.ndarray) -> Num:
 
 
 def _grouped(
-    feed: Experts, hidden: int, expert_rows: Num, touched: Num, tokens: Tokens, run: Execution, at: str
+    feed: Experts, hidden: int, pooled: Num, expert_rows: Num, touched: Num, tokens: Tokens, run: Execution, at: str
 ) -> list[Work]:
-    """Permute, grouped up and down products with the nonlinearity between, weighted sum back into token order."""
+    """Grouped up and down products with the nonlinearity between, weighted sum back into token order. The products gather
+    their rows themselves, as fused expert kernels do.
+    """
     width, inner = feed.width / run.cut.expert_slices, feed.hidden or hidden
     inputs, stored = run.formats.gemm_inputs("experts"), FORMATS[run.formats.stream].bytes
     given = np.asarray(tokens.expert_imbalance, dtype=float)
@@ -119,21 +121,17 @@ def _grouped(
             label=label,
         )
 
-    moved = expert_rows * inner * stored
-    permute = Stream(read_bytes=moved, write_bytes=moved, pattern="gather", label=f"{at}.permute")
     combine = Stream(
-        read_bytes=moved,
-        write_bytes=moved / feed.top_k,
+        read_bytes=expert_rows * inner * stored,
+        write_bytes=expert_rows * inner * stored / feed.top_k,
         flop=2.0 * expert_rows * inner,
-        pattern="gather",
         label=f"{at}.weighted_sum",
     )
     narrow = FORMATS[inputs].bits < FORMATS[run.formats.stream].bits
-    cast = [quantize(run, f"{at}.quantize", expert_rows * inner, inputs)] if narrow else []
+    cast = [quantize(run, f"{at}.quantize", pooled * inner, inputs)] if narrow else []
     recast = [quantize(run, f"{at}.quantize", expert_rows * width, inputs)] if narrow else []
     up = "gate_up" if feed.gated else "up"
     return [
-        permute,
         *cast,
         product(f"{at}.experts.{up}", (2.0 if feed.gated else 1.0) * width, inner),
         activation(run, f"{at}.experts.activation", expert_rows * width, feed.gated),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
+
 from ridgepoint.formats import FORMATS
 from ridgepoint.models.execution import Execution
 from ridgepoint.numeric import Num
@@ -27,6 +29,11 @@ def projection(run: Execution, component: str, label: str, rows: Num, n: Num, k:
     if FORMATS[inputs].bits >= FORMATS[run.formats.stream].bits:
         return gemm
     return Seq(quantize(run, f"{label}.quantize", rows * k * batch, inputs), gemm)
+
+
+def is_one(degree: Num) -> bool:
+    """Whether a parallel degree is 1 at every point, so that its collectives need not be built."""
+    return degree == 1.0 if isinstance(degree, float) else bool(np.all(np.asarray(degree) == 1.0))
 
 
 def quantize(run: Execution, label: str, values: Num, to: str) -> Stream:
@@ -96,6 +103,8 @@ def sum_over_ranks(run: Execution, label: str, rows: Num, width: Num) -> Work:
     """The all-reduce after a row-parallel projection; nothing happens where tp is 1."""
     size = rows * width * FORMATS[run.formats.stream].bytes
     tp = run.cut.tp
+    if is_one(tp):
+        return Seq()
     if not run.cut.sequence:
         return Collective(operation="all_reduce", bytes=size, ranks=tp, label=label)
     return Seq(

@@ -21,7 +21,7 @@ from ridgepoint.models.architecture import (
     Stack,
 )
 from ridgepoint.models.execution import Execution, Tokens
-from ridgepoint.models.pieces import norm, projection
+from ridgepoint.models.pieces import is_one, norm, projection
 from ridgepoint.numeric import Num
 from ridgepoint.ops import Collective, Stream
 from ridgepoint.work import Repeat, Seq, Work
@@ -112,19 +112,19 @@ def sample(model: Model, kept: Num, run: Execution) -> Work:
     """Gathering the logits of ``kept`` positions over the ranks, softmax and choice of the next token."""
     vocab = float(model.embedding.vocab)
     gathered = kept * vocab * FORMATS[run.formats.stream].bytes
-    return Seq(
-        Collective(operation="all_gather", bytes=gathered, ranks=run.cut.tp, label="head.gather"),
-        Stream(
-            read_bytes=gathered + 4.0 * kept * vocab,
-            write_bytes=4.0 * kept * vocab,
-            flop=4.0 * kept * vocab,
-            special=kept * vocab,
-            pattern="sample",
-            rows=kept,
-            launches=3.0,
-            label="head.sample",
-        ),
+    choose = Stream(
+        read_bytes=gathered + 4.0 * kept * vocab,
+        write_bytes=4.0 * kept * vocab,
+        flop=4.0 * kept * vocab,
+        special=kept * vocab,
+        pattern="sample",
+        rows=kept,
+        launches=3.0,
+        label="head.sample",
     )
+    if is_one(run.cut.tp):
+        return choose
+    return Seq(Collective(operation="all_gather", bytes=gathered, ranks=run.cut.tp, label="head.gather"), choose)
 
 
 def decoder_of(model: Model) -> Stack:

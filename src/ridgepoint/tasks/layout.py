@@ -11,6 +11,7 @@ from ridgepoint.formats import FORMATS
 from ridgepoint.machines.machine import Machine
 from ridgepoint.models.architecture import Experts, LatentAttention, Mamba1, Mamba2, Model, SelfAttention
 from ridgepoint.models.execution import Cut, Execution, Formats
+from ridgepoint.models.pieces import is_one
 from ridgepoint.numeric import Num
 from ridgepoint.plan import Plan
 
@@ -122,7 +123,8 @@ def _check_divisors(model: Model, layout: Layout) -> None:
         _divides("ep", layout.ep, count, f"{count} experts", model)
     if np.any(np.asarray(layout.ep) > 1) and not counts:
         raise RidgepointError("bad_plan", f"ep is given, but {model.name} has no experts", "leave --ep out")
-    _check_expert_ranks(layout)
+    if not is_one(layout.ep):
+        _check_expert_ranks(layout)
 
 
 def _check_expert_ranks(layout: Layout) -> None:
@@ -152,10 +154,12 @@ def resolve_formats(model: Model, plan: Plan) -> tuple[Formats, tuple[str, ...]]
     """
     stored = model.precision
     notes: list[str] = []
-    wide = stored.weights if FORMATS[stored.weights].bits >= 16 else "bf16"
-    stream = "fp32" if wide == "fp32" else ("fp16" if wide == "fp16" else "bf16")
+    stream = "fp16" if stored.weights == "fp16" else "bf16"
     if plan.weights is None:
         table = {"default": stored.weights, **dict(stored.exceptions)}
+        if stored.weights == "fp32":
+            table = {"default": stream}
+            notes.append(f"the checkpoint is stored in fp32; it is run in {stream} (--weights fp32 runs it as stored)")
         for component in ("embedding", "head", "router"):
             if FORMATS[stored.weights].bits < 16:
                 table.setdefault(component, stream)
