@@ -155,7 +155,14 @@ def expected(op: Scan, machine: Machine) -> Demand:
     scale = 2.0 if op.backward else 1.0
 
     seconds: dict[str, Num] = {engine: flop(op) / (rate * table.efficiency)}
-    moved = read_bytes(op) + write_bytes(op) + (np.where(many, staged_bytes(op), 0.0) if staged else 0.0)
+    moved = read_bytes(op) + write_bytes(op)
+    if staged:
+        handed = np.where(many, staged_bytes(op), 0.0)
+        if machine.cache is not None:  # consecutive kernels find there what fits
+            name, capacity, cache_bytes_per_s = machine.cache
+            seconds[name] = np.minimum(handed, capacity) / cache_bytes_per_s
+            handed = np.maximum(handed - capacity, 0.0)
+        moved = moved + handed
     efficiency = np.where(many, table.memory_efficiency, table.state_efficiency)
     seconds[machine.main_memory] = moved / (machine.memory_bytes_per_s * efficiency)
     if op.variant == "mamba1":
