@@ -26,7 +26,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ridgepoint.kernels.groups import Group, ring_hops
+from ridgepoint.kernels.groups import Group, ring_hops, where
 from ridgepoint.machines.description import Link
 from ridgepoint.numeric import Num
 from ridgepoint.ops import Collective
@@ -56,7 +56,7 @@ class Traffic:
 def _shared_hops(group: Group, passes: float) -> tuple[Num, Num]:
     """Hops of ``passes`` rings through all ranks: those inside nodes and those between them."""
     hops = passes * ring_hops(group.node_link[1] if group.node_link else None, group.ranks)
-    between = np.where(np.asarray(group.nodes) > 1.0, hops * group.nodes / group.ranks, 0.0)
+    between = where(group.nodes > 1.0, hops * group.nodes / group.ranks, 0.0)
     return hops - between, between
 
 
@@ -95,13 +95,13 @@ def _rails(op: Collective, group: Group, passes: float) -> Num:
 
 def in_switch(op: Collective, group: Group) -> Traffic:
     """The switch adds (or spreads) what the ranks send: reduce to one owner per part, then multicast."""
-    node = np.where(np.asarray(group.local) > 1.0, (1.0 + 1.0 / group.local) * op.bytes, 0.0)
+    node = where(group.local > 1.0, (1.0 + 1.0 / group.local) * op.bytes, 0.0)
     network = _rails(op, group, 2.0)
     if group.network is not None and group.network[1].in_network_reduction:
-        network = np.where(np.asarray(group.nodes) > 1.0, op.bytes / group.local, 0.0)
-    steps = np.where(np.asarray(group.local) > 1.0, group.local, 0.0), 2.0 * _log2(group.nodes)
-    possible = (np.asarray(group.local) > 1.0) & _reduces(group.node_link)
-    possible = possible | ((np.asarray(group.nodes) > 1.0) & _reduces(group.network))
+        network = where(group.nodes > 1.0, op.bytes / group.local, 0.0)
+    steps = where(group.local > 1.0, group.local, 0.0), 2.0 * _log2(group.nodes)
+    possible = (group.local > 1.0) & _reduces(group.node_link)
+    possible = possible | ((group.nodes > 1.0) & _reduces(group.network))
     return Traffic(node, network, *steps, pipelines=2.0, efficiency="in_switch", possible=possible)
 
 
@@ -111,7 +111,7 @@ def _reduces(link: tuple[str, Link] | None) -> bool:
 
 def _one_node(group: Group) -> bool | NDArray[np.bool_]:
     """Where the group lies in one node whose devices reach each other's memory."""
-    return (np.asarray(group.nodes) <= 1.0) & (group.node_link is None or group.node_link[1].scope == "node")
+    return (group.nodes <= 1.0) & (group.node_link is None or group.node_link[1].scope == "node")
 
 
 def one_shot(op: Collective, group: Group) -> Traffic:
@@ -139,20 +139,20 @@ def pairwise(op: Collective, group: Group) -> Traffic:
 
 def direct(op: Collective, group: Group) -> Traffic:
     """One message between two neighbours."""
-    across = np.asarray(group.nodes) > 1.0
-    moved = np.where(across, 0.0, op.bytes), np.where(across, op.bytes, 0.0)
-    return Traffic(*moved, np.where(across, 0.0, 1.0), np.where(across, 1.0, 0.0), 0.0, 1.0, pattern="pair")
+    across = group.nodes > 1.0
+    moved = where(across, 0.0, op.bytes), where(across, op.bytes, 0.0)
+    return Traffic(*moved, where(across, 0.0, 1.0), where(across, 1.0, 0.0), 0.0, 1.0, pattern="pair")
 
 
 def _within(group: Group, traffic: Traffic) -> Traffic:
     """``traffic`` without the level that the group does not span."""
-    inside, across = np.asarray(group.local) > 1.0, np.asarray(group.nodes) > 1.0
+    inside, across = group.local > 1.0, group.nodes > 1.0
     return replace(
         traffic,
-        node_bytes=np.where(inside, traffic.node_bytes, 0.0),
-        node_steps=np.where(inside, traffic.node_steps, 0.0),
-        network_bytes=np.where(across, traffic.network_bytes, 0.0),
-        network_steps=np.where(across, traffic.network_steps, 0.0),
+        node_bytes=where(inside, traffic.node_bytes, 0.0),
+        node_steps=where(inside, traffic.node_steps, 0.0),
+        network_bytes=where(across, traffic.network_bytes, 0.0),
+        network_steps=where(across, traffic.network_steps, 0.0),
     )
 
 

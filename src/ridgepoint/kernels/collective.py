@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from ridgepoint.errors import RidgepointError, unknown_name
 from ridgepoint.kernels.algorithms import ALGORITHMS, Traffic, direct, hierarchical, pairwise
 from ridgepoint.kernels.demand import Demand, Phase
-from ridgepoint.kernels.groups import Group, exchange_share, pair_share, place, ring_share
+from ridgepoint.kernels.groups import Group, exchange_share, largest, pair_share, place, ring_share, where
 from ridgepoint.kernels.rules import Rules, zero
 from ridgepoint.machines.machine import Machine
 from ridgepoint.numeric import Num, distinct
@@ -55,14 +55,14 @@ def _counts(op: Collective, group: Group) -> dict[str, Traffic]:
         raise unknown_name("collective", op.operation, ALGORITHMS)
     known = ALGORITHMS[op.operation]
     if op.algorithm not in ("auto", "nccl", *known):
-        raise unknown_name(f"{op.operation} algorithm", op.algorithm, ["auto", "nccl", *known])
+        raise unknown_name("algorithm", op.algorithm, ["auto", "nccl", *known])
     if op.algorithm in known:
         counts = known[op.algorithm](op, group)
-        if not np.all(counts.possible | (np.asarray(op.ranks) <= 1.0)):
+        if not np.all(counts.possible | (op.ranks <= 1.0)):
             raise RidgepointError("bad_plan", f"the links of this group cannot do {op.algorithm}", "use auto")
         return {op.algorithm: counts}
     skipped = _ENGINE if op.algorithm == "nccl" else ()
-    if np.max(group.nodes) <= 1.0:
+    if largest(group.nodes) <= 1.0:
         skipped = (*skipped, *_NEVER_FASTER_IN_ONE_NODE)
     counted = {name: known[name](op, group) for name in known if name == next(iter(known)) or name not in skipped}
     return {name: counts for name, counts in counted.items() if np.any(counts.possible)}
@@ -71,13 +71,13 @@ def _counts(op: Collective, group: Group) -> dict[str, Traffic]:
 def read_bytes(op: Collective) -> Num:
     """What a rank sends from its memory: its input, once."""
     part = 1.0 / op.ranks if op.operation == "all_gather" else 1.0
-    return np.where(np.asarray(op.ranks) > 1.0, op.bytes * part, 0.0)
+    return where(op.ranks > 1.0, op.bytes * part, 0.0)
 
 
 def write_bytes(op: Collective) -> Num:
     """What a rank receives into its memory: its result, once."""
     part = 1.0 / op.ranks if op.operation == "reduce_scatter" else 1.0
-    return np.where(np.asarray(op.ranks) > 1.0, op.bytes * part, 0.0)
+    return where(op.ranks > 1.0, op.bytes * part, 0.0)
 
 
 def _least(op: Collective, group: Group) -> tuple[Num, Num]:
@@ -86,9 +86,9 @@ def _least(op: Collective, group: Group) -> tuple[Num, Num]:
         only = (pairwise if op.operation == "all_to_all" else direct)(op, group)
         return only.node_bytes, only.network_bytes
     if op.operation == "broadcast":
-        across = np.asarray(group.nodes) > 1.0
-        inside = np.where(np.asarray(group.local) > 1.0, op.bytes, 0.0)
-        return inside, np.where(across, op.bytes / group.local, 0.0)
+        across = group.nodes > 1.0
+        inside = where(group.local > 1.0, op.bytes, 0.0)
+        return inside, where(across, op.bytes / group.local, 0.0)
     best = hierarchical(op, group)
     node, network = best.node_bytes, best.network_bytes
     if op.operation == "all_reduce" and group.node_link is not None and group.node_link[1].in_network_reduction:
@@ -111,7 +111,8 @@ def bound(op: Collective, machine: Machine) -> Demand:
     if group.network is not None:
         name, link = group.network
         seconds[name] = seconds.get(name, 0.0) + network / float(link.bandwidth)
-    return Demand((Phase(seconds or {"link_latency": np.zeros(np.shape(op.ranks))}),))
+    on = where(op.ranks > 1.0, 1.0, 0.0)
+    return Demand((Phase({name: on * t for name, t in (seconds or {"link_latency": 0.0}).items()}),))
 
 
 def _share(group: Group, pattern: str) -> Num:
@@ -161,14 +162,14 @@ def _seconds(op: Collective, counts: Traffic, group: Group, machine: Machine) ->
     links: dict[str, Num] = {}
     steps: dict[str, Num] = {"link_latency": 0.0, "network_latency": 0.0}
     fill: dict[str, Num] = {"link_latency": 0.0, "network_latency": 0.0}
-    on = np.where(np.asarray(op.ranks) > 1.0, 1.0, 0.0)
+    on = where(op.ranks > 1.0, 1.0, 0.0)
     if group.node_link is not None:
         name, link = group.node_link
         own = _own_copy(op, table.own_copy)
         efficiency = table.efficiency[counts.efficiency or link.scope]
         rate = float(link.bandwidth) * efficiency * _share(group, counts.pattern)
         links[name] = on * (counts.node_bytes + own) / rate
-        inside = on * np.where(np.asarray(counts.node_steps) > 0.0, 1.0, 0.0)
+        inside = on * where(counts.node_steps > 0.0, 1.0, 0.0)
         if counts.direct:
             fill["link_latency"] = on * counts.node_steps * table.direct_latency_s
         else:
@@ -179,7 +180,7 @@ def _seconds(op: Collective, counts: Traffic, group: Group, machine: Machine) ->
         name, link = group.network
         rate = float(link.bandwidth) * table.efficiency["cluster"]
         links[name] = links.get(name, 0.0) + on * counts.network_bytes / rate
-        outside = on * np.where(np.asarray(counts.network_steps) > 0.0, 1.0, 0.0)
+        outside = on * where(counts.network_steps > 0.0, 1.0, 0.0)
         fill["network_latency"] = outside * counts.pipelines * table.chunk_s["cluster"]
         alpha = float(link.latency or table.latency_s["cluster"])
         steps["network_latency"] = on * counts.network_steps * alpha + outside * counts.alone * table.chunk_s["cluster"]
@@ -208,7 +209,7 @@ def _allowed(op: Collective, counts: Traffic, machine: Machine) -> bool | NDArra
     """Where the algorithm may be chosen; one-kernel exchanges only up to the size that engines register for them."""
     if not counts.direct or op.algorithm != "auto":
         return counts.possible
-    return counts.possible & (np.asarray(op.bytes) <= machine.coefficients.collective.direct_bytes)
+    return counts.possible & (op.bytes <= machine.coefficients.collective.direct_bytes)
 
 
 def _where(allowed: bool | NDArray[np.bool_], way: _Way, other: _Way) -> _Way:
@@ -217,7 +218,7 @@ def _where(allowed: bool | NDArray[np.bool_], way: _Way, other: _Way) -> _Way:
         return way
 
     def pick(a: dict[str, Num], b: dict[str, Num]) -> dict[str, Num]:
-        return {name: np.where(allowed, a[name], b[name]) for name in a}
+        return {name: where(allowed, a[name], b[name]) for name in a}
 
     return _Way(pick(way.links, other.links), pick(way.latency, other.latency))
 
@@ -227,6 +228,8 @@ def _demand(ways: list[_Way]) -> Demand:
 
     def stack(tables: list[dict[str, Num]]) -> dict[str, Num]:
         shape = np.broadcast_shapes(*(np.shape(t) for table in tables for t in table.values()))
+        if not shape:
+            return {name: np.array([t[name] for t in tables]) for name in tables[0]}
         return {name: np.stack([np.broadcast_to(t[name], shape) for t in tables]) for name in tables[0]}
 
     links, latency = (stack([w.links for w in ways]), stack([w.latency for w in ways]))

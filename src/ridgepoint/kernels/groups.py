@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ridgepoint.errors import RidgepointError
 from ridgepoint.machines.description import Link
@@ -29,31 +30,43 @@ class Group:
     network: tuple[str, Link] | None
 
 
+def where(condition: bool | NDArray[np.bool_], a: Num, b: Num) -> Num:
+    """``a`` where the condition holds, else ``b``; quick for one point."""
+    if isinstance(condition, bool | np.bool_):
+        return a if condition else b
+    return np.where(condition, a, b)
+
+
+def largest(value: Num) -> float:
+    """The largest of a sweep."""
+    return float(np.max(value)) if isinstance(value, np.ndarray) else float(value)
+
+
 def place(op: Collective, machine: Machine) -> Group:
     """The group of ``op`` on ``machine``.
 
     Errors: ``bad_plan`` for a group that does not fit or that no link joins.
     """
-    span = np.max((np.asarray(op.ranks) - 1.0) * op.stride + 1.0)
-    if np.min(op.ranks) < 1.0 or np.min(op.stride) < 1.0:
+    span = largest((op.ranks - 1.0) * op.stride + 1.0)
+    if -largest(-op.ranks) < 1.0 or -largest(-op.stride) < 1.0:
         raise RidgepointError("bad_work", f"a group needs ranks ≥ 1 and stride ≥ 1, not {op.ranks} and {op.stride}")
     if span > machine.devices:
         raise RidgepointError(
             "bad_plan",
-            f"a group of {np.max(op.ranks):g} ranks with stride {np.max(op.stride):g} needs {span:g} devices; "
+            f"a group of {largest(op.ranks):g} ranks with stride {largest(op.stride):g} needs {span:g} devices; "
             f"{machine.name} has {machine.devices}",
             "use a smaller parallel degree or a larger machine, e.g. "
             f"{max(2, -(-int(span) // machine.devices_per_node))}x{machine.devices_per_node}x{machine.device.name}",
         )
-    per_node = np.maximum(np.floor(machine.devices_per_node / np.asarray(op.stride)), 1.0)
+    per_node = np.maximum(np.floor(machine.devices_per_node / op.stride), 1.0)
     nodes = np.ceil(op.ranks / np.minimum(per_node, op.ranks))
     local = op.ranks / nodes
     return Group(
         op.ranks,
         local,
         nodes,
-        _link(machine, "node") if np.max(local) > 1.0 else None,
-        _link(machine, "cluster") if np.max(nodes) > 1.0 else None,
+        _link(machine, "node") if largest(local) > 1.0 else None,
+        _link(machine, "cluster") if largest(nodes) > 1.0 else None,
     )
 
 
@@ -79,7 +92,7 @@ def ring_share(link: Link, ranks: Num) -> Num:
     if link.topology == "mesh" and size > 2.0:
         return np.minimum(np.maximum(ranks - 1.0, 1.0) / (size - 1.0), 1.0)
     if link.topology == "ring" and size > 2.0:
-        return np.where(np.asarray(ranks) < size, 0.5, 1.0)
+        return where(ranks < size, 0.5, 1.0)
     return 1.0
 
 
@@ -100,7 +113,7 @@ def exchange_share(link: Link, ranks: Num) -> Num:
     if link.topology == "mesh":
         return ring_share(link, ranks)
     if link.topology == "ring":
-        return 1.0 / np.maximum(np.asarray(ranks) / 4.0, 1.0)
+        return 1.0 / np.maximum(ranks / 4.0, 1.0)
     if link.topology == "torus":
         return 1.0 / np.maximum(np.sqrt(ranks) / 2.0, 1.0)
     return 1.0
