@@ -202,6 +202,11 @@ class Estimate:
         return largest_that_fits(self.scenario, "batch")
 
     @cached_property
+    def max_context(self) -> Any:
+        """The longest context of a decode step that fits; 0 where none does, None for other tasks."""
+        return largest_that_fits(self.scenario, "context")
+
+    @cached_property
     def assumptions(self) -> tuple[str, ...]:
         """What the figures rest on that was not said."""
         return tuple(dict.fromkeys((*self.built.assumptions, *self.cost.notes)))
@@ -227,6 +232,12 @@ class Estimate:
             for op in self.cost.unknown
         )
         return (*cautions(self.scenario, self.memory, self.built.layout, self.max_batch, self.shares), *listed)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON document of design §10; lists where a sweep has arrays."""
+        from ridgepoint.document import document
+
+        return document(self)
 
 
 def _core_numbers(est: Estimate) -> dict[str, Num]:

@@ -1,0 +1,37 @@
+"""``ridgepoint analyze``: what a model takes on a machine, and what limits it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ridgepoint.cli.options import takes_scenario
+from ridgepoint.cli.output import console, print_json, print_page
+from ridgepoint.request import Request, to_scenario, write_request
+
+
+@takes_scenario
+def analyze(
+    request: Request,
+    strict: Annotated[bool, typer.Option("--strict", help="Refuse an op without a rule instead of guessing.")] = False,
+    save: Annotated[
+        Path | None, typer.Option("--save", metavar="FILE.toml", help="Write the scenario to a file.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+) -> None:
+    """What a model takes on a machine: time, its limit, the bottleneck, memory, energy and money."""
+    from ridgepoint.document import document
+    from ridgepoint.estimate import Estimate
+
+    est = Estimate(to_scenario(request), strict)
+    if save is not None:
+        write_request(request, save)
+    if as_json:
+        print_json(document(est))
+        return
+    from ridgepoint.report.terminal import page
+
+    screen = console()
+    print_page(page(est, screen.width), screen)

@@ -1,0 +1,129 @@
+"""The options that say a scenario, shared by every command that takes one (design §10)."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ridgepoint.request import Request, read_request
+
+TASK, FORMATS, LAYOUT, TRAINING, ENGINE = "Task", "Number formats", "Layout", "Training", "Engine"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One option: its words, what it sets (``sizes`` or ``plan`` and the field), and what to say about it."""
+
+    words: str
+    table: str
+    field: str
+    metavar: str
+    panel: str
+    help: str
+    flag: bool = False
+
+    @property
+    def parameter(self) -> str:
+        """Name of the Python parameter."""
+        return f"{self.table}_{self.field}"
+
+
+SETTINGS = (
+    Setting("--task", "", "task", "NAME", TASK, "prefill, decode, generate, train or forward"),
+    Setting("--batch", "sizes", "batch", "N", TASK, "sequences; in training over all devices"),
+    Setting("--prompt", "sizes", "prompt", "N", TASK, "prompt tokens of a sequence (prefill, generate)"),
+    Setting("--output", "sizes", "output", "N", TASK, "tokens to generate per sequence (generate)"),
+    Setting("--context", "sizes", "context", "N", TASK, "tokens that a decode step attends to (decode); 8k = 8192"),
+    Setting("--seq", "sizes", "seq", "N", TASK, "tokens of a sequence (train, forward)"),
+    Setting("--weights", "plan", "weights", "FORMAT", FORMATS, "weights of the linear layers: bf16, fp8, int4 …"),
+    Setting("--acts", "plan", "acts", "FORMAT", FORMATS, "what matrix products read"),
+    Setting("--kv", "plan", "kv", "FORMAT", FORMATS, "keys and values in the cache"),
+    Setting("--tp", "plan", "tp", "N", LAYOUT, "tensor parallel degree"),
+    Setting("--pp", "plan", "pp", "N", LAYOUT, "pipeline stages"),
+    Setting("--dp", "plan", "dp", "N", LAYOUT, "data parallel replicas"),
+    Setting("--ep", "plan", "ep", "N", LAYOUT, "expert parallel degree"),
+    Setting("--cp", "plan", "cp", "N", LAYOUT, "context parallel degree"),
+    Setting("--micro-batch", "plan", "micro_batch", "N", TRAINING, "sequences of one micro-batch"),
+    Setting("--zero", "plan", "zero_stage", "0–3", TRAINING, "ZeRO stage"),
+    Setting("--recompute", "plan", "recompute", "RULE", TRAINING, "none, selective or full"),
+    Setting("--optimizer", "plan", "optimizer", "NAME", TRAINING, "adam, adam8bit, sgd or none"),
+    Setting("--schedule", "plan", "schedule", "NAME", TRAINING, "gpipe, 1f1b or interleaved"),
+    Setting("--chunks", "plan", "chunks", "N", TRAINING, "model chunks per stage (interleaved)"),
+    Setting(
+        "--fused-attention/--no-fused-attention", "plan", "fused_attention", "", ENGINE, "attention as one kernel", True
+    ),
+    Setting("--graphs/--no-graphs", "plan", "graph_capture", "", ENGINE, "kernels in one captured graph", True),
+    Setting("--mode", "plan", "compiled", "MODE", ENGINE, "eager, or compiled (elementwise chains fused)"),
+    Setting("--memory-fraction", "plan", "memory_fraction", "F", ENGINE, "part of device memory that may be used"),
+)
+
+
+def takes_scenario(command: Callable[..., None]) -> Callable[..., None]:
+    """A command whose parameter ``request`` is filled from MODEL, ``--on`` and ``SETTINGS``; its own options follow."""
+    own = list(inspect.signature(command, eval_str=True).parameters.values())
+    shared = [*_subjects(), *(_parameter(setting) for setting in SETTINGS)]
+    shared_names = {p.name for p in shared}
+
+    @functools.wraps(command)
+    def run(**values: Any) -> None:
+        said = {name: values.pop(name) for name in shared_names}
+        command(request=_request(said), **values)
+
+    parameters = [*shared, *(p.replace(kind=p.KEYWORD_ONLY) for p in own if p.name != "request")]
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {p.name: p.annotation for p in parameters}
+    return run
+
+
+def _subjects() -> list[inspect.Parameter]:
+    model = typer.Argument(metavar="MODEL", help="Model name, config.json, folder with one, or scenario file (.toml)")
+    machine = typer.Option("--on", metavar="MACHINE", help="Machine: h100-sxm, 8xh100-sxm, 16x8xh100-sxm, or my.toml")
+    return [
+        inspect.Parameter("model", inspect.Parameter.KEYWORD_ONLY, annotation=Annotated[str, model]),
+        inspect.Parameter(
+            "machine", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[str | None, machine]
+        ),
+    ]
+
+
+def _parameter(setting: Setting) -> inspect.Parameter:
+    option = typer.Option(
+        setting.words,
+        metavar=setting.metavar or None,
+        help=setting.help,
+        rich_help_panel=setting.panel,
+        show_default=False,
+    )
+    kind = bool | None if setting.flag else str | None
+    return inspect.Parameter(
+        setting.parameter, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind, option]
+    )
+
+
+def _request(values: dict[str, Any]) -> Request:
+    given = [(s, v) for s in SETTINGS if (v := values[s.parameter]) is not None]
+    said = {s.field: s.words.partition("/")[0] for s, _ in given}
+    sizes = {s.field: v for s, v in given if s.table == "sizes"}
+    plan = {s.field: compiled(v) if s.field == "compiled" else v for s, v in given if s.table == "plan"}
+    typed = Request(values["model"], values["machine"], values["_task"], sizes, plan, said)
+    if not values["model"].endswith(".toml"):
+        return typed
+    file = read_request(Path(values["model"]))
+    return Request(None, typed.machine, typed.task, typed.sizes, typed.plan, typed.said).over(file)
+
+
+def compiled(mode: str) -> bool:
+    """What ``--mode`` says.
+
+    >>> compiled("eager")
+    False
+    """
+    if mode not in ("eager", "compiled"):
+        raise typer.BadParameter(f"--mode is '{mode}': use eager or compiled")
+    return mode == "compiled"

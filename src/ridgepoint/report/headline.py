@@ -1,0 +1,108 @@
+"""The top of the page: what was asked, what it takes, and one sentence on why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.table import Table
+from rich.text import Text
+
+from ridgepoint.estimate import Estimate
+from ridgepoint.report.text import count, money, number, percent, ratio
+from ridgepoint.tasks import Train
+from ridgepoint.units import duration, si
+
+_TIME = {
+    "prefill": "Time to first token",
+    "decode": "Time per step",
+    "generate": "Time in all",
+    "train": "Time per step",
+    "forward": "Time",
+}
+_SENTENCE_SHARE = 0.02
+"""Shares below this are not worth words."""
+
+
+def headline(est: Estimate) -> Text:
+    """Model, machine, task and plan in two lines."""
+    given = est.scenario
+    sizes = " · ".join(f"{name} {count(float(value))}" for name, value in given.task.sizes().items())
+    text = Text.assemble(
+        (given.model.name, "bold"),
+        " on ",
+        (given.machine.name, "bold"),
+        " · ",
+        (given.task.name, "bold"),
+        f" · {sizes}\n",
+    )
+    device = given.machine.device.title
+    many = f"{given.machine.devices} × " if given.machine.devices > 1 else ""
+    return text.append(f"{given.model.title or given.model.name}, {many}{device}", style="dim").append(
+        _layout(est), style="dim"
+    )
+
+
+def _layout(est: Estimate) -> str:
+    layout = est.built.layout
+    degrees = [
+        f"{name} {getattr(layout, name):g}" for name in ("tp", "pp", "dp", "ep", "cp") if getattr(layout, name) > 1
+    ]
+    return ", " + " ".join(degrees) if degrees else ""
+
+
+def results(est: Estimate) -> Table:
+    """Time and its interval, the limit, rates, energy and money: a label, the figure, what to know about it."""
+    table = Table.grid(padding=(0, 2, 0, 0))
+    for label, figure, remark in _results(est):
+        table.add_row(Text(label), Text(figure, style="bold"), Text(remark, style="dim"))
+    return table
+
+
+def _results(est: Estimate) -> Iterator[tuple[str, str, str]]:
+    low, high = est.interval_s
+    name = est.scenario.task.name
+    yield _TIME[name], duration(est.time_s), f"90 % interval {duration(low)} – {duration(high)}"
+    yield (
+        "Physical limit",
+        duration(est.bound_s),
+        f"every byte once, peak rates, no latency; headroom {ratio(est.headroom)}",
+    )
+    if name == "generate":
+        yield "First token", duration(est.ttft_s), "TTFT, prefill of the whole batch"
+        yield "Each further token", duration(est.tpot_s), "TPOT, mean over the growing context"
+    yield from _rates(est)
+    yield from _bills(est)
+
+
+def _rates(est: Estimate) -> Iterator[tuple[str, str, str]]:
+    sequences = float(est.samples_per_s * est.time_s)
+    each = est.tokens_per_s / sequences
+    remark = f"{number(each)} per sequence" if sequences > 1 and est.tpot_s is not None else ""
+    yield "Throughput", f"{number(est.tokens_per_s)} tokens/s", remark
+    if est.tpot_s is None or est.scenario.task.name == "generate":
+        yield "", f"{number(est.samples_per_s)} sequences/s", ""
+
+
+def _bills(est: Estimate) -> Iterator[tuple[str, str, str]]:
+    tokens = est.tokens_per_s * est.time_s
+    unit = "training step" if isinstance(est.scenario.task, Train) else "token"
+    if est.energy_j is not None:
+        each = est.energy_j if unit != "token" else est.energy_j / tokens
+        on = f"on {est.devices:g} devices" if est.devices > 1 else ""
+        yield "Power", si(est.power_w, "W"), f"{si(each, 'J')} per {unit}" + (f", {on}" if on else "")
+    if est.cost_usd is not None:
+        price = est.cost_usd / est.time_s * 3600.0
+        yield "Cost", f"{money(1e6 * est.cost_usd / tokens)} per million tokens", f"{money(price)} per hour"
+
+
+def summary(est: Estimate) -> Text:
+    """The bottleneck in one sentence."""
+    machine = est.scenario.machine
+    shares = [(r, s) for r, s in est.shares.items() if s >= _SENTENCE_SHARE]
+    words = [f"{percent(s)} {machine.resource_label(r)}" for r, s in shares]
+    first = est.bottleneck
+    text = Text.assemble(
+        ("Bottleneck: ", "bold"), (words[0], "bold"), (", " + ", ".join(words[1:])) if words[1:] else "", ". "
+    )
+    gain = float(est.limits[first])
+    return text.append(f"Infinitely fast {machine.resource_label(first)} would give {ratio(gain)}.")
