@@ -6,12 +6,14 @@ built-in ones. A look-up scans the built-in files as text and parses only the en
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
 import re
+import tempfile
 import tomllib
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import replace as changed
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -22,7 +24,10 @@ import msgspec
 from ridgepoint.errors import RidgepointError, unknown_name
 from ridgepoint.models.architecture import Model
 from ridgepoint.models.huggingface import read_config
+from ridgepoint.models.parameters import total_parameters
+from ridgepoint.models.toml_text import toml_lines
 
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 _NEEDED = "an entry has name, title, released, parameters, parameters_source, config_source and a table config"
 MOST_BYTES = 16_000_000
 """A larger file is not a configuration."""
@@ -57,9 +62,10 @@ def find_model(name_or_path: str | Path) -> Model:
     Errors: ``unknown_model`` with the nearest names; ``bad_config`` for a configuration that cannot be read.
     """
     text = str(name_or_path).strip()
-    entry = find_entry(text)
-    if entry is not None:
-        return _build(entry)
+    own = _user_entry(fold(text))
+    found = _built_in(fold(text)) if own is None else _build(own)
+    if found is not None:
+        return found
     path = _config_path(text)
     if path is not None:
         return read_config(
@@ -72,12 +78,13 @@ def find_model(name_or_path: str | Path) -> Model:
 
 def find_entry(name: str) -> Entry | None:
     """The catalogue entry of that name or alias; a user's entry comes before a built-in one."""
-    folded = fold(name)
-    for entry in _user_entries(user_catalog()):
-        if folded in (fold(entry.name), *map(fold, entry.aliases)):
-            return entry
-    block = _index().get(folded)
-    return None if block is None else _parse(*block)
+    own, block = _user_entry(fold(name)), _index().get(fold(name))
+    return own or (None if block is None else _parse(*block))
+
+
+def _user_entry(folded: str) -> Entry | None:
+    entries = _user_entries(user_catalog())
+    return next((entry for entry in entries if folded in map(fold, (entry.name, *entry.aliases))), None)
 
 
 def model_names() -> list[str]:
@@ -127,6 +134,57 @@ def load_config(path: Path) -> Mapping[str, Any]:
     return config
 
 
+def import_model(config_path: str | Path, name: str, replace: bool = False) -> Path:
+    """Add a ``config.json`` (or the folder with one) to the user's catalogue under ``name``; returns the file written.
+
+    Errors: ``bad_name``; ``bad_config``; ``exists`` where the catalogue has that name and ``replace`` is not given.
+    """
+    folded = fold(name)
+    if not _NAME.fullmatch(folded):
+        raise RidgepointError(
+            "bad_name", f"'{name[:40]}' is no model name", "use letters, digits, '.', '_' and '-', at most 100"
+        )
+    path = _config_path(str(config_path))
+    if path is None:
+        raise RidgepointError("bad_config", f"there is no file {config_path}", "check the path")
+    config = load_config(path)
+    model = read_config(config, str(path), folded)
+    target = user_catalog() / "models" / f"{folded}.toml"
+    if not replace and (target.exists() or find_entry(folded) is not None):
+        raise RidgepointError(
+            "exists", f"the catalogue already has a model '{folded}'", "choose another name, or replace it"
+        )
+    _write(target, _entry_text(folded, path, config, total_parameters(model)))
+    return target
+
+
+def _entry_text(name: str, path: Path, config: Mapping[str, Any], total: float) -> str:
+    head = {
+        "name": name,
+        "title": name,
+        "released": datetime.date.today().year,
+        "parameters": total,
+        "parameters_source": "counted from the configuration",
+        "config_source": str(path.resolve()),
+    }
+    lines = ["[[model]]", *toml_lines(head), "", "[model.config]", *toml_lines(config)]
+    return "\n".join(lines) + "\n"
+
+
+def _write(target: Path, text: str) -> None:
+    """Write beside the target and move it there, so that no reader sees half a file."""
+    try:
+        read_entries(text, target.name)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=target.parent, suffix=".tmp", delete=False) as file:
+            file.write(text)
+        os.replace(file.name, target)
+    except OSError as error:
+        raise RidgepointError(
+            "cannot_write", f"{target}: {error.strerror or error}", "set RIDGEPOINT_CATALOG"
+        ) from None
+
+
 def user_catalog() -> Path:
     """The folder of a user's own catalogue."""
     return Path(os.environ.get("RIDGEPOINT_CATALOG") or Path.home() / ".config" / "ridgepoint")
@@ -155,11 +213,14 @@ def _config_path(text: str) -> Path | None:
 
 
 @cache
-def _build_known(name: str, _catalog: str) -> Model:
-    entry = find_entry(name)
-    assert entry is not None
+def _built_in(folded: str) -> Model | None:
+    block = _index().get(folded)
+    return None if block is None else _build(_parse(*block))
+
+
+def _build(entry: Entry) -> Model:
     model = read_config(entry.config, f"catalogue entry {entry.name}", entry.name)
-    return replace(
+    return changed(
         model,
         title=entry.title,
         source=entry.config_source,
@@ -167,10 +228,6 @@ def _build_known(name: str, _catalog: str) -> Model:
         published_active=entry.active_parameters,
         notes=(*model.notes, entry.note) if entry.note else model.notes,
     )
-
-
-def _build(entry: Entry) -> Model:
-    return _build_known(entry.name, str(user_catalog()))
 
 
 @cache

@@ -59,7 +59,10 @@ def read_config(config: Mapping[str, Any], where: str, name: str) -> Model:
     family = _family(text, top)
     reader = _reader(family)
     if family in _REFUSED:
-        raise text.error(f"the family '{family}' cannot be described: {_REFUSED[family]}", "`ridgepoint models list` shows models that can")
+        raise text.error(
+            f"the family '{family}' cannot be described: {_REFUSED[family]}",
+            "`ridgepoint models list` shows models that can",
+        )
     model = reader(text, name) if reader else _unknown(text, name, family)
     other, notes = vision_parameters(top, model.hidden)
     return replace(model, other_parameters=(*model.other_parameters, *other), notes=(*model.notes, *notes))
