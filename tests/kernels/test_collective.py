@@ -18,6 +18,7 @@ from ridgepoint.kernels import collective
 from ridgepoint.kernels.algorithms import ALGORITHMS
 from ridgepoint.kernels.collective import RULES, traffic
 from ridgepoint.kernels.demand import settle
+from ridgepoint.kernels.groups import place
 from ridgepoint.machines.catalog import find_machine
 from ridgepoint.machines.machine import Machine
 from ridgepoint.ops import Collective
@@ -101,8 +102,6 @@ def test_counts_across_two_nodes(
 )
 def test_ranks_sit_on_devices_rank_times_stride(ranks: float, stride: float, local: float, nodes: float) -> None:
     # design §1: 4x8xh100 has 8 devices in a node. Wrong placement swaps NVLink for the network.
-    from ridgepoint.kernels.groups import place
-
     group = place(op(ranks=ranks, stride=stride), find_machine("4x8xh100-sxm"))
     assert (float(group.local), float(group.nodes)) == (local, nodes)
     assert (group.network is not None) == (nodes > 1)
