@@ -1,8 +1,14 @@
 """Recurrent and linear-attention passes: chunked matrix forms, the plain recurrence, and the chain of states.
 
-A chunk of Q tokens is computed with matrix products inside it; only the state passes from chunk to chunk. With Q = 1 the
-same counts are those of the plain recurrence, which is the decode step. Libraries run chunked forms as several kernels
-that hand on their results through main memory, so that they are bound by it and not by arithmetic.
+A chunk of Q tokens is computed with matrix products inside it; only the state passes from chunk to chunk. With Q = 1
+the same counts are those of the plain recurrence, which is the decode step. Libraries run chunked forms as several
+kernels that hand on their results through memory, so that they are bound by it and not by arithmetic:
+
+    engine  = flop / (peak · efficiency)
+    memory  = (inputs, outputs, states + what kernels hand on and the cache does not hold) / achieved bandwidth
+    cache   = what kernels hand on and the last-level cache holds
+    wave    = (chunks − 1) · step_s: a chunk needs the state that the one before it leaves
+    time    = ‖engine, memory, cache, wave‖_p + kernels · launch + start
 """
 
 from __future__ import annotations
@@ -32,8 +38,8 @@ def flop_per_token(op: Scan) -> Num:
 
     - ``mamba2``: 2·q·(N·G + P·H) for C Bᵀ and its product with X, 4·P·N·H into and out of the state, 2·P·N·H/Q to pass
       the state on (Dao and Gu 2024, "Transformers are SSMs", §6). ``linear`` the same with G = H.
-    - ``gated_delta``: 2·q·N·(2G + H) + 4·q·P·H for K Kᵀ, Q Kᵀ, T K, T V and scores · V, 6·P·N·H for three products with the
-      state, H·(Q² − 1)/3 for the triangular inverse T (Yang et al. 2024, "Gated Delta Networks").
+    - ``gated_delta``: 2·q·N·(2G + H) + 4·q·P·H for K Kᵀ, Q Kᵀ, T K, T V and scores · V, 6·P·N·H for three products with
+      the state, H·(Q² − 1)/3 for the triangular inverse T (Yang et al. 2024, "Gated Delta Networks").
     - ``mamba1``: 9·P·N·H, of which P·N·H exponentials (Gu and Dao 2023, "Mamba").
     - ``rnn``: 2·H·P·P·N + 8·H·P·N: every head has N gates, each with a P × P recurrent matrix and pointwise work.
 
@@ -107,8 +113,8 @@ def write_bytes(op: Scan) -> Num:
 def staged_bytes(op: Scan) -> Num:
     """What the kernels of a chunked pass write for each other and read again, in the activations' format.
 
-    Per chunk the state of every head; per token and head a row of Q scores, and for the delta rule W, U and the corrected
-    values; inputs once more per stage that needs them.
+    Per chunk the state of every head; per token and head a row of Q scores, and for the delta rule W, U and the
+    corrected values; inputs once more per stage that needs them.
     """
     P, N, H, Q = op.head_dim, op.state_dim, op.heads, op.chunk
     states = 2.0 * ceil_div(op.seq, Q) * P * N * H

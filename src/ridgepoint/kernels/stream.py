@@ -1,4 +1,9 @@
-"""Memory-bound kernels: bytes over the achieved bandwidth, beside simple arithmetic on the vector engine."""
+"""Memory-bound kernels: bytes over the achieved bandwidth, beside simple arithmetic on the vector engine.
+
+memory  = bytes / min(bandwidth · device.memory_efficiency · efficiency of the pattern, what active rows can draw)
+vector  = simple operations / achieved rate;  special = exponentials, roots and reciprocals / achieved rate
+time    = ‖memory, vector, special‖_p + launches · launch (+ reduction of the rows)
+"""
 
 from __future__ import annotations
 
@@ -52,9 +57,8 @@ def bound(op: Stream, machine: Machine) -> Demand:
 def expected(op: Stream, machine: Machine) -> Demand:
     """Achieved bandwidth of the pattern; few rows cannot draw all of it, and reducing a row takes time of its own.
 
-    A tensor that a kernel just wrote may still be in the last-level cache. That is not counted on: what runs in between is
-    not known here, and no estimate falls below ``bound``. Validity: buffers well above the launch time; a benchmark that
-    repeats one small buffer is faster.
+    A tensor that a kernel just wrote may still be in the last-level cache. That is not counted on: what runs in between
+    is not known here, and no estimate falls below ``bound``. A benchmark that repeats one small buffer is faster.
 
     >>> from ridgepoint.machines.catalog import find_machine
     >>> from ridgepoint.kernels.demand import settle
