@@ -6,9 +6,10 @@ from ridgepoint.machines.catalog import find_machine
 from ridgepoint.machines.machine import Machine
 from ridgepoint.models.architecture import Model
 from ridgepoint.models.catalog import find_model
+from ridgepoint.models.networks.network import Network
 from ridgepoint.plan import Plan
 from ridgepoint.scenario import Scenario, scenario
-from ridgepoint.tasks import Decode, Forward, Generate, Prefill, Train
+from ridgepoint.tasks import Decode, Forward, Generate, Prefill, Sample, Train
 
 __version__ = "0.1.0"
 
@@ -19,9 +20,11 @@ __all__ = [
     "Generate",
     "Machine",
     "Model",
+    "Network",
     "Plan",
     "Prefill",
     "RidgepointError",
+    "Sample",
     "Scenario",
     "Train",
     "estimate",

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from ridgepoint.cost.ledger import Ledger
+from ridgepoint.models.architecture import Model
 from ridgepoint.numeric import Num
 from ridgepoint.scenario import Scenario
 from ridgepoint.tasks import Train
@@ -23,9 +24,9 @@ def cautions(
     said: list[str] = []
     if not np.all(ledger.fits):
         said.append(_does_not_fit(given, ledger, layout, largest_batch))
-    longest = _longest_context(given)
-    limit = given.model.max_context
-    if limit and longest > limit:
+    limit = given.model.max_context if isinstance(given.model, Model) else 0
+    longest = _longest_context(given) if limit else 0.0
+    if longest > limit:
         said.append(f"{longest:,.0f} tokens of context exceed the {limit:,} that {given.model.name} was made for")
     said += _guessed_tables(given, shares)
     return tuple(said)

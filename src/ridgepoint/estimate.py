@@ -20,16 +20,18 @@ import numpy as np
 from ridgepoint.cautions import cautions
 from ridgepoint.citations import cite, coefficient_sources
 from ridgepoint.cost.energy import power_w, usd
-from ridgepoint.cost.evaluate import BOUND, Cost, evaluate, rules_of
+from ridgepoint.cost.evaluate import BOUND, EXPECTED, Cost, evaluate, rules_of
 from ridgepoint.cost.ledger import Ledger
 from ridgepoint.errors import RidgepointError
 from ridgepoint.machines.machine import Machine
 from ridgepoint.models.architecture import Model
+from ridgepoint.models.networks.network import Network
 from ridgepoint.numeric import Num
 from ridgepoint.plan import Plan
 from ridgepoint.scenario import Scenario, scenario
 from ridgepoint.tasks import Task, Train
 from ridgepoint.tasks.build import Built, build
+from ridgepoint.tasks.inference import without_host
 from ridgepoint.tasks.memory import usable_fraction
 from ridgepoint.work import Work
 
@@ -40,20 +42,22 @@ NORMAL_90 = 1.645
 
 
 def estimate(
-    model: Model | str,
+    model: Model | Network | str,
     *,
     on: Machine | str,
     task: Task | str | None = None,
     plan: Plan | None = None,
     strict: bool = False,
+    mode: str = EXPECTED,
 ) -> Estimate:
     """What a model takes on a machine. Every numeric field of ``task`` and ``plan`` may be an array; results broadcast.
 
-    ``strict`` raises on an op that no rule gives meaning to, instead of listing it with its share.
+    ``strict`` raises on an op that no rule gives meaning to, instead of listing it with its share. ``mode`` is ``expected``,
+    or ``bound`` for the physical limit and what makes it up.
 
     Errors: ``RidgepointError`` for unknown names, sizes or degrees that do not fit.
     """
-    return Estimate(scenario(model, on, task, plan), strict)
+    return Estimate(scenario(model, on, task, plan), strict, mode)
 
 
 @dataclass(frozen=True)
@@ -62,8 +66,11 @@ class Estimate:
 
     scenario: Scenario
     strict: bool = False
+    mode: str = EXPECTED
 
     def __post_init__(self) -> None:
+        if self.mode not in (EXPECTED, BOUND):
+            raise RidgepointError("bad_mode", f"mode is '{self.mode}'", f"use {EXPECTED} or {BOUND}")
         _ = self._core  # what is wrong with a scenario is said when the estimate is asked for, not later
 
     @property
@@ -79,8 +86,9 @@ class Estimate:
 
     @cached_property
     def cost(self) -> Cost:
-        """The expected cost of the whole scenario, for looking inside (components, limits, tree)."""
-        return evaluate(self.built.work, self.scenario.machine, strict=self.strict)
+        """The cost of the whole scenario, for looking inside (components, limits, tree)."""
+        work = self.built.device if self.mode == BOUND else self.built.work
+        return evaluate(work, self.scenario.machine, mode=self.mode, strict=self.strict)
 
     @cached_property
     def _core(self) -> dict[str, Any]:
@@ -98,6 +106,7 @@ class Estimate:
             chunk = object.__new__(Estimate)
             object.__setattr__(chunk, "scenario", self.scenario.at(points))
             object.__setattr__(chunk, "strict", self.strict)
+            object.__setattr__(chunk, "mode", self.mode)
             count = (points.stop - points.start,)
             parts.append({name: _broadcast(value, count) for name, value in numbers(chunk).items()})
         names = dict.fromkeys(name for part in parts for name in part)
@@ -242,11 +251,12 @@ class Estimate:
 
 def _core_numbers(est: Estimate) -> dict[str, Num]:
     machine, built, cost = est.scenario.machine, est.built, est.cost
-    bound = evaluate(built.device, machine, mode=BOUND, strict=est.strict)
+    at_limit = est.mode == BOUND
+    bound = cost if at_limit else evaluate(built.device, machine, mode=BOUND, strict=est.strict)
     numbers: dict[str, Num] = {
         "time_s": np.maximum(cost.time_s, bound.time_s),
         "bound_s": bound.time_s,
-        "spread": cost.relative_spread,
+        "spread": 0.0 if at_limit else cost.relative_spread,
         "tokens": built.tokens,
         "samples": built.samples,
         "devices": built.layout.devices,
@@ -258,7 +268,8 @@ def _core_numbers(est: Estimate) -> dict[str, Num]:
         numbers["power_w"] = power * built.layout.devices
     for name, part in (("ttft_s", built.ttft), ("tpot_s", built.tpot)):
         if part is not None:
-            numbers[name] = cost.time_s if part is built.work else evaluate(part, machine).time_s
+            alone = without_host(part) if at_limit else part
+            numbers[name] = cost.time_s if part is built.work else evaluate(alone, machine, mode=est.mode).time_s
     return numbers
 
 

@@ -13,16 +13,18 @@ from ridgepoint.machines.catalog import find_machine
 from ridgepoint.machines.machine import Machine
 from ridgepoint.models.architecture import Model
 from ridgepoint.models.catalog import find_model
+from ridgepoint.models.networks.catalog import find_network
+from ridgepoint.models.networks.network import Network
 from ridgepoint.numeric import Array
 from ridgepoint.plan import Plan
-from ridgepoint.tasks import TASKS, Forward, Generate, Task
+from ridgepoint.tasks import TASKS, Forward, Generate, Sample, Task
 
 
 @dataclass(frozen=True)
 class Scenario:
     """A model, a machine, a task and a plan. Numeric fields of task and plan may be arrays: a sweep."""
 
-    model: Model
+    model: Model | Network
     machine: Machine
     task: Task
     plan: Plan = Plan()
@@ -33,7 +35,7 @@ class Scenario:
         return np.broadcast_shapes(*(np.shape(v) for v in self._numbers().values()))
 
     def _numbers(self) -> dict[str, Any]:
-        numbers = {f"task.{f.name}": getattr(self.task, f.name) for f in fields(self.task)}
+        numbers: dict[str, Any] = {f"task.{name}": value for name, value in self.task.sizes().items()}
         for f in fields(self.plan):
             value = getattr(self.plan, f.name)
             if isinstance(value, float | np.ndarray) and f.name != "memory_fraction":
@@ -50,22 +52,33 @@ class Scenario:
         return replace(self, task=_mapped(self.task, cut), plan=_mapped(self.plan, cut))
 
 
+def _usual_task(model: Model | Network) -> Task:
+    if isinstance(model, Network):
+        return Sample() if model.is_sampler else Forward()
+    return Generate() if model.decoder is not None else Forward()
+
+
 def _mapped(value: Any, change: Any) -> Any:
     return replace(value, **{f.name: change(getattr(value, f.name)) for f in fields(value)})
 
 
-def scenario(model: Model | str, on: Machine | str, task: Task | str | None = None, plan: Plan | None = None) -> Scenario:
+def find(name: str) -> Model | Network:
+    """The network or transformer of that name, or the model that a path describes."""
+    return find_network(name) or find_model(name)
+
+
+def scenario(model: Model | Network | str, on: Machine | str, task: Task | str | None = None, plan: Plan | None = None) -> Scenario:
     """The scenario that names or values describe. Without a task: generation, or a forward pass of an encoder-only model.
 
     >>> scenario("llama-3.1-8b", "h100-sxm").task.name
     'generate'
     """
-    found = find_model(model) if isinstance(model, str) else model
+    found = find(model) if isinstance(model, str) else model
     machine = find_machine(on) if isinstance(on, str) else on
     if isinstance(task, str):
         if task not in TASKS:
             raise RidgepointError("unknown_task", f"unknown task '{task}'", "use one of " + ", ".join(TASKS))
         task = TASKS[task]()
     if task is None:
-        task = Generate() if found.decoder is not None else Forward()
+        task = _usual_task(found)
     return Scenario(found, machine, task, plan or Plan())

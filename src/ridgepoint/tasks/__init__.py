@@ -23,11 +23,13 @@ class _Sized:
     def __post_init__(self) -> None:
         for f in fields(self):
             largest = LARGEST_BATCH if f.name == "batch" else LARGEST_LENGTH
+            if getattr(self, f.name) is None:
+                continue
             object.__setattr__(self, f.name, whole(getattr(self, f.name), f"{self.name}.{f.name}", largest))
 
     def sizes(self) -> dict[str, Num]:
-        """The task's numbers by name."""
-        return {f.name: getattr(self, f.name) for f in fields(self)}
+        """The task's numbers by name; those left to the model's defaults are absent."""
+        return {f.name: v for f in fields(self) if (v := getattr(self, f.name)) is not None}
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -65,21 +67,38 @@ class Generate(_Sized):
 
 @dataclass(frozen=True, kw_only=True)
 class Train(_Sized):
-    """One optimizer step over ``batch`` sequences (over all devices) of ``seq`` tokens."""
+    """One optimizer step over ``batch`` sequences (over all devices) of ``seq`` tokens, or images of ``image_px`` pixels."""
 
     name: ClassVar[str] = "train"
     batch: Num = 1.0
     seq: Num = 2048.0
+    image_px: Num | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Forward(_Sized):
-    """One forward pass of ``batch`` sequences of ``seq`` tokens with outputs for every position (encoders, scoring)."""
+    """One forward pass of ``batch`` sequences of ``seq`` tokens with outputs for every position (encoders, scoring), or of
+    ``batch`` images of ``image_px`` pixels a side (vision; the model's own size by default).
+    """
 
     name: ClassVar[str] = "forward"
     batch: Num = 1.0
     seq: Num = 512.0
+    image_px: Num | None = None
 
 
-Task: TypeAlias = Prefill | Decode | Generate | Train | Forward
-TASKS: dict[str, type[Task]] = {t.name: t for t in (Prefill, Decode, Generate, Train, Forward)}
+@dataclass(frozen=True, kw_only=True)
+class Sample(_Sized):
+    """``batch`` samples of a diffusion model: conditioning, ``steps`` denoising passes, decoding. Sizes left out are the
+    model's own.
+    """
+
+    name: ClassVar[str] = "sample"
+    batch: Num = 1.0
+    steps: Num | None = None
+    image_px: Num | None = None
+    frames: Num | None = None
+
+
+Task: TypeAlias = Prefill | Decode | Generate | Train | Forward | Sample
+TASKS: dict[str, type[Task]] = {t.name: t for t in (Prefill, Decode, Generate, Train, Forward, Sample)}

@@ -9,15 +9,18 @@ from typing import Any
 import numpy as np
 
 from ridgepoint.cost.ledger import Ledger
+from ridgepoint.errors import RidgepointError
 from ridgepoint.machines.machine import Machine
 from ridgepoint.models.architecture import Model
 from ridgepoint.models.execution import Execution
+from ridgepoint.models.networks.network import Network
 from ridgepoint.numeric import Num
 from ridgepoint.plan import Plan
-from ridgepoint.tasks import Decode, Forward, Generate, Prefill, Task, Train
+from ridgepoint.tasks import Decode, Forward, Generate, Prefill, Sample, Task, Train
 from ridgepoint.tasks.inference import decode_work, forward_work, generate_parts, prefill_work, with_host
 from ridgepoint.tasks.layout import Layout, complete, execution
 from ridgepoint.tasks.memory import ledger, trained_parameters
+from ridgepoint.tasks.networks import build_network
 from ridgepoint.tasks.training import step_work
 from ridgepoint.work import Repeat, Seq, Work
 
@@ -42,8 +45,12 @@ class Built:
     assumptions: tuple[str, ...] = field(default=())
 
 
-def build(model: Model, machine: Machine, task: Task, plan: Plan) -> Built:
+def build(model: Model | Network, machine: Machine, task: Task, plan: Plan) -> Built:
     """Works, ledger and assumptions of a scenario."""
+    if isinstance(model, Network):
+        return Built(**build_network(model, machine, task, plan))
+    if isinstance(task, Sample):
+        raise RidgepointError("bad_task", f"{model.name} is no diffusion model", "use --task generate or forward")
     training = isinstance(task, Train)
     layout = complete(model, machine, plan, training)
     run, notes = execution(model, plan, layout, training)

@@ -145,6 +145,11 @@ def with_host(work: Work, machine: Machine, captured: bool) -> Work:
     return Overlap(work, Host(launches=kernel_count(work), label="host.dispatch"))
 
 
+def without_host(work: Work) -> Work:
+    """What ``with_host`` was given: the device's part alone."""
+    return work.parts[0] if isinstance(work, Overlap) and isinstance(work.parts[-1], Host) else work
+
+
 def kernel_count(work: Work) -> Num:
     """Kernels that a framework launches for ``work``."""
     if isinstance(work, Repeat):

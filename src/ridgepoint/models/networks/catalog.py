@@ -1,0 +1,113 @@
+"""Finding networks by name in ``catalog/networks/*.toml`` and in a user's own folder."""
+
+from __future__ import annotations
+
+import tomllib
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ridgepoint.errors import RidgepointError
+from ridgepoint.models.catalog import fold, user_catalog
+from ridgepoint.models.networks.network import Network
+
+
+class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One ``[[network]]`` table: a configuration of a family, and what its publisher states about it."""
+
+    name: str
+    title: str
+    family: str
+    released: int
+    source: str
+    parameters: float = 0.0
+    macs: float = 0.0
+    domain: str = "vision"
+    aliases: tuple[str, ...] = ()
+    note: str = ""
+    config: dict[str, Any] = {}
+    inputs: dict[str, float] = {}
+    sampling: dict[str, float] = {}
+
+
+class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    network: tuple[Entry, ...]
+
+
+def find_network(name: str) -> Network | None:
+    """The network of that name or alias, or None.
+
+    >>> find_network("resnet-50").option("depths")
+    (3, 4, 6, 3)
+    """
+    entry = _index(_folders()).get(fold(name))
+    return None if entry is None else to_network(entry)
+
+
+def network_entries() -> list[Entry]:
+    """All entries by name."""
+    return sorted({id(e): e for e in _index(_folders()).values()}.values(), key=lambda e: e.name)
+
+
+def network_names() -> list[str]:
+    """All names, sorted."""
+    return [entry.name for entry in network_entries()]
+
+
+def to_network(entry: Entry) -> Network:
+    """The value that an entry describes."""
+    return Network(
+        name=entry.name,
+        family=entry.family,
+        config=tuple((key, _frozen(value)) for key, value in entry.config.items()),
+        inputs=tuple(entry.inputs.items()),
+        sampling=tuple(entry.sampling.items()),
+        domain=entry.domain,
+        title=entry.title,
+        source=entry.source,
+        released=entry.released,
+        published_parameters=entry.parameters,
+        published_macs=entry.macs,
+        notes=(entry.note,) if entry.note else (),
+    )
+
+
+def _frozen(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(_frozen(item) for item in value)
+    if isinstance(value, dict):
+        return tuple((key, _frozen(item)) for key, item in value.items())
+    return value
+
+
+def read_entries(text: str, where: str) -> tuple[Entry, ...]:
+    """The entries of one file; unknown keys are refused with their path.
+
+    Errors: ``bad_model`` with the file and what is wrong in it.
+    """
+    try:
+        return msgspec.convert(tomllib.loads(text), _File).network
+    except tomllib.TOMLDecodeError as error:
+        raise RidgepointError("bad_model", f"{where} is not valid TOML: {error}", "fix the line it names") from None
+    except msgspec.ValidationError as error:
+        needed = "an entry has name, title, family, released, source and tables config, inputs, sampling"
+        raise RidgepointError("bad_model", f"{where}: {error}".replace("`$.", "`"), needed) from None
+
+
+def _folders() -> tuple[Path, ...]:
+    return (Path(str(resources.files("ridgepoint.catalog") / "networks")), user_catalog() / "networks")
+
+
+@cache
+def _index(folders: tuple[Path, ...]) -> dict[str, Entry]:
+    """Folded name or alias → entry; a user's file replaces a built-in entry of the same name."""
+    found: dict[str, Entry] = {}
+    for folder in folders:
+        for path in sorted(folder.glob("*.toml")):
+            for entry in read_entries(path.read_text("utf-8"), path.name):
+                for name in (entry.name, *entry.aliases):
+                    found[fold(name)] = entry
+    return found

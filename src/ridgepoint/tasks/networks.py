@@ -1,0 +1,161 @@
+"""Networks without tokens: one forward pass, a whole sampling run, a training step — as work on one device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ridgepoint.cost.ledger import Ledger
+from ridgepoint.errors import RidgepointError, unknown_name
+from ridgepoint.formats import FORMATS
+from ridgepoint.machines.machine import Machine
+from ridgepoint.models.backward import backward
+from ridgepoint.models.execution import Execution, Formats
+from ridgepoint.models.networks.catalog import find_network, network_names
+from ridgepoint.models.networks.network import Network
+from ridgepoint.models.networks.registry import play
+from ridgepoint.models.networks.tape import Tape
+from ridgepoint.models.pieces import is_one
+from ridgepoint.models.state import peak_transient_bytes, saved_bytes
+from ridgepoint.numeric import Num
+from ridgepoint.plan import Plan
+from ridgepoint.tasks import Forward, Sample, Task, Train
+from ridgepoint.tasks.inference import per_replica, with_host
+from ridgepoint.tasks.layout import Layout
+from ridgepoint.tasks.memory import RUNTIME_BYTES, usable_fraction
+from ridgepoint.tasks.training import gradient_exchange, micro_batch, optimizer_step
+from ridgepoint.work import Overlap, Repeat, Seq, Work
+
+_OPTIMIZER_BYTES = {"adam": 12.0, "adam8bit": 6.0, "sgd": 8.0, "none": 0.0}
+
+
+def network_layout(net: Network, machine: Machine, plan: Plan) -> Layout:
+    """Data parallelism over the machine's devices; networks are not cut otherwise.
+
+    Errors: ``bad_plan`` for any other degree, or more replicas than devices.
+    """
+    for name in ("tp", "pp", "ep", "cp"):
+        value = getattr(plan, name)
+        if value is not None and np.any(np.asarray(value) > 1.0):
+            raise RidgepointError("bad_plan", f"{net.name} cannot be cut by {name}", "use --dp: each device runs whole samples")
+    dp = plan.dp if plan.dp is not None else float(machine.devices)
+    if np.any(np.asarray(dp) > machine.devices):
+        raise RidgepointError(
+            "bad_plan", f"dp = {np.max(dp):g}, but {machine.name} has {machine.devices} devices", "lower --dp"
+        )
+    said = ("data parallel over all devices (no --dp given): the batch is split among them",) if machine.devices > 1 else ()
+    return Layout(1.0, 1.0, dp, 1.0, 1.0, () if plan.dp is not None else said)
+
+
+def formats_of(plan: Plan, training: bool) -> tuple[str, str]:
+    """(activations, weights): 16 bit unless the plan says otherwise."""
+    acts = plan.acts or (plan.weights if plan.weights and FORMATS[plan.weights].bits >= 16 else None) or "fp16"
+    return acts, plan.weights or acts
+
+
+def forward_tape(net: Network, plan: Plan, batch: Num, sizes: dict[str, Num], training: bool = False) -> Tape:
+    """One forward pass of ``batch`` samples."""
+    acts, weights = formats_of(plan, training)
+    return play(net, Tape(batch, acts, weights, fused=plan.compiled, attention=plan.fused_attention), sizes)
+
+
+def build_network(net: Network, machine: Machine, task: Task, plan: Plan) -> dict[str, Any]:
+    """Works, ledger, layout and assumptions of a network's task, as ``Built`` takes them."""
+    rule = _BUILDERS.get(type(task))
+    if rule is None:
+        raise RidgepointError(
+            "bad_task", f"{net.name} has no task '{task.name}'", "use --task forward, sample or train"
+        )
+    layout = network_layout(net, machine, plan)
+    acts, weights = formats_of(plan, isinstance(task, Train))
+    said = (
+        *layout.assumptions,
+        *net.notes,
+        f"formats: activations {acts}, weights {weights}",
+        "elementwise chains are fused (compiled)" if plan.compiled else "every elementwise step is a kernel (eager)",
+    )
+    return {**rule(net, machine, layout, task, plan), "layout": layout, "assumptions": said}
+
+
+def _sizes(net: Network, task: Forward | Sample | Train) -> dict[str, Num]:
+    """Input sizes that the task gives; the network's own are the defaults."""
+    return {name: value for name, value in task.sizes().items() if name in dict(net.inputs)}
+
+
+def _forward(net: Network, machine: Machine, layout: Layout, task: Forward, plan: Plan) -> dict[str, Any]:
+    here = per_replica(task.batch, layout)
+    tape = forward_tape(net, plan, here, _sizes(net, task))
+    work = with_host(tape.work, machine, bool(plan.graph_capture))
+    entries = {"weights": _weight_bytes(tape), "activations": peak_transient_bytes(tape.work)}
+    return _result(machine, plan, work, tape.work, entries, task.batch)
+
+
+def _sample(net: Network, machine: Machine, layout: Layout, task: Sample, plan: Plan) -> dict[str, Any]:
+    """Conditioning once, ``steps`` denoising passes (twice the batch under guidance), decoding once."""
+    if not net.is_sampler:
+        raise RidgepointError("bad_task", f"{net.name} does not sample", "use --task forward")
+    here, sizes = per_replica(task.batch, layout), _sizes(net, task)
+    defaults = dict(net.sampling)
+    steps = task.steps if task.steps is not None else defaults["steps"]
+    passes = defaults.get("guidance", 1.0)
+    tape = forward_tape(net, plan, here * passes, sizes)
+    before = [forward_tape(_part(name), plan, here * passes, {}) for name in net.option("conditioning", ())]
+    after = [forward_tape(_part(name), plan, here, sizes) for name in net.option("decoders", ())]
+    works = [t.work for t in before], tape.work, [t.work for t in after]
+    device = Seq(*works[0], Repeat(steps, works[1], label="step"), *works[2])
+    captured = bool(plan.graph_capture)
+    tapes = [*before, tape, *after]
+    activations: Num = 0.0
+    for t in tapes:
+        activations = np.maximum(activations, peak_transient_bytes(t.work))
+    entries = {"weights": sum(_weight_bytes(t) for t in tapes), "activations": activations}
+    return _result(machine, plan, with_host(device, machine, captured), device, entries, task.batch)
+
+
+def _train(net: Network, machine: Machine, layout: Layout, task: Train, plan: Plan) -> dict[str, Any]:
+    size, count = micro_batch(task, plan, layout)
+    tape = forward_tape(net, plan, size, _sizes(net, task), training=True)
+    forward, back = tape.work, backward(tape.work)
+    again = [forward] if plan.recompute == "full" else []
+    parameters = tape.total_parameters
+    exchange = [] if is_one(layout.dp) else [gradient_exchange(_execution(tape), layout, plan, parameters)]
+    last = Overlap(back, *exchange) if plan.overlap_gradients else Seq(back, *exchange)
+    update = optimizer_step(_execution(tape), layout, plan, parameters)
+    device = Seq(Repeat(count - 1.0, Seq(forward, *again, back)), forward, *again, last, update)
+    shard = layout.dp if plan.zero_stage >= 1 else 1.0
+    entries = {
+        "weights": _weight_bytes(tape) / (layout.dp if plan.zero_stage == 3 else 1.0),
+        "gradients": parameters * 4.0 / (layout.dp if plan.zero_stage >= 2 else 1.0),
+        "optimizer": parameters * _OPTIMIZER_BYTES[plan.optimizer] / shard,
+        "activations": saved_bytes(forward, 0, 1.0, False),
+    }
+    return _result(machine, plan, with_host(device, machine, bool(plan.graph_capture)), device, entries, task.batch, True)
+
+
+def _execution(tape: Tape) -> Execution:
+    return Execution(Formats((("default", tape.weights),), stream=tape.acts))
+
+
+def _part(name: str) -> Network:
+    found = find_network(name)
+    if found is None:
+        raise unknown_name("model", name, network_names())
+    return found
+
+
+def _weight_bytes(tape: Tape) -> float:
+    return tape.total_parameters * FORMATS[tape.weights].bytes
+
+
+def _result(
+    machine: Machine, plan: Plan, work: Work, device: Work, entries: dict[str, Num], batch: Num, training: bool = False
+) -> dict[str, Any]:
+    entries = {**entries, "runtime": RUNTIME_BYTES.get(machine.device.kind, 0.0)}
+    capacity = machine.memory_bytes
+    memory = Ledger(entries, capacity, capacity * usable_fraction(plan, training))
+    return {"work": work, "device": device, "ledger": memory, "tokens": 0.0, "samples": batch}
+
+
+_BUILDERS: dict[type, Callable[..., dict[str, Any]]] = {Forward: _forward, Sample: _sample, Train: _train}
