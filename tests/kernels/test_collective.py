@@ -294,6 +294,14 @@ def test_bus_bandwidth_of_large_all_reduces_is_the_published_one() -> None:
     assert 430 < bus_bandwidth("8xh100-sxm", "all_reduce", 8 * 2.0**30, 1.75) < 500
 
 
+def test_bus_bandwidth_across_nodes_is_the_published_one() -> None:
+    # nccl-tests over one NDR InfiniBand port per GPU (8 × 50 GB/s a node): 350–390 GB/s on 16 DGX H100 nodes
+    machine = find_machine("16x8xh100-sxm")
+    size = 8 * 2.0**30
+    rate = 2.0 * 127.0 / 128.0 * size / float(seconds(op(size=size, ranks=128.0), machine))
+    assert 340e9 < rate < 400e9
+
+
 @pytest.mark.parametrize("name", ["a100-sxm-80gb", "h100-sxm", "b200-sxm"])
 def test_measured_collectives_above_a_mebibyte(name: str, shared: Path) -> None:
     # design §11 spirit: the form, not only the fit; ≤ 15 % median error in every operation above 1 MiB
