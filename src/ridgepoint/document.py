@@ -33,6 +33,7 @@ def document(est: Estimate) -> Document:
         "machine": given.machine.name,
         "task": {"name": given.task.name, **{name: plain(v) for name, v in given.task.sizes().items()}},
         "plan": _plan(est),
+        "mode": est.mode,
         **_answers(est),
         "memory": _memory(est),
         "ops": [_op(c) for c in est.cost.components if np.any(np.asarray(c.time_s) > 0.0)],

@@ -16,6 +16,7 @@ from ridgepoint.request import Request, to_scenario, write_request
 def analyze(
     request: Request,
     strict: Annotated[bool, typer.Option("--strict", help="Refuse an op without a rule instead of guessing.")] = False,
+    bound: Annotated[bool, typer.Option("--bound", help="Show the physical limit and what makes it up.")] = False,
     save: Annotated[
         Path | None, typer.Option("--save", metavar="FILE.toml", help="Write the scenario to a file.")
     ] = None,
@@ -25,7 +26,7 @@ def analyze(
     from ridgepoint.document import document
     from ridgepoint.estimate import Estimate
 
-    est = Estimate(to_scenario(request), strict)
+    est = Estimate(to_scenario(request), strict, "bound" if bound else "expected")
     if save is not None:
         write_request(request, save)
     if as_json:

@@ -28,6 +28,8 @@ def console() -> Console:
     return found
 
 
-def print_page(renderable: RenderableType, on: Console | None = None) -> None:
-    """A page for people."""
-    (on or console()).print(renderable)
+def print_page(renderable: RenderableType, on: Console) -> None:
+    """A page for people, without blanks at the ends of lines."""
+    with on.capture() as captured:
+        on.print(renderable)
+    print("\n".join(line.rstrip() for line in captured.get().rstrip().split("\n")))

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from rich.table import Table
 from rich.text import Text
 
+from ridgepoint.cost.evaluate import BOUND
 from ridgepoint.estimate import Estimate
+from ridgepoint.report.table import fitted
 from ridgepoint.report.text import count, money, number, percent, ratio
-from ridgepoint.tasks import Train
 from ridgepoint.units import duration, si
 
 _TIME = {
@@ -19,7 +20,7 @@ _TIME = {
     "train": "Time per step",
     "forward": "Time",
 }
-_SENTENCE_SHARE = 0.02
+SAID = 0.02
 """Shares below this are not worth words."""
 
 
@@ -50,59 +51,51 @@ def _layout(est: Estimate) -> str:
     return ", " + " ".join(degrees) if degrees else ""
 
 
-def results(est: Estimate) -> Table:
+def results(est: Estimate, width: int) -> Table:
     """Time and its interval, the limit, rates, energy and money: a label, the figure, what to know about it."""
-    table = Table.grid(padding=(0, 2, 0, 0))
-    for label, figure, remark in _results(est):
-        table.add_row(Text(label), Text(figure, style="bold"), Text(remark, style="dim"))
-    return table
+    rows = [[label, Text(figure, style="bold"), Text(remark, style="dim")] for label, figure, remark in _results(est)]
+    return fitted(["", "", ""], rows, width, wordy=(2,), left=(0, 1))
 
 
 def _results(est: Estimate) -> Iterator[tuple[str, str, str]]:
     low, high = est.interval_s
     name = est.scenario.task.name
-    yield _TIME[name], duration(est.time_s), f"90 % interval {duration(low)} – {duration(high)}"
-    yield (
-        "Physical limit",
-        duration(est.bound_s),
-        f"every byte once, peak rates, no latency; headroom {ratio(est.headroom)}",
-    )
+    if est.mode == BOUND:
+        yield _TIME[name], duration(est.time_s), "the physical limit: peak rates, every byte once, no latency"
+    else:
+        yield _TIME[name], duration(est.time_s), f"90 % interval {duration(low)} – {duration(high)}"
+        yield "Physical limit", duration(est.bound_s), f"headroom {ratio(est.headroom)}"
     if name == "generate":
-        yield "First token", duration(est.ttft_s), "TTFT, prefill of the whole batch"
-        yield "Each further token", duration(est.tpot_s), "TPOT, mean over the growing context"
-    yield from _rates(est)
+        yield "First token", duration(est.ttft_s), "TTFT: prefill of the whole batch"
+        yield "Each further token", duration(est.tpot_s), "TPOT: mean over the growing context"
+    yield "Throughput", *_rates(est)
     yield from _bills(est)
 
 
-def _rates(est: Estimate) -> Iterator[tuple[str, str, str]]:
+def _rates(est: Estimate) -> tuple[str, str]:
     sequences = float(est.samples_per_s * est.time_s)
-    each = est.tokens_per_s / sequences
-    remark = f"{number(each)} per sequence" if sequences > 1 and est.tpot_s is not None else ""
-    yield "Throughput", f"{number(est.tokens_per_s)} tokens/s", remark
-    if est.tpot_s is None or est.scenario.task.name == "generate":
-        yield "", f"{number(est.samples_per_s)} sequences/s", ""
+    remark = f"{number(est.samples_per_s)} sequences/s"
+    if est.tpot_s is not None:
+        remark = f"{number(1.0 / est.tpot_s)} tokens/s per sequence" if sequences > 1 else ""
+    return f"{number(est.tokens_per_s)} tokens/s", remark
 
 
 def _bills(est: Estimate) -> Iterator[tuple[str, str, str]]:
-    tokens = est.tokens_per_s * est.time_s
-    unit = "training step" if isinstance(est.scenario.task, Train) else "token"
+    tokens = float(est.tokens_per_s * est.time_s)
+    step = est.scenario.task.name == "train"
     if est.energy_j is not None:
-        each = est.energy_j if unit != "token" else est.energy_j / tokens
-        on = f"on {est.devices:g} devices" if est.devices > 1 else ""
-        yield "Power", si(est.power_w, "W"), f"{si(each, 'J')} per {unit}" + (f", {on}" if on else "")
+        each = f"{si(est.energy_j, 'J')} per step" if step else f"{si(est.energy_j / tokens, 'J')} per token"
+        yield "Power", si(est.power_w, "W"), each + (f", {est.devices:g} devices" if est.devices > 1 else "")
     if est.cost_usd is not None:
-        price = est.cost_usd / est.time_s * 3600.0
-        yield "Cost", f"{money(1e6 * est.cost_usd / tokens)} per million tokens", f"{money(price)} per hour"
+        hourly = money(est.cost_usd / est.time_s * 3600.0)
+        yield "Cost", f"{money(1e6 * est.cost_usd / tokens)} per million tokens", f"{hourly} per hour"
 
 
 def summary(est: Estimate) -> Text:
     """The bottleneck in one sentence."""
     machine = est.scenario.machine
-    shares = [(r, s) for r, s in est.shares.items() if s >= _SENTENCE_SHARE]
-    words = [f"{percent(s)} {machine.resource_label(r)}" for r, s in shares]
+    words = [f"{percent(s)} {machine.resource_label(r)}" for r, s in est.shares.items() if s >= SAID]
     first = est.bottleneck
-    text = Text.assemble(
-        ("Bottleneck: ", "bold"), (words[0], "bold"), (", " + ", ".join(words[1:])) if words[1:] else "", ". "
-    )
-    gain = float(est.limits[first])
-    return text.append(f"Infinitely fast {machine.resource_label(first)} would give {ratio(gain)}.")
+    rest = ", " + ", ".join(words[1:]) if words[1:] else ""
+    text = Text.assemble(("Bottleneck: ", "bold"), (words[0], "bold"), rest, ". ")
+    return text.append(f"Infinitely fast {machine.resource_label(first)} would give {ratio(float(est.limits[first]))}.")

@@ -6,6 +6,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ridgepoint.estimate import Estimate
+from ridgepoint.report.table import Cell, fitted
 from ridgepoint.report.text import bar, percent, ratio
 
 LEAST = 0.001
@@ -13,16 +14,16 @@ LEAST = 0.001
 
 
 def limit_table(est: Estimate, width: int) -> Table:
-    """Share of the time, a bar of ``width`` characters, and the speed-up if the resource were infinitely fast."""
-    table = Table.grid(padding=(0, 2, 0, 0), pad_edge=False)
-    table.add_column(no_wrap=True, overflow="ellipsis", max_width=30)
-    table.add_column(justify="right", no_wrap=True)
-    table.add_column(no_wrap=True, width=width)
-    table.add_column(justify="right", no_wrap=True)
-    table.add_row(*(Text(t, style="dim") for t in ("resource", "share", "", "if infinite")))
-    for resource, share in est.shares.items():
-        if share >= LEAST:
-            label = Text(est.scenario.machine.resource_label(resource))
-            gain = ratio(float(est.limits[resource]))
-            table.add_row(label, percent(share), Text(bar(share, width), style="cyan"), gain)
-    return table
+    """Share of the time, a bar, and the speed-up if the resource were infinitely fast."""
+    length = 20 if width >= 64 else 8
+    rows: list[list[Cell]] = [
+        [
+            est.scenario.machine.resource_label(resource),
+            percent(share),
+            Text(bar(share, length).ljust(length), style="cyan"),
+            ratio(float(est.limits[resource])),
+        ]
+        for resource, share in est.shares.items()
+        if share >= LEAST
+    ]
+    return fitted(["resource", "share", "", "if infinite"], rows, width, wordy=(0,), left=(2,))

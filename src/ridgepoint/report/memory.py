@@ -2,47 +2,51 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from rich.table import Table
 from rich.text import Text
 
 from ridgepoint.estimate import Estimate
+from ridgepoint.report.table import Cell, fitted
 from ridgepoint.report.text import bar, count, gigabytes, percent
 
-_LABELS = {"kv": "KV cache", "runtime": "driver, libraries"}
+_LABELS = {"kv": "KV cache", "runtime": "driver and libraries", "optimizer": "optimizer states"}
 
 
 def memory_table(est: Estimate, width: int) -> Table:
     """Entry by entry, with bars over the larger of usable memory and total."""
     ledger = est.memory
-    whole = max(ledger.usable_bytes, float(ledger.total_bytes))
-    table = Table.grid(padding=(0, 2, 0, 0), pad_edge=False)
-    table.add_column(no_wrap=True)
-    table.add_column(justify="right", no_wrap=True)
-    table.add_column(no_wrap=True)
-    for name, size in ledger.entries.items():
-        if float(size) > 0.0:
-            table.add_row(
-                _LABELS.get(name, name), gigabytes(float(size)), Text(bar(float(size) / whole, width), style="cyan")
-            )
-    style = "bold" if ledger.fits else "bold red"
     total = float(ledger.total_bytes)
-    table.add_row(
-        Text("total", style=style), Text(gigabytes(total), style=style), Text(bar(total / whole, width), style=style)
+    whole = max(ledger.usable_bytes, total)
+    length = 20 if width >= 60 else 10
+    style = "bold" if ledger.fits else "bold red"
+    rows: list[list[Cell]] = [
+        [_LABELS.get(name, name), gigabytes(float(size)), Text(bar(float(size) / whole, length), style="cyan")]
+        for name, size in ledger.entries.items()
+        if float(size) > 0.0
+    ]
+    rows.append(
+        [Text("total", style), Text(gigabytes(total), style), Text(bar(total / whole, length).ljust(length), style)]
     )
-    return table
+    return fitted(["", "", ""], rows, width, wordy=(0,), left=(2,))
 
 
-def memory_lines(est: Estimate) -> Text:
+def memory_text(est: Estimate) -> Text:
     """Whether it fits, into what, and the most that would."""
     ledger = est.memory
     used = percent(float(ledger.total_bytes) / ledger.usable_bytes)
     verdict = ("fits", "bold green") if ledger.fits else ("does not fit", "bold red")
     per = " per device" if est.devices > 1 else ""
-    text = Text.assemble(
-        verdict,
-        f": {used} of the {gigabytes(ledger.usable_bytes)} that may be used of {gigabytes(ledger.capacity_bytes)}{per}",
-    )
-    most = [
-        f"{what} {count(value)}" for what, value in (("batch", est.max_batch), ("context", est.max_context)) if value
-    ]
-    return text.append("\nlargest that fits: " + ", or ".join(most)) if most else text
+    usable, capacity = gigabytes(ledger.usable_bytes), gigabytes(ledger.capacity_bytes)
+    text = Text.assemble(verdict, f": {used} of {usable} usable ({capacity}{per})")
+    most = list(_largest(est))
+    return text.append("\nat most " + ", or ".join(most)) if most else text
+
+
+def _largest(est: Estimate) -> Iterator[str]:
+    """The largest batch, and the longest context, with everything else as it is."""
+    if est.max_batch:
+        yield f"batch {count(est.max_batch)}"
+    if est.max_context:
+        yield f"context {count(est.max_context)}"

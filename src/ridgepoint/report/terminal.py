@@ -12,11 +12,13 @@ from rich.text import Text
 from ridgepoint.estimate import Estimate
 from ridgepoint.report.headline import headline, results, summary
 from ridgepoint.report.limits import limit_table
-from ridgepoint.report.memory import memory_lines, memory_table
+from ridgepoint.report.memory import memory_table, memory_text
 from ridgepoint.report.where import component_table
 
 SIDE_BY_SIDE = 96
 """Columns from which limits and memory stand beside each other."""
+INDENT = 2
+GUTTER = 3
 
 
 def page(est: Estimate, width: int) -> RenderableType:
@@ -27,45 +29,48 @@ def page(est: Estimate, width: int) -> RenderableType:
 def _sections(est: Estimate, width: int) -> Iterator[RenderableType]:
     yield headline(est)
     yield Text("")
-    yield Padding(results(est), (0, 0, 0, 2))
+    yield indented(results(est, width - INDENT))
     yield Text("")
     yield summary(est)
     yield Text("")
-    yield from _limits_and_memory(est, width)
+    yield _limits_and_memory(est, width)
     yield Text("")
-    yield section("Where the time goes")
-    yield Padding(component_table(est, width - 2), (0, 0, 0, 2))
-    yield from _notes("Warnings", list(est.warnings), "yellow")
-    yield from _notes("Assumptions", list(est.assumptions), "dim")
+    yield section("Where the time goes", component_table(est, width - INDENT))
+    yield from notes("Warnings", est.warnings, "yellow")
+    yield from notes("Assumptions", est.assumptions, "dim")
 
 
-def _limits_and_memory(est: Estimate, width: int) -> Iterator[RenderableType]:
-    if width < SIDE_BY_SIDE:
-        yield section("What limits it")
-        yield Padding(limit_table(est, 20), (0, 0, 0, 2))
-        yield Text("")
-        yield section("Memory")
-        yield Padding(memory_table(est, 24), (0, 0, 0, 2))
-        yield Padding(memory_lines(est), (0, 0, 0, 2))
+def _limits_and_memory(est: Estimate, width: int) -> RenderableType:
+    wide = width >= SIDE_BY_SIDE
+    left = width // 2 if wide else width
+    right = width - left - GUTTER if wide else width
+    limits = section("What limits it", limit_table(est, left - INDENT))
+    memory = section("Memory", memory_table(est, right - INDENT), memory_text(est))
+    if not wide:
+        return Group(limits, Text(""), memory)
+    beside = Table.grid(padding=(0, GUTTER, 0, 0), pad_edge=False)
+    beside.add_column(width=left)
+    beside.add_column(width=right)
+    beside.add_row(limits, memory)
+    return beside
+
+
+def section(title: str, *content: RenderableType) -> RenderableType:
+    """A title and what is under it."""
+    return Group(Text(title, style="bold cyan"), *(indented(part) for part in content))
+
+
+def indented(content: RenderableType) -> RenderableType:
+    """Content below a title."""
+    return Padding(content, (0, 0, 0, INDENT))
+
+
+def notes(title: str, lines: tuple[str, ...], style: str) -> Iterator[RenderableType]:
+    """Sentences under a title, one bullet each; nothing where there are none."""
+    if not lines:
         return
-    beside = Table.grid(padding=(0, 4, 0, 0), pad_edge=False)
-    left = Group(section("What limits it"), Padding(limit_table(est, 12), (0, 0, 0, 2)))
-    right = Group(section("Memory"), Padding(Group(memory_table(est, 12), memory_lines(est)), (0, 0, 0, 2)))
-    beside.add_row(left, right)
-    yield beside
-
-
-def section(title: str) -> Text:
-    """A section's title."""
-    return Text(title, style="bold cyan")
-
-
-def _notes(title: str, notes: list[str], style: str) -> Iterator[RenderableType]:
-    if not notes:
-        return
+    table = Table.grid(padding=(0, 1, 0, 0))
+    for line in lines:
+        table.add_row(Text("•", style=style), Text(line, style=style))
     yield Text("")
-    yield section(title)
-    lines = Table.grid(padding=(0, 1, 0, 0))
-    for note in notes:
-        lines.add_row(Text("  •", style=style), Text(note, style=style))
-    yield lines
+    yield section(title, table)

@@ -7,41 +7,32 @@ from rich.text import Text
 
 from ridgepoint.estimate import Estimate
 from ridgepoint.report.components import Row, rows
+from ridgepoint.report.table import Cell, fitted
 from ridgepoint.report.text import bar, count, number, percent
 from ridgepoint.units import duration
 
 WIDE = 92
 """Columns from which operations and bytes are shown, too."""
+_TITLES = ["component", "runs", "time", "share", "", "GFLOP", "GB", "of limit", "waits for"]
 
 
 def component_table(est: Estimate, width: int) -> Table:
-    """Components by time: runs, time, share, and from ``WIDE`` columns on GFLOP and GB."""
+    """Components by time: runs, time, share; GFLOP and GB where there is room; speed as part of the physical limit's."""
     wide = width >= WIDE
-    table = Table.grid(padding=(0, 2, 0, 0), pad_edge=False)
-    table.add_column(no_wrap=True, overflow="ellipsis", min_width=18)
-    for _ in range(3):
-        table.add_column(justify="right", no_wrap=True)
-    table.add_column(no_wrap=True, width=10 if wide else 6)
-    for _ in range(3 if wide else 1):
-        table.add_column(justify="right", no_wrap=True)
-    table.add_column(no_wrap=True, overflow="ellipsis", max_width=28)
-    titles = ["component", "runs", "time", "share", "", *(["GFLOP", "GB"] if wide else []), "of limit", "waits for"]
-    table.add_row(*(Text(title, style="dim") for title in titles))
-    for row in rows(est.cost.components, float(est.time_s)):
-        table.add_row(*_cells(est, row, wide))
-    return table
+    cells = [_cells(est, row, wide) for row in rows(est.cost.components, float(est.time_s))]
+    return fitted(_TITLES, cells, width, wordy=(0, 8), left=(4,))
 
 
-def _cells(est: Estimate, row: Row, wide: bool) -> list[str | Text]:
+def _cells(est: Estimate, row: Row, wide: bool) -> list[Cell]:
     share = row.time_s / float(est.time_s)
-    amounts = [_amount(row.flop), _amount(row.bytes)] if wide else []
     return [
         row.label,
         count(round(row.runs, 1)),
         duration(row.time_s),
         percent(share),
         Text(bar(share, 10 if wide else 6), style="cyan"),
-        *amounts,
+        _amount(row.flop) if wide else "",
+        _amount(row.bytes) if wide else "",
         percent(row.achieved),
         est.scenario.machine.resource_label(row.bound_by) if row.parts == 1 else "",
     ]
