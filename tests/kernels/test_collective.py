@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ridgepoint.citations import cite
 from ridgepoint.errors import RidgepointError
 from ridgepoint.kernels import collective
 from ridgepoint.kernels.algorithms import ALGORITHMS
@@ -279,6 +280,11 @@ def test_memory_traffic_is_what_enters_and_leaves() -> None:
     assert (RULES.read_bytes(gather), RULES.write_bytes(gather)) == (100.0, 800.0)
     assert (RULES.read_bytes(scatter), RULES.write_bytes(scatter)) == (800.0, 100.0)
     assert RULES.read_bytes(replace(gather, ranks=1.0)) == 0.0
+
+
+def test_its_sources_can_be_cited() -> None:
+    # design §7: every run can print what it relied on
+    assert len({cite(key) for key in RULES.sources}) == 5
 
 
 # --- published and measured -------------------------------------------------------------------------------------------

@@ -238,4 +238,5 @@ def _demand(ways: list[_Way]) -> Demand:
     return Demand(tuple(phases), alternatives=True)
 
 
-RULES = Rules(zero, read_bytes, write_bytes, bound, expected, table="collective")
+_SOURCES = ("hockney-1994", "patarasuk-2009", "sanders-2009", "cho-2019", "graham-2020")
+RULES = Rules(zero, read_bytes, write_bytes, bound, expected, table="collective", sources=_SOURCES)

@@ -245,4 +245,5 @@ def _checked(op: Conv) -> Conv:
     return op
 
 
-RULES = Rules(flop, read_bytes, write_bytes, bound, expected, table="conv")
+_SOURCES = ("chetlur-2014", "lavin-2016", "williams-2009")
+RULES = Rules(flop, read_bytes, write_bytes, bound, expected, table="conv", sources=_SOURCES)
