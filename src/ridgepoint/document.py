@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ridgepoint.cost.evaluate import Component
+from ridgepoint.cost.utilization import arithmetic_utilization, memory_utilization
 from ridgepoint.machines.machine import Machine
 from ridgepoint.models.architecture import Model
 from ridgepoint.models.parameters import active_parameters, total_parameters
@@ -60,6 +61,10 @@ def _answers(est: Estimate) -> Document:
         "bottleneck": plain(est.bottleneck),
         "shares": {resource: plain(share) for resource, share in est.shares.items()},
         "limits": {resource: plain(gain) for resource, gain in est.limits.items()},
+        "utilization": {
+            "arithmetic": plain(arithmetic_utilization(est.cost)),
+            "memory": plain(memory_utilization(est.cost)),
+        },
         "devices": plain(est.devices),
         "power_w": plain(est.power_w),
         "energy_j": plain(est.energy_j),

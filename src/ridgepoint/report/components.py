@@ -41,9 +41,11 @@ class Row:
 def rows(components: Iterable[Component], time_s: float) -> list[Row]:
     """What takes time, largest first; below ``SMALL`` together in a last row."""
     groups: dict[str, list[Component]] = {}
-    for component in components:
-        if float(component.critical_s) > 0.0:
-            groups.setdefault(row_label(component.label), []).append(component)
+    taking = [c for c in components if float(c.critical_s) > 0.0]
+    alone = all(c.label.startswith("encoder.") for c in taking)
+    for component in taking:
+        label = component.label.removeprefix("encoder.") if alone else component.label
+        groups.setdefault(row_label(label), []).append(component)
     found = sorted((_row(label, members) for label, members in groups.items()), key=lambda r: -r.time_s)
     shown = [row for i, row in enumerate(found) if row.time_s >= SMALL * time_s and i < MOST_ROWS]
     rest = found[len(shown) :]

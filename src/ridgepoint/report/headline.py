@@ -8,9 +8,10 @@ from rich.table import Table
 from rich.text import Text
 
 from ridgepoint.cost.evaluate import BOUND
+from ridgepoint.cost.utilization import arithmetic_utilization, memory_utilization
 from ridgepoint.estimate import Estimate
 from ridgepoint.report.table import fitted
-from ridgepoint.report.text import count, money, number, percent, ratio
+from ridgepoint.report.text import count, flow, money, number, percent, ratio, resource
 from ridgepoint.units import duration, si
 
 _TIME = {
@@ -61,7 +62,7 @@ def _results(est: Estimate) -> Iterator[tuple[str, str, str]]:
     low, high = est.interval_s
     name = est.scenario.task.name
     if est.mode == BOUND:
-        yield _TIME[name], duration(est.time_s), "the physical limit: peak rates, every byte once, no latency"
+        yield _TIME[name], duration(est.time_s), "physical limit: peak rates, each byte once, no latency"
     else:
         yield _TIME[name], duration(est.time_s), f"90 % interval {duration(low)} – {duration(high)}"
         yield "Physical limit", duration(est.bound_s), f"headroom {ratio(est.headroom)}"
@@ -69,6 +70,7 @@ def _results(est: Estimate) -> Iterator[tuple[str, str, str]]:
         yield "First token", duration(est.ttft_s), "TTFT: prefill of the whole batch"
         yield "Each further token", duration(est.tpot_s), "TPOT: mean over the growing context"
     yield "Throughput", *_rates(est)
+    yield "Utilization", *_utilization(est)
     yield from _bills(est)
 
 
@@ -78,6 +80,12 @@ def _rates(est: Estimate) -> tuple[str, str]:
     if est.tpot_s is not None:
         remark = f"{number(1.0 / est.tpot_s)} tokens/s per sequence" if sequences > 1 else ""
     return f"{number(est.tokens_per_s)} tokens/s", remark
+
+
+def _utilization(est: Estimate) -> tuple[str, str]:
+    memory = resource(est.scenario.machine.resource_label(est.scenario.machine.main_memory))
+    used = percent(memory_utilization(est.cost))
+    return f"{percent(arithmetic_utilization(est.cost))} of arithmetic peak", f"{used} of {memory}"
 
 
 def _bills(est: Estimate) -> Iterator[tuple[str, str, str]]:
@@ -91,11 +99,14 @@ def _bills(est: Estimate) -> Iterator[tuple[str, str, str]]:
         yield "Cost", f"{money(1e6 * est.cost_usd / tokens)} per million tokens", f"{hourly} per hour"
 
 
-def summary(est: Estimate) -> Text:
+def summary(est: Estimate, width: int) -> Text:
     """The bottleneck in one sentence."""
     machine = est.scenario.machine
-    words = [f"{percent(s)} {machine.resource_label(r)}" for r, s in est.shares.items() if s >= SAID]
-    first = est.bottleneck
-    rest = ", " + ", ".join(words[1:]) if words[1:] else ""
-    text = Text.assemble(("Bottleneck: ", "bold"), (words[0], "bold"), rest, ". ")
-    return text.append(f"Infinitely fast {machine.resource_label(first)} would give {ratio(float(est.limits[first]))}.")
+    words = [f"{percent(s)} {resource(machine.resource_label(r))}" for r, s in est.shares.items() if s >= SAID]
+    first = resource(machine.resource_label(est.bottleneck))
+    ends = ["," for _ in words[1:]] + ["."]
+    phrases = ["Bottleneck:", *(word + end for word, end in zip(words, ends, strict=True))]
+    phrases.append(f"Infinitely fast {first} would give {ratio(float(est.limits[est.bottleneck]))}.")
+    text = Text(flow(phrases, width))
+    text.stylize("bold", 0, len(phrases[0]) + 1 + len(words[0]))
+    return text

@@ -7,7 +7,7 @@ from rich.text import Text
 
 from ridgepoint.estimate import Estimate
 from ridgepoint.report.table import Cell, fitted
-from ridgepoint.report.text import bar, percent, ratio
+from ridgepoint.report.text import bar, percent, ratio, resource
 
 LEAST = 0.001
 """Share of the time below which a resource is not shown."""
@@ -18,12 +18,12 @@ def limit_table(est: Estimate, width: int) -> Table:
     length = 20 if width >= 64 else 8
     rows: list[list[Cell]] = [
         [
-            est.scenario.machine.resource_label(resource),
+            resource(est.scenario.machine.resource_label(name)),
             percent(share),
             Text(bar(share, length).ljust(length), style="cyan"),
-            ratio(float(est.limits[resource])),
+            ratio(float(est.limits[name])),
         ]
-        for resource, share in est.shares.items()
+        for name, share in est.shares.items()
         if share >= LEAST
     ]
     return fitted(["resource", "share", "", "if infinite"], rows, width, wordy=(0,), left=(2,))

@@ -11,7 +11,7 @@ from ridgepoint.estimate import Estimate
 from ridgepoint.report.table import Cell, fitted
 from ridgepoint.report.text import bar, count, gigabytes, percent
 
-_LABELS = {"kv": "KV cache", "runtime": "driver and libraries", "optimizer": "optimizer states"}
+_LABELS = {"kv": "KV cache", "runtime": "driver, libs", "optimizer": "optimizer states"}
 
 
 def memory_table(est: Estimate, width: int) -> Table:
@@ -29,6 +29,8 @@ def memory_table(est: Estimate, width: int) -> Table:
     rows.append(
         [Text("total", style), Text(gigabytes(total), style), Text(bar(total / whole, length).ljust(length), style)]
     )
+    each = " per device" if est.devices > 1 else ""
+    rows.append(["usable", gigabytes(ledger.usable_bytes), f"of {gigabytes(ledger.capacity_bytes)}{each}"])
     return fitted(["", "", ""], rows, width, wordy=(0,), left=(2,))
 
 
@@ -37,9 +39,7 @@ def memory_text(est: Estimate) -> Text:
     ledger = est.memory
     used = percent(float(ledger.total_bytes) / ledger.usable_bytes)
     verdict = ("fits", "bold green") if ledger.fits else ("does not fit", "bold red")
-    per = " per device" if est.devices > 1 else ""
-    usable, capacity = gigabytes(ledger.usable_bytes), gigabytes(ledger.capacity_bytes)
-    text = Text.assemble(verdict, f": {used} of {usable} usable ({capacity}{per})")
+    text = Text.assemble(verdict, f": {used} of what is usable")
     most = list(_largest(est))
     return text.append("\nat most " + ", or ".join(most)) if most else text
 

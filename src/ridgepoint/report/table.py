@@ -22,7 +22,7 @@ def fitted(
     left: Sequence[int] = (),
 ) -> Table:
     """A table of at most ``width`` characters. Columns in ``wordy`` are left-aligned and are cut where space is short;
-    those in ``left`` are left-aligned; the others are right-aligned and never cut. Columns without any text are left out.
+    those in ``left`` are left-aligned; the others are right-aligned and never cut. Empty columns are left out.
     """
     kept = [i for i in range(len(titles)) if any(_length(row[i]) for row in rows)]
     widths = {i: max(len(titles[i]), *(_length(row[i]) for row in rows)) for i in kept}

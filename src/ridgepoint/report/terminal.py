@@ -31,7 +31,7 @@ def _sections(est: Estimate, width: int) -> Iterator[RenderableType]:
     yield Text("")
     yield indented(results(est, width - INDENT))
     yield Text("")
-    yield summary(est)
+    yield summary(est, width)
     yield Text("")
     yield _limits_and_memory(est, width)
     yield Text("")

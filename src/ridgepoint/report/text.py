@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 from ridgepoint.units import significant
 
@@ -75,6 +76,32 @@ def ratio(gain: float) -> str:
     ('2.83×', '1.00×', '1.05×', '12.3×', '>1,000×')
     """
     return ">1,000×" if gain > 1000.0 else f"{number(gain)}×"
+
+
+def resource(label: str) -> str:
+    """A resource's label without the details of its installation.
+
+    >>> resource("InfiniBand NDR, one 400 Gb/s port per GPU bandwidth"), resource("NVLink 4 through NVSwitch bandwidth")
+    ('InfiniBand NDR bandwidth', 'NVLink 4 bandwidth')
+    """
+    return re.sub(r"(,| through | via ).*?(?= bandwidth$|$)", "", label)
+
+
+def flow(phrases: list[str], width: int) -> str:
+    """Phrases in a row, broken into lines between phrases only.
+
+    >>> print(flow(["Bottleneck:", "92 % HBM3 bandwidth,", "5 % kernel launch."], 34))
+    Bottleneck: 92 % HBM3 bandwidth,
+    5 % kernel launch.
+    """
+    lines = [""]
+    for phrase in phrases:
+        joined = f"{lines[-1]} {phrase}".lstrip()
+        if len(joined) <= width:
+            lines[-1] = joined
+        else:
+            lines.append(phrase)
+    return "\n".join(line for line in lines if line)
 
 
 def bar(share: float, width: int) -> str:
