@@ -142,11 +142,15 @@ def _expected(op: Conv, machine: Machine) -> Demand:
     table = machine.coefficients.conv
     arithmetic = machine.arithmetic(multiply_format(op.acts, op.weights))
     efficiency = table.efficiency.get(arithmetic.format, table.efficiency["default"])
+    gradient = table.gradient_efficiency if op.direction == "bwd_weight" else 1.0
     granularity = 1.0 if arithmetic.engine == "vector" else 16.0 / FORMATS[op.acts].bytes
-    direct = _product(op, machine, as_gemm(op, granularity), _menu(op), efficiency)
+    direct = _product(op, machine, as_gemm(op, granularity), _menu(op), efficiency * gradient)
     ways = [direct, _plain(op, machine, direct)]
     if arithmetic.engine == "vector":
-        ways += [_where(_is_winograd(op), way, direct) for way in _winograd(op, machine, table.winograd_efficiency)]
+        ways += [
+            _where(_is_winograd(op), way, direct)
+            for way in _winograd(op, machine, table.winograd_efficiency * gradient)
+        ]
     return _fastest(ways)
 
 

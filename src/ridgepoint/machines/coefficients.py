@@ -130,6 +130,8 @@ class ConvTable(Table, frozen=True, forbid_unknown_fields=True):
     """Rate of the implicit product over that of an equal plain one, by multiply format; ``default``."""
     winograd_efficiency: float
     """The same for the products of Winograd's algorithm, its transforms included."""
+    gradient_efficiency: float
+    """Rate of the weights' gradient over that of the other directions: its operands lie across the sum."""
     depthwise_efficiency: float
 
 
