@@ -185,6 +185,15 @@ def test_without_matrix_engine_vector_units_compute():
     assert demand.arithmetic[0] == "vector"
 
 
+def test_vector_units_compute_no_padding():
+    """One query of one head on a GPU without tensor cores is a dot product, not 16 rows of a tile."""
+    op = Attention(
+        batch=64.0, heads=32.0, kv_heads=32.0, q_len=1.0, kv_len=8192.0, head_dim=128.0, acts="fp32", kv="fp32"
+    )
+    timing = settle(attention.expected(op, find_machine("p100-pcie")))
+    assert timing.critical_s["hbm"] > 0.9 * timing.time_s
+
+
 DECODE = {"a100-sxm-80gb": "sglang", "h100-sxm": "trtllm", "b200-sxm": "trtllm", "l40s": "trtllm"}
 
 

@@ -143,7 +143,7 @@ def expected(op: Attention, machine: Machine) -> Demand:
     """
     table, shared = machine.coefficients.attention, machine.coefficients.device
     arithmetic = machine.arithmetic(multiply_format(op.acts, op.kv))
-    grid = _grid(op, machine.multiprocessors)
+    grid = _grid(op, machine.multiprocessors, padded=arithmetic.engine == "matrix")
     width = op.head_dim + value_dim(op)
     scale = _BACKWARD if op.backward else 1.0
     sms = machine.multiprocessors
@@ -193,11 +193,12 @@ class _Grid:
     """Keys that the busiest multiprocessor works through, for one tile of rows at a time."""
 
 
-def _grid(op: Attention, sms: int) -> _Grid:
+def _grid(op: Attention, sms: int, padded: bool) -> _Grid:
+    """The blocks; ``padded``: a matrix engine computes whole rows of tiles, a vector engine only what is there."""
     group = op.heads if op.latent else op.heads / op.kv_heads
     few = op.q_len < _TILE
     rows = np.where(few, op.q_len * group, op.q_len)
-    tile = np.where(rows > 64.0, _TILE, np.where(rows > 16.0, 64.0, 16.0))
+    tile = np.where(rows > 64.0, _TILE, np.where(rows > 16.0, 64.0, 16.0)) if padded else np.minimum(rows, _TILE)
     units = at_least(op.batch * ceil_div(rows, tile) * np.where(few, op.heads / group, op.heads), 1e-6)
 
     seen = attended_pairs(op.q_len, op.kv_len, op.causal, op.window, op.chunk) / op.q_len
