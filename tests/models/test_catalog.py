@@ -8,6 +8,7 @@ import pytest
 from ridgepoint.errors import RidgepointError
 from ridgepoint.models import catalog
 from ridgepoint.models.catalog import (
+    Entry,
     find_entry,
     find_model,
     fold,
@@ -62,8 +63,13 @@ def test_the_text_scan_finds_what_the_parser_finds():
 
 
 def test_a_look_up_parses_one_entry(monkeypatch):
-    parsed = []
-    monkeypatch.setattr(catalog, "read_entries", lambda text, where: parsed.append(text) or read_entries(text, where))
+    parsed: list[str] = []
+
+    def parse(text: str, where: str) -> tuple[Entry, ...]:
+        parsed.append(text)
+        return read_entries(text, where)
+
+    monkeypatch.setattr(catalog, "read_entries", parse)
     catalog._parse.cache_clear()
     assert find_entry("llama-3.1-70b") is not None
     assert len(parsed) == 1
@@ -109,6 +115,15 @@ def test_unknown_keys_and_wrong_types_of_an_entry_are_refused():
         read_entries(entry, "x.toml")
     with pytest.raises(RidgepointError, match="not valid TOML"):
         read_entries("[[model", "x.toml")
+
+
+def test_the_formats_that_modelopt_writes_beside_a_config(config):
+    quantization = {"quant_algo": "NVFP4", "exclude_modules": ["lm_head", "model.layers.*.self_attn*"]}
+    config.write_text(json.dumps({k: v for k, v in CONFIG.items() if k != "quantization_config"}))
+    (config.parent / "hf_quant_config.json").write_text(json.dumps({"quantization": quantization}))
+    precision = find_model(config).precision
+    assert precision.weights == "nvfp4"
+    assert "attention" in dict(precision.exceptions)
 
 
 # Importing

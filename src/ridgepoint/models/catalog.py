@@ -68,9 +68,8 @@ def find_model(name_or_path: str | Path) -> Model:
         return found
     path = _config_path(text)
     if path is not None:
-        return read_config(
-            load_config(path), str(path), path.parent.resolve().name if path.name == "config.json" else path.stem
-        )
+        name = path.parent.resolve().name if path.name == "config.json" else path.stem
+        return read_config(_model_config(path), str(path), name)
     if text.endswith(".json"):
         raise RidgepointError("unknown_model", f"there is no file {text}", "check the path")
     raise unknown_name("model", text, [*model_names(), *_alias_names()])
@@ -134,6 +133,16 @@ def load_config(path: Path) -> Mapping[str, Any]:
     return config
 
 
+def _model_config(path: Path) -> Mapping[str, Any]:
+    """The configuration with the formats that ModelOpt writes into a file beside it."""
+    config, beside = load_config(path), path.parent / "hf_quant_config.json"
+    if "quantization_config" in config or not beside.is_file():
+        return config
+    quantization = load_config(beside).get("quantization")
+    more = quantization if isinstance(quantization, dict) else {}
+    return {**config, "quantization_config": {"quant_method": "modelopt", **more}}
+
+
 def import_model(config_path: str | Path, name: str, replace: bool = False) -> Path:
     """Add a ``config.json`` (or the folder with one) to the user's catalogue under ``name``; returns the file written.
 
@@ -147,7 +156,7 @@ def import_model(config_path: str | Path, name: str, replace: bool = False) -> P
     path = _config_path(str(config_path))
     if path is None:
         raise RidgepointError("bad_config", f"there is no file {config_path}", "check the path")
-    config = load_config(path)
+    config = _model_config(path)
     model = read_config(config, str(path), folded)
     target = user_catalog() / "models" / f"{folded}.toml"
     if not replace and (target.exists() or find_entry(folded) is not None):

@@ -27,7 +27,7 @@ from ridgepoint.models.huggingface.bases import (
     QWEN3_NEXT,
 )
 from ridgepoint.models.huggingface.fields import Fields
-from ridgepoint.models.huggingface.style import Style
+from ridgepoint.models.huggingface.style import Style, no_windows
 from ridgepoint.models.huggingface.variants import (
     MLLAMA_NOTE,
     biased_experts,
@@ -109,6 +109,9 @@ DECODERS: dict[str, Style | Callable[[Fields], Style]] = {
     "apertus": replace(LLAMA, gated=False, query_norm="head", query_norm_key=("qk_norm", True)),
     "dots1": replace(LLAMA, query_norm="head", feeds=patterns.dense_first),
     "minicpm": LLAMA,
+    "helium": LLAMA,
+    "arcee": replace(LLAMA, gated=False),
+    "hunyuan_v1_dense": replace(QWEN3, windows=no_windows),
     "exaone": LLAMA,
     "mllama_text_model": replace(LLAMA, mixers=mllama_mixers, other=mllama_cross, notes=(MLLAMA_NOTE,)),
     "ernie4_5_moe": replace(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from ridgepoint.models.architecture import DeltaAttention, Feed, FeedForward, Mixer
+from ridgepoint.models.architecture import DeltaAttention, Feed, FeedForward, Mamba1, Mixer
 from ridgepoint.models.huggingface import mixers, patterns
 from ridgepoint.models.huggingface.fields import Fields
 from ridgepoint.models.huggingface.style import Style, dense_layers, experts, feed_forward, mixed, self_attention
@@ -17,6 +17,12 @@ def _jamba_feeds(f: Fields, style: Style, layers: int) -> list[Feed | None]:
         return dense_layers(f, style, layers)
     part = experts(f, style)
     return mixed(layers, lambda i: i % period == offset, part, lambda: feed_forward(f, style))
+
+
+def _jamba_norms(f: Fields) -> tuple[tuple[str, int], ...]:
+    """Jamba normalises the step, input and output projections inside its Mamba blocks."""
+    blocks = [m for m in mixers.mamba1_or_attention(f, Style()) if isinstance(m, Mamba1)]
+    return (("inner_norms", sum(m.dt_rank + 2 * m.state_dim for m in blocks)),)
 
 
 def _kimi_feeds(f: Fields, style: Style, layers: int) -> list[Feed | None]:
@@ -34,7 +40,7 @@ def _kimi(f: Fields) -> Style:
 
 def _full_rank(f: Fields) -> bool:
     linear = f.table("linear_attn_config")
-    return linear is None or linear.flag("use_full_rank_gate", False)
+    return linear is not None and linear.flag("use_full_rank_gate", False)
 
 
 def _kimi_gates(f: Fields) -> tuple[tuple[str, int], ...]:
@@ -53,8 +59,10 @@ def _nothing(f: Fields, style: Style, layers: int) -> list[Feed | None]:
 
 def _nemotron_layers(f: Fields) -> list[str]:
     """The kind of each Nemotron-H layer, from the pattern's letters or from the list of names."""
-    written = f.names("layers_block_type", frozenset(_NEMOTRON.values()))
-    if written is None:
+    written = f.names("layers_block_type", frozenset(_NEMOTRON.values()) | frozenset(_RENAMED))
+    if written is not None:
+        written = [_RENAMED.get(kind, kind) for kind in written]
+    else:
         pattern = f.text("hybrid_override_pattern").replace("|", "")
         if not pattern or set(pattern) - set(_NEMOTRON):
             raise f.refuse("hybrid_override_pattern", "a text of M, *, - and E, one letter for each layer", pattern)
@@ -64,6 +72,8 @@ def _nemotron_layers(f: Fields) -> list[str]:
     return written
 
 
+_RENAMED = {"linear_attention": "mamba", "full_attention": "attention"}
+"""Newer names."""
 _NEMOTRON = {"M": "mamba", "*": "attention", "-": "mlp", "E": "moe"}
 
 
@@ -118,7 +128,7 @@ HYBRIDS: dict[str, Style | Callable[[Fields], Style]] = {
         output_bias=("attention_bias", False),
         feed_bias=("mlp_bias", False),
     ),
-    "jamba": Style(mixers=mixers.mamba1_or_attention, feeds=_jamba_feeds, rope=False),
+    "jamba": Style(mixers=mixers.mamba1_or_attention, feeds=_jamba_feeds, rope=False, other=_jamba_norms),
     "bamba": Style(
         mixers=mixers.mamba2_or_attention,
         qkv_bias=("attention_bias", False),

@@ -58,15 +58,15 @@ def delta_or_attention(f: Fields, style: Style) -> list[Mixer | None]:
 
 def kimi_layers(f: Fields, style: Style) -> list[Mixer | None]:
     """Kimi Linear: delta attention with channel gates in ``kda_layers`` (counted from 1), else latent attention."""
-    linear = f.table("linear_attn_config")
-    if linear is None:
-        return latent_layers(f, style)
-    heads, dim = linear.count("num_heads"), linear.count("head_dim")
-    kernel = linear.count("short_conv_kernel_size", 4)
+    linear = f.table("linear_attn_config") or Fields({}, f.where, "linear_attn_config.")
     special = set(linear.counts("kda_layers") or ())
-    named = ["kda" if i + 1 in special else "full" for i in range(depth(f))]
+    named = kinds(f, depth(f), lambda i: "linear_attention" if i + 1 in special else "full_attention")
+    # Newer files write these beside the other keys.
+    heads = linear.count("num_heads", f.count("linear_num_heads", f.count("num_attention_heads")))
+    dim = linear.count("head_dim", f.count("linear_head_dim", 128))
+    kernel = linear.count("short_conv_kernel_size", f.count("linear_conv_kernel_dim", 4))
     delta = DeltaAttention(heads, heads, dim, dim, kernel, channel_gate=True)
-    return chosen(named, {"kda": lambda: delta}, lambda: latent_attention(f, style))
+    return chosen(named, {"linear_attention": lambda: delta}, lambda: latent_attention(f, style))
 
 
 def lightning_or_attention(f: Fields, style: Style) -> list[Mixer | None]:
@@ -131,14 +131,16 @@ def mamba2_or_attention(f: Fields, style: Style) -> list[Mixer | None]:
     """Mamba-2, with softmax attention in the layers that ``layer_types`` or ``attn_layer_indices`` name."""
     attention = set(f.counts("attn_layer_indices") or ())
     named = kinds(f, depth(f), lambda i: "attention" if i in attention else "mamba", KINDS)
-    return chosen(named, {"mamba": lambda: mamba2(f)}, lambda: self_attention(f, style))
+    block = mamba2(f)
+    return chosen(named, {"mamba": lambda: block, "linear_attention": lambda: block}, lambda: self_attention(f, style))
 
 
 def mamba1_or_attention(f: Fields, style: Style) -> list[Mixer | None]:
     """Jamba: softmax attention in every ``attn_layer_period``-th layer, Mamba elsewhere."""
     period, offset = f.count("attn_layer_period", 8), f.count("attn_layer_offset", 4, least=0)
-    named = ["attention" if i % period == offset else "mamba" for i in range(depth(f))]
-    return chosen(named, {"mamba": lambda: mamba1(f)}, lambda: self_attention(f, style))
+    named = kinds(f, depth(f), lambda i: "attention" if i % period == offset else "mamba", KINDS)
+    block = mamba1(f)
+    return chosen(named, {"mamba": lambda: block, "linear_attention": lambda: block}, lambda: self_attention(f, style))
 
 
 def llama4_layers(f: Fields, style: Style) -> list[Mixer | None]:

@@ -85,7 +85,14 @@ def dense_or(f: Fields, style: Style, layers: int, part: Experts) -> list[Feed |
         chosen = f.counts("moe_layer_freq", layers) or []
         return mixed(layers, lambda i: chosen[i] > 0, part, lambda: feed_forward(f, style))
     first, step = f.count("first_k_dense_replace", 0, least=0), f.count("moe_layer_freq", 1)
-    return mixed(layers, lambda i: i >= first and i % step == 0, part, lambda: feed_forward(f, style))
+    is_sparse = named_sparse(f, layers, lambda i: i >= first and i % step == 0)
+    return mixed(layers, is_sparse, part, lambda: feed_forward(f, style))
+
+
+def named_sparse(f: Fields, layers: int, rule: Callable[[int], bool]) -> Callable[[int], bool]:
+    """Which layers have experts: ``mlp_layer_types`` where newer files write it, else the family's rule."""
+    named = f.names("mlp_layer_types", frozenset({"dense", "sparse"}), layers)
+    return rule if named is None else lambda i: named[i] == "sparse"
 
 
 def sparse_step(f: Fields, style: Style, layers: int) -> list[Feed | None]:
@@ -93,7 +100,8 @@ def sparse_step(f: Fields, style: Style, layers: int) -> list[Feed | None]:
     dense, step = set(f.counts("mlp_only_layers") or ()), f.count("decoder_sparse_step", 1)
     shared = f.count("shared_expert_intermediate_size", 0, least=0)
     part = experts(f, style, shared_width=shared, shared_gate=shared > 0)
-    return mixed(layers, lambda i: i not in dense and (i + 1) % step == 0, part, lambda: feed_forward(f, style))
+    is_sparse = named_sparse(f, layers, lambda i: i not in dense and (i + 1) % step == 0)
+    return mixed(layers, is_sparse, part, lambda: feed_forward(f, style))
 
 
 def interleaved(f: Fields, style: Style, layers: int) -> list[Feed | None]:

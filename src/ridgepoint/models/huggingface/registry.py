@@ -87,6 +87,8 @@ def _text(top: Fields) -> Fields:
             if any(inner.values.get(k) is not None for k in ("dtype", "torch_dtype")):
                 inherited = {k: v for k, v in inherited.items() if "dtype" not in k}
             own = {k: v for k, v in inner.values.items() if v is not None}
+            if "tie_word_embeddings" in inherited:  # the wrapper has the head, so it decides
+                own.pop("tie_word_embeddings", None)
             return replace(inner, values={**inherited, **own})
     return top
 

@@ -99,7 +99,9 @@ def _llama4(top: Fields, v: Fields, hidden: int) -> int | None:
 
 
 def _kimi(top: Fields, v: Fields, hidden: int) -> int | None:
-    v = Fields({**v.values, **{key: v.values.get(old) for key, old in _KIMI_KEYS.items()}}, v.where, v.path)
+    v = Fields(
+        {**v.values, **{key: v.values[old] for key, old in _KIMI_KEYS.items() if old in v.values}}, v.where, v.path
+    )
     own, width = tower_parameters(v, "kimi_k25"), v.count("hidden_size")
     merge = 1
     for side in v.counts("merge_kernel_size") or [2, 2]:
