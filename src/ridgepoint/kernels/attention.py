@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from ridgepoint.formats import FORMATS, multiply_format
 from ridgepoint.kernels.demand import Demand, Phase
 from ridgepoint.kernels.rules import Rules, roofline
-from ridgepoint.machines.machine import Machine
+from ridgepoint.machines.machine import Arithmetic, Machine
 from ridgepoint.numeric import Num, at_least, ceil_div
 from ridgepoint.ops import Attention
 
@@ -144,21 +144,7 @@ def expected(op: Attention, machine: Machine) -> Demand:
     table, shared = machine.coefficients.attention, machine.coefficients.device
     arithmetic = machine.arithmetic(multiply_format(op.acts, op.kv))
     grid = _grid(op, machine.multiprocessors, padded=arithmetic.engine == "matrix")
-    width = op.head_dim + value_dim(op)
-    scale = _BACKWARD if op.backward else 1.0
-    sms = machine.multiprocessors
-
-    pairs = scale * grid.serial_keys * grid.tile * sms
-    base = table.efficiency.get(arithmetic.format, table.efficiency["default"])
-    efficiency = base * np.minimum(1.0, 128.0 / op.head_dim) ** table.wide_head
-    seconds: dict[str, Num] = {arithmetic.engine: pairs * 2.0 * width / (arithmetic.flop_per_s * efficiency)}
-    engine, rate = _special(machine)
-    seconds[engine] = seconds.get(engine, 0.0) + pairs / (rate * table.softmax_efficiency)
-    seconds[machine.main_memory] = _memory_s(op, machine, grid)
-    if machine.cache is not None:
-        name, _, cache_bytes_per_s = machine.cache
-        per_key = (op.head_dim if op.latent else width) * FORMATS[op.kv].bytes
-        seconds[name] = scale * grid.units * grid.keys * per_key / cache_bytes_per_s
+    seconds = _seconds(op, machine, arithmetic, grid)
     # Blocks that stream keys run side by side and hide each other's ends; blocks that compute fill the multiprocessor.
     ends_s = grid.waves * table.block_s
     seconds["wave"] = np.where(grid.few, ends_s, 0.0)
@@ -172,6 +158,25 @@ def expected(op: Attention, machine: Machine) -> Demand:
         notes=(arithmetic.note,) if arithmetic.note else (),
         arithmetic=(arithmetic.engine, arithmetic.format),
     )
+
+
+def _seconds(op: Attention, machine: Machine, arithmetic: Arithmetic, grid: _Grid) -> dict[str, Num]:
+    """What the blocks hold of engines, cache and main memory."""
+    table = machine.coefficients.attention
+    width = op.head_dim + value_dim(op)
+    scale = _BACKWARD if op.backward else 1.0
+    pairs = scale * grid.serial_keys * grid.tile * machine.multiprocessors
+    base = table.efficiency.get(arithmetic.format, table.efficiency["default"])
+    efficiency = base * np.minimum(1.0, 128.0 / op.head_dim) ** table.wide_head
+    seconds: dict[str, Num] = {arithmetic.engine: pairs * 2.0 * width / (arithmetic.flop_per_s * efficiency)}
+    engine, rate = _special(machine)
+    seconds[engine] = seconds.get(engine, 0.0) + pairs / (rate * table.softmax_efficiency)
+    seconds[machine.main_memory] = _memory_s(op, machine, grid)
+    if machine.cache is not None:
+        name, _, cache_bytes_per_s = machine.cache
+        per_key = (op.head_dim if op.latent else width) * FORMATS[op.kv].bytes
+        seconds[name] = scale * grid.units * grid.keys * per_key / cache_bytes_per_s
+    return seconds
 
 
 @dataclass(frozen=True)
