@@ -126,13 +126,14 @@ class ScanTable(Table, frozen=True, forbid_unknown_fields=True):
 class ConvTable(Table, frozen=True, forbid_unknown_fields=True):
     """``kernels/conv.py``."""
 
-    efficiency: dict[str, float]
+    efficiency: dict[str, Fraction]
     """Rate of the implicit product over that of an equal plain one, by multiply format; ``default``."""
-    winograd_efficiency: float
+    winograd_efficiency: Fraction
     """The same for the products of Winograd's algorithm, its transforms included."""
-    gradient_efficiency: float
+    gradient_efficiency: Fraction
     """Rate of the weights' gradient over that of the other directions: its operands lie across the sum."""
-    depthwise_efficiency: float
+    depthwise_efficiency: Fraction
+    """Fraction of the vector engine's peak that the plain sum reaches (depthwise filters)."""
 
 
 class StreamTable(Table, frozen=True, forbid_unknown_fields=True):
@@ -148,8 +149,9 @@ class StreamTable(Table, frozen=True, forbid_unknown_fields=True):
 class CollectiveTable(Table, frozen=True, forbid_unknown_fields=True):
     """``kernels/collective.py``, by link scope (``node``, ``host``, ``cluster``)."""
 
-    efficiency: dict[str, float]
-    """Achieved fraction of the link's bandwidth in the limit of large messages."""
+    efficiency: dict[str, Fraction]
+    """Achieved fraction of the link's bandwidth in the limit of large messages: by scope, and on the node link for
+    reduction ``in_switch`` and for ``direct`` one-kernel exchanges."""
     latency_s: dict[str, float]
     """Per step of the algorithm (α), where the machine's sheet states none."""
     chunk_s: dict[str, float]
@@ -169,9 +171,12 @@ class CollectiveTable(Table, frozen=True, forbid_unknown_fields=True):
 class TransferTable(Table, frozen=True, forbid_unknown_fields=True):
     """``kernels/transfer.py``."""
 
-    efficiency: float
-    pageable_efficiency: float
+    efficiency: Fraction
+    """Achieved fraction of the host link's bandwidth from pinned memory."""
+    pageable_efficiency: Fraction
+    """The same from pageable memory, which the host first copies to a pinned buffer."""
     latency_s: float
+    """Start of one copy."""
 
 
 class HostTable(Table, frozen=True, forbid_unknown_fields=True):
@@ -186,7 +191,8 @@ class HostTable(Table, frozen=True, forbid_unknown_fields=True):
 class StorageTable(Table, frozen=True, forbid_unknown_fields=True):
     """``kernels/storage.py``."""
 
-    efficiency: float
+    efficiency: Fraction
+    """Achieved fraction of the storage's bandwidth."""
     access_s: float
     """One request, alone."""
     queue_depth: float
