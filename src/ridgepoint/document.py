@@ -17,11 +17,15 @@ from ridgepoint.cost.evaluate import Component
 from ridgepoint.cost.utilization import arithmetic_utilization, memory_utilization
 from ridgepoint.machines.machine import Machine
 from ridgepoint.models.architecture import Model
+from ridgepoint.models.networks.network import Network
 from ridgepoint.models.parameters import active_parameters, total_parameters
+from ridgepoint.tasks import Train
 from ridgepoint.tasks.layout import resolve_formats
+from ridgepoint.tasks.networks import formats_of
 
 if TYPE_CHECKING:
     from ridgepoint.estimate import Estimate
+    from ridgepoint.scenario import Scenario
 
 Document = dict[str, Any]
 
@@ -32,7 +36,7 @@ def document(est: Estimate) -> Document:
     return {
         "model": given.model.name,
         "machine": given.machine.name,
-        "task": {"name": given.task.name, **{name: plain(v) for name, v in given.task.sizes().items()}},
+        "task": {"name": given.task.name, **{name: plain(v) for name, v in sizes(given).items()}},
         "plan": _plan(est),
         "mode": est.mode,
         **_answers(est),
@@ -49,13 +53,15 @@ def document(est: Estimate) -> Document:
 
 
 def _answers(est: Estimate) -> Document:
-    tokens = est.tokens_per_s * est.time_s
     return {
         "time_s": plain(est.time_s),
         "bound_s": plain(est.bound_s),
         "interval_s": [plain(end) for end in est.interval_s],
         "headroom": plain(est.headroom),
-        "throughput": {"tokens_per_s": plain(est.tokens_per_s), "samples_per_s": plain(est.samples_per_s)},
+        "throughput": {
+            "tokens_per_s": plain(est.tokens_per_s) if has_tokens(est) else None,
+            "samples_per_s": plain(est.samples_per_s),
+        },
         "ttft_s": plain(est.ttft_s),
         "tpot_s": plain(est.tpot_s),
         "bottleneck": plain(est.bottleneck),
@@ -68,18 +74,42 @@ def _answers(est: Estimate) -> Document:
         "devices": plain(est.devices),
         "power_w": plain(est.power_w),
         "energy_j": plain(est.energy_j),
-        "energy_j_per_token": None if est.energy_j is None else plain(est.energy_j / tokens),
         "cost_usd": plain(est.cost_usd),
-        "cost_usd_per_million_tokens": None if est.cost_usd is None else plain(1e6 * est.cost_usd / tokens),
+        **_per_token(est),
     }
+
+
+def sizes(given: Scenario) -> dict[str, Any]:
+    """The sizes of the task that mean something for the model: a network takes those of its input only."""
+    found = given.task.sizes()
+    if isinstance(given.model, Network):
+        found = {name: v for name, v in found.items() if name in ("batch", "steps", *dict(given.model.inputs))}
+    return found
+
+
+def has_tokens(est: Estimate) -> bool:
+    """Whether the task counts tokens; networks count samples only."""
+    return bool(np.all(np.asarray(est.tokens_per_s) > 0.0))
+
+
+def _per_token(est: Estimate) -> Document:
+    spent: dict[str, Any] = dict.fromkeys(("energy_j_per_token", "cost_usd_per_million_tokens"))
+    if has_tokens(est):
+        tokens = est.tokens_per_s * est.time_s
+        spent["energy_j_per_token"] = None if est.energy_j is None else plain(est.energy_j / tokens)
+        spent["cost_usd_per_million_tokens"] = None if est.cost_usd is None else plain(1e6 * est.cost_usd / tokens)
+    return spent
 
 
 def _plan(est: Estimate) -> Document:
     """The whole plan as it was run: degrees that were derived, formats by role."""
     given, layout = est.scenario, est.built.layout
-    formats, _ = resolve_formats(given.model, given.plan)
     whole = {f.name: plain(getattr(given.plan, f.name)) for f in fields(given.plan)}
     whole |= {name: plain(getattr(layout, name)) for name in ("tp", "pp", "dp", "ep", "cp")}
+    if isinstance(given.model, Network):
+        acts, weights = formats_of(given.plan, isinstance(given.task, Train))
+        return whole | {"weights": weights, "acts": acts}
+    formats, _ = resolve_formats(given.model, given.plan)
     by_component = dict(formats.weights)
     return whole | {
         "weights": by_component["default"],
@@ -127,7 +157,9 @@ def bound_by(component: Component) -> Any:
     return str(found) if np.ndim(found) == 0 else found
 
 
-def _model(model: Model) -> Document:
+def _model(model: Model | Network) -> Document:
+    if isinstance(model, Network):
+        return {"title": model.title or model.name, "family": model.family, "domain": model.domain}
     stack = model.main
     return {
         "title": model.title or model.name,

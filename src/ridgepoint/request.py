@@ -25,14 +25,14 @@ from typing import Any
 
 from ridgepoint.errors import RidgepointError, nearest
 from ridgepoint.machines.catalog import find_machine
-from ridgepoint.models.architecture import Model
-from ridgepoint.models.catalog import find_model
+from ridgepoint.models.networks.network import Network
 from ridgepoint.plan import Plan
-from ridgepoint.scenario import Scenario, scenario
-from ridgepoint.tasks import TASKS, Forward, Generate
+from ridgepoint.scenario import Scenario, find, scenario
+from ridgepoint.tasks import TASKS
 from ridgepoint.units import parse_count
 
 Value = str | float | bool
+Inputs = tuple[tuple[str, float], ...]
 TRAINING_ONLY = ("zero_stage", "recompute", "micro_batch", "optimizer", "schedule", "chunks")
 SERVING_ONLY = ("kv",)
 _SERVING = ("prefill", "decode", "generate")
@@ -88,49 +88,47 @@ def to_scenario(request: Request) -> Scenario:
         raise RidgepointError(
             "bad_request", "no machine is given", "add --on MACHINE; `ridgepoint machines list` shows all"
         )
-    model = find_model(request.model)
-    task = _task_name(request, model)
-    _check_belongs(request, task)
+    model, machine = find(request.model), find_machine(request.machine)
+    task = request.task if request.task is not None else scenario(model, machine).task.name
+    _check_task(task)
+    _check_belongs(request, task, model.inputs if isinstance(model, Network) else None)
     sizes = {name: _count(name, value, request) for name, value in request.sizes.items()}
     plan = {name: _PLAN[name](name, value, request) for name, value in request.plan.items()}
-    return scenario(model, find_machine(request.machine), TASKS[task](**sizes), Plan(**plan))
+    return scenario(model, machine, TASKS[task](**sizes), Plan(**plan))
 
 
-def _task_name(request: Request, model: Model) -> str:
-    if request.task is None:
-        return Generate.name if model.decoder is not None else Forward.name
-    if request.task not in TASKS:
-        close = nearest(request.task, TASKS)
+def _check_task(name: str) -> None:
+    if name not in TASKS:
+        close = nearest(name, TASKS)
         hint = f"did you mean {' or '.join(close)}?" if close else "use one of " + ", ".join(TASKS)
-        raise RidgepointError("unknown_task", f"unknown task '{request.task}'", hint)
-    return request.task
+        raise RidgepointError("unknown_task", f"unknown task '{name}'", hint)
 
 
 def _sizes_of(task: str) -> list[str]:
     return [f.name for f in fields(TASKS[task])] if task in TASKS else []
 
 
-def _check_belongs(request: Request, task: str) -> None:
-    """Every size and every field of the plan must mean something for the task."""
+def _check_belongs(request: Request, task: str, inputs: Inputs | None) -> None:
+    """Every size and every field of the plan must mean something for the task (and for a network, for its input)."""
+    taken = _sizes_of(task)
+    if inputs is not None:
+        taken = [name for name in taken if name in ("batch", "steps", *dict(inputs))]
     for name in request.sizes:
-        if name not in _sizes_of(task):
-            takers = [t for t in TASKS if name in _sizes_of(t)]
-            raise _foreign(request, name, task, takers)
+        if name not in taken:
+            raise _foreign(request, name, task, taken, [t for t in TASKS if name in _sizes_of(t) and t != task])
     for name in request.plan:
         if name in TRAINING_ONLY and task != "train":
-            raise _foreign(request, name, task, ["train"])
+            raise _foreign(request, name, task, taken, ["train"])
         if name in SERVING_ONLY and task not in _SERVING:
-            raise _foreign(request, name, task, list(_SERVING))
+            raise _foreign(request, name, task, taken, list(_SERVING))
 
 
-def _foreign(request: Request, name: str, task: str, takers: list[str]) -> RidgepointError:
-    takes = ", ".join(option(size) for size in _sizes_of(task))
-    default = "" if request.task else " (the default task here)"
-    return RidgepointError(
-        "bad_option",
-        f"{request.said.get(name, option(name))} does not belong to the task {task}{default}",
-        f"{task} takes {takes}; {option(name)} belongs to --task {' or '.join(takers)}",
-    )
+def _foreign(request: Request, name: str, task: str, taken: list[str], takers: list[str]) -> RidgepointError:
+    default = "" if request.task else ", the default here"
+    said = request.said.get(name, option(name))
+    belongs = f"; {option(name)} belongs to --task {' or '.join(takers)}" if takers else ""
+    hint = f"{task} takes {', '.join(option(size) for size in taken)} here{belongs}"
+    return RidgepointError("bad_option", f"{said} does not belong to the task {task}{default}", hint)
 
 
 def _count(name: str, value: Value, request: Request) -> float:
@@ -216,8 +214,7 @@ def _subject(path: Path, raw: dict[str, Any], table: str) -> str | None:
     if not isinstance(value, str) or "\0" in value:
         raise _bad(path, f"`{table}` is {value!r}", "write a name or a path in quotes")
     beside = path.parent / value
-    looks_like_path = value.endswith((".json", ".toml")) or "/" in value
-    return str(beside) if looks_like_path and beside.exists() else value
+    return str(beside) if _is_path(value) and beside.exists() else value
 
 
 def _table(path: Path, raw: dict[str, Any], name: str) -> dict[str, Any]:
@@ -247,14 +244,22 @@ def _bad(path: Path, problem: str, hint: str) -> RidgepointError:
 
 def write_request(request: Request, path: Path) -> None:
     """Write the scenario file of a request, all or nothing."""
-    lines = [
-        f"{key} = {_toml(value)}" for key, value in (("model", request.model), ("machine", request.machine)) if value
-    ]
+    subjects = (("model", request.model), ("machine", request.machine))
+    lines = [f"{key} = {_toml(_absolute(value))}" for key, value in subjects if value]
     named = {} if request.task is None else {"name": request.task}
     for title, table in (("task", {**named, **request.sizes}), ("plan", dict(request.plan))):
         if table:
             lines += ["", f"[{title}]", *(f"{key} = {_toml(value)}" for key, value in table.items())]
     write_whole(path, "\n".join(lines) + "\n")
+
+
+def _absolute(name: str) -> str:
+    """A path that holds from everywhere; a name as it is."""
+    return str(Path(name).expanduser().resolve()) if _is_path(name) and Path(name).expanduser().exists() else name
+
+
+def _is_path(name: str) -> bool:
+    return name.endswith((".json", ".toml")) or "/" in name
 
 
 def _toml(value: Value) -> str:

@@ -35,12 +35,15 @@ class Setting:
 
 
 SETTINGS = (
-    Setting("--task", "", "task", "NAME", TASK, "prefill, decode, generate, train or forward"),
+    Setting("--task", "", "task", "NAME", TASK, "prefill, decode, generate, train, forward, sample"),
     Setting("--batch", "sizes", "batch", "N", TASK, "sequences; in training over all devices"),
     Setting("--prompt", "sizes", "prompt", "N", TASK, "prompt tokens of a sequence (prefill, generate)"),
     Setting("--output", "sizes", "output", "N", TASK, "tokens to generate per sequence (generate)"),
     Setting("--context", "sizes", "context", "N", TASK, "tokens that a decode step attends to (decode); 8k = 8192"),
     Setting("--seq", "sizes", "seq", "N", TASK, "tokens of a sequence (train, forward)"),
+    Setting("--image-px", "sizes", "image_px", "N", TASK, "side of an image (forward, sample, train)"),
+    Setting("--steps", "sizes", "steps", "N", TASK, "denoising steps (sample)"),
+    Setting("--frames", "sizes", "frames", "N", TASK, "frames of a video (sample)"),
     Setting("--weights", "plan", "weights", "FORMAT", FORMATS, "weights of the linear layers: bf16, fp8, int4 …"),
     Setting("--acts", "plan", "acts", "FORMAT", FORMATS, "what matrix products read"),
     Setting("--kv", "plan", "kv", "FORMAT", FORMATS, "keys and values in the cache"),

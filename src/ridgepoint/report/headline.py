@@ -9,8 +9,9 @@ from rich.text import Text
 
 from ridgepoint.cost.evaluate import BOUND
 from ridgepoint.cost.utilization import arithmetic_utilization, memory_utilization
+from ridgepoint.document import has_tokens, sizes
 from ridgepoint.estimate import Estimate
-from ridgepoint.report.table import fitted
+from ridgepoint.report.table import Cell, fitted
 from ridgepoint.report.text import count, flow, money, number, percent, ratio, resource
 from ridgepoint.units import duration, si
 
@@ -20,6 +21,7 @@ _TIME = {
     "generate": "Time in all",
     "train": "Time per step",
     "forward": "Time",
+    "sample": "Time",
 }
 SAID = 0.02
 """Shares below this are not worth words."""
@@ -28,14 +30,14 @@ SAID = 0.02
 def headline(est: Estimate) -> Text:
     """Model, machine, task and plan in two lines."""
     given = est.scenario
-    sizes = " · ".join(f"{name} {count(float(value))}" for name, value in given.task.sizes().items())
+    said = " · ".join(f"{name} {count(float(value))}" for name, value in sizes(given).items())
     text = Text.assemble(
         (given.model.name, "bold"),
         " on ",
         (given.machine.name, "bold"),
         " · ",
         (given.task.name, "bold"),
-        f" · {sizes}\n",
+        f" · {said}\n",
     )
     device = given.machine.device.title
     many = f"{given.machine.devices} × " if given.machine.devices > 1 else ""
@@ -54,7 +56,9 @@ def _layout(est: Estimate) -> str:
 
 def results(est: Estimate, width: int) -> Table:
     """Time and its interval, the limit, rates, energy and money: a label, the figure, what to know about it."""
-    rows = [[label, Text(figure, style="bold"), Text(remark, style="dim")] for label, figure, remark in _results(est)]
+    rows: list[list[Cell]] = [
+        [label, Text(figure, style="bold"), Text(remark, style="dim")] for label, figure, remark in _results(est)
+    ]
     return fitted(["", "", ""], rows, width, wordy=(2,), left=(0, 1))
 
 
@@ -75,6 +79,8 @@ def _results(est: Estimate) -> Iterator[tuple[str, str, str]]:
 
 
 def _rates(est: Estimate) -> tuple[str, str]:
+    if not has_tokens(est):
+        return f"{number(est.samples_per_s)} samples/s", ""
     sequences = float(est.samples_per_s * est.time_s)
     remark = f"{number(est.samples_per_s)} sequences/s"
     if est.tpot_s is not None:
@@ -84,19 +90,26 @@ def _rates(est: Estimate) -> tuple[str, str]:
 
 def _utilization(est: Estimate) -> tuple[str, str]:
     memory = resource(est.scenario.machine.resource_label(est.scenario.machine.main_memory))
-    used = percent(memory_utilization(est.cost))
-    return f"{percent(arithmetic_utilization(est.cost))} of arithmetic peak", f"{used} of {memory}"
+    used = percent(float(memory_utilization(est.cost)))
+    return f"{percent(float(arithmetic_utilization(est.cost)))} of arithmetic peak", f"{used} of {memory}"
 
 
 def _bills(est: Estimate) -> Iterator[tuple[str, str, str]]:
-    tokens = float(est.tokens_per_s * est.time_s)
-    step = est.scenario.task.name == "train"
     if est.energy_j is not None:
-        each = f"{si(est.energy_j, 'J')} per step" if step else f"{si(est.energy_j / tokens, 'J')} per token"
-        yield "Power", si(est.power_w, "W"), each + (f", {est.devices:g} devices" if est.devices > 1 else "")
+        devices = f", {est.devices:g} devices" if est.devices > 1 else ""
+        pieces, unit = (1.0, "step") if est.scenario.task.name == "train" else _pieces(est)
+        yield "Power", si(float(est.power_w), "W"), f"{si(float(est.energy_j) / pieces, 'J')} per {unit}{devices}"
     if est.cost_usd is not None:
-        hourly = money(est.cost_usd / est.time_s * 3600.0)
-        yield "Cost", f"{money(1e6 * est.cost_usd / tokens)} per million tokens", f"{hourly} per hour"
+        pieces, unit = _pieces(est)
+        each = f"{money(1e6 * float(est.cost_usd) / pieces)} per million {unit}s"
+        yield "Cost", each, f"{money(float(est.cost_usd / est.time_s) * 3600.0)} per hour"
+
+
+def _pieces(est: Estimate) -> tuple[float, str]:
+    """What the run produces: tokens, or samples where there are none."""
+    if has_tokens(est):
+        return float(est.tokens_per_s * est.time_s), "token"
+    return float(est.samples_per_s * est.time_s), "sample"
 
 
 def summary(est: Estimate, width: int) -> Text:

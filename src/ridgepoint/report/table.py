@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from rich.table import Table
 from rich.text import Text
@@ -29,7 +30,7 @@ def fitted(
     _squeeze(widths, width, [i for i in wordy if i in widths])
     table = Table.grid(padding=(0, GAP, 0, 0), pad_edge=False)
     for i in kept:
-        align = "left" if i in wordy or i in left else "right"
+        align: Literal["left", "right"] = "left" if i in wordy or i in left else "right"
         table.add_column(width=widths[i], justify=align, no_wrap=True, overflow="ellipsis")
     if any(titles):
         table.add_row(*(Text(titles[i], style="dim") for i in kept))
