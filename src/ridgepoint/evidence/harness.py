@@ -11,29 +11,33 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ridgepoint.numeric import Array
-from ridgepoint.ops import Host
-from ridgepoint.work import Overlap, Seq, Work
 
 
 @dataclass(frozen=True)
 class Harness:
-    """``host_s``: host time of one synchronous eager call by op (``default``); ``before`` of it passes first.
+    """How a source times kernels.
 
-    ``copies``: the harness goes through that many sets of operands, so that a cache holding all of them serves every run
-    (0: operands come from main memory).
+    ``host_s`` is the host time of one synchronous eager call by op (``default``), of which ``before`` passes first;
+    ``hosts`` how much slower the host of a machine was. ``copies``: the harness goes through that many sets of operands,
+    so that a cache holding all of them serves every run (0: operands come from main memory). ``timer_s``: what timing one
+    kernel at a time adds to it.
     """
 
     host_s: dict[str, float] = field(default_factory=dict)
     before: float = 0.75
+    hosts: dict[str, float] = field(default_factory=dict)
     copies: float = 0.0
+    timer_s: float = 0.0
 
 
 _GRAPH = Harness()
 HARNESSES = {
     "aiconfigurator": Harness(copies=4.0),
+    "vidur": Harness(timer_s=1.4e-6),
     # PyTorch calls timed one at a time between two events: the smallest rows of each op are the host's time.
     "neusight": Harness(
-        {"gemm": 53e-6, "batched_gemm": 32e-6, "elementwise": 26e-6, "softmax": 33e-6, "norm": 46e-6, "conv2d": 70e-6}
+        {"gemm": 53e-6, "batched_gemm": 32e-6, "elementwise": 26e-6, "softmax": 33e-6, "norm": 46e-6, "conv2d": 70e-6},
+        hosts={"p100-pcie": 1.6, "v100-pcie": 1.22},
     ),
     "llmcompass": Harness({"default": 30e-6, "elementwise": 45e-6, "norm": 48e-6, "softmax": 16e-6}),
 }
@@ -44,15 +48,10 @@ def harness_of(source: str) -> Harness:
     return HARNESSES.get(source, _GRAPH)
 
 
-def timed(source: str, op: str, kernel: Work) -> Work:
-    """The kernel as its source timed it: alone, or behind and beside the host time of an eager call."""
+def host_s(source: str, op: str, machine: str) -> float:
+    """Host seconds of one eager call of ``op`` in that source, on the host that held ``machine``."""
     harness = harness_of(source)
-    host_s = harness.host_s.get(op, harness.host_s.get("default", 0.0))
-    if not host_s:
-        return kernel
-    before = Host(seconds=host_s * harness.before, label="eager call")
-    beside = Host(seconds=host_s * (1.0 - harness.before), label="eager call")
-    return Seq(before, Overlap(kernel, beside))
+    return harness.host_s.get(op, harness.host_s.get("default", 0.0)) * harness.hosts.get(machine, 1.0)
 
 
 def routed(tokens: Array, experts: Array, top_k: Array, ranks: Array, alpha: float | None) -> tuple[Array, Array]:

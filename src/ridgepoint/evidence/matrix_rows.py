@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ridgepoint.evidence.harness import routed, timed
-from ridgepoint.evidence.rows import Builder, InexpressibleError, Rows
+from ridgepoint.evidence.harness import harness_of, routed
+from ridgepoint.evidence.rows import Builder, InexpressibleError, Rows, timed
 from ridgepoint.formats import FORMATS
 from ridgepoint.machines.machine import Machine
 from ridgepoint.numeric import Array
@@ -39,13 +39,13 @@ def _format(name: str) -> str:
     return name
 
 
-def _quantize(rows: Array, columns: Array, out: str, reads: float = 1.0) -> Stream:
+def _quantize(rows: Array, columns: Array, out: str, reads: float = 1.0, launches: float = 1.0) -> Stream:
     return Stream(
         read_bytes=2.0 * reads * rows * columns,
         write_bytes=FORMATS[out].bytes * rows * columns,
         flop=4.0 * rows * columns,
         pattern="quantize",
-        rows=rows,
+        launches=launches,
         label="quantize",
     )
 
@@ -54,22 +54,28 @@ def _gemm(rows: Rows, machine: Machine) -> Work:
     m, n, k = rows.number("m"), rows.number("n"), rows.number("k")
     acts, weights, out = operand_formats(rows)
     product = Gemm(m=m, n=n, k=k, acts=acts, weights=weights, out=out, label="product")
-    before = _conversions(rows, m, k, acts)
-    return timed(rows.text("source"), "gemm", Seq(*before, product) if before else product)
+    before = _conversions(rows, machine, m, k, acts)
+    return timed(rows, Seq(*before, product) if before else product)
 
 
-def _conversions(rows: Rows, m: Array, k: Array, acts: str) -> list[Work]:
+def _conversions(rows: Rows, machine: Machine, m: Array, k: Array, acts: str) -> list[Work]:
     """What a framework's linear layer runs before the product, where the table timed the layer and not the kernel."""
     framework, kernel, dtype = rows.text("framework"), rows.tag("kernel"), rows.text("dtype")
     if kernel.startswith("trt_flow"):
         return [Host(seconds=_ENGINE_S, label="engine")]
+    launches = 4.0 if machine.device.family == "blackwell" else 3.0
     if framework == "trtllm" and dtype == "fp8":  # dynamic per-tensor scale: an amax pass, then the conversion
         scale = Stream(
-            read_bytes=2.0 * m * k, write_bytes=0.0 * m, flop=m * k, pattern="quantize", launches=3.0, label="amax"
+            read_bytes=2.0 * m * k, write_bytes=0.0 * m, flop=m * k, pattern="quantize", launches=launches, label="amax"
         )
         return [scale, _quantize(m, k, acts)]
     if framework == "sglang" and dtype == "fp8":  # per-token scales: each row is read for its maximum, then again
         return [_quantize(m, k, acts, reads=2.0)]
+    timer_s = harness_of(rows.text("source")).timer_s
+    if timer_s:
+        return [Host(seconds=timer_s, label="timer")]
+    if framework == "sglang" and dtype == "fp8_block" and machine.device.family == "blackwell":
+        return [_quantize(m, k, acts, launches=launches)]  # DeepGEMM wants its scales packed as powers of two
     if dtype in {"fp8_block", "nvfp4"} and framework in {"sglang", "trtllm"}:
         return [_quantize(m, k, acts)]
     return []
@@ -78,10 +84,15 @@ def _conversions(rows: Rows, m: Array, k: Array, acts: str) -> list[Work]:
 def _batched(rows: Rows, machine: Machine) -> Work:
     m, n, k, batch = (rows.number(name) for name in ("m", "n", "k", "batch"))
     acts, weights, out = operand_formats(rows)
+    if rows.tag("kernel").endswith("dequant_bf16"):
+        acts, weights = "bf16", "bf16"
     product = Gemm(m=m, n=n, k=k, batch=batch, acts=acts, weights=weights, out=out, label="product")
-    if FORMATS[acts].bits < 16 and rows.tag("kernel") != "trtllm_bmm_out_dequant_bf16":
-        return Seq(_quantize(m * batch, k, acts), product)
-    return timed(rows.text("source"), "batched_gemm", product)
+    if not rows.tag("name").startswith("mla_gen"):
+        return timed(rows, product)
+    if FORMATS[acts].bits < 16:
+        return Seq(_quantize(m * batch, k, acts, reads=2.0, launches=2.0), product)
+    # The heads of an absorbed MLA block start after a second, empty kernel (their smallest rows say so).
+    return Seq(Stream(read_bytes=0.0, write_bytes=0.0, pattern="copy", label="lay out"), product)
 
 
 def _experts(rows: Rows, machine: Machine) -> Work:
@@ -108,7 +119,7 @@ def _experts(rows: Rows, machine: Machine) -> Work:
     gather = Stream(
         read_bytes=2.0 * tokens * hidden,
         write_bytes=FORMATS[acts].bytes * mine * hidden,
-        pattern="gather",
+        pattern="copy",
         launches=2.0,
         label="route",
     )
@@ -145,7 +156,7 @@ def _conv(rows: Rows, machine: Machine) -> Work:
         acts=acts,
         weights=weights,
     )
-    return timed(rows.text("source"), "conv2d", convolution)
+    return timed(rows, convolution)
 
 
 def _operands(rows: Rows) -> Array:
@@ -157,7 +168,7 @@ def _operands(rows: Rows) -> Array:
 
 BUILDERS = {
     "gemm": Builder(_gemm, tags=("kernel",), repeated_bytes=_operands),
-    "batched_gemm": Builder(_batched, tags=("kernel",), repeated_bytes=_operands),
+    "batched_gemm": Builder(_batched, tags=("kernel", "name"), repeated_bytes=_operands),
     "grouped_gemm": Builder(_experts, tags=("kernel", "dist", "gated", "proj")),
     "conv2d": Builder(_conv, tags=("dir", "stride_w")),
 }

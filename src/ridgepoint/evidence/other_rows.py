@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ridgepoint.evidence.harness import timed
 from ridgepoint.evidence.matrix_rows import operand_formats
-from ridgepoint.evidence.rows import Builder, InexpressibleError, Rows
+from ridgepoint.evidence.rows import Builder, InexpressibleError, Rows, timed
 from ridgepoint.formats import FORMATS
 from ridgepoint.machines.machine import Machine
 from ridgepoint.numeric import Array
@@ -106,7 +105,7 @@ def _stream(rows: Rows, machine: Machine) -> Work:
         launches=launches,
         label=key,
     )
-    return timed(rows.text("source"), op, kernel)
+    return timed(rows, kernel)
 
 
 def _quantize(rows: Rows, machine: Machine) -> Work:

@@ -14,13 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ridgepoint.errors import RidgepointError
-from ridgepoint.evidence.harness import harness_of
+from ridgepoint.evidence.harness import harness_of, host_s
 from ridgepoint.evidence.tables import Table
 from ridgepoint.machines.catalog import find_machine
 from ridgepoint.machines.description import BytesPerSecond
 from ridgepoint.machines.machine import Machine
 from ridgepoint.numeric import Array
-from ridgepoint.work import Work
+from ridgepoint.ops import Host
+from ridgepoint.work import Overlap, Seq, Work
 
 _TEXT = ("machine", "op", "dtype", "weight_dtype", "kv_dtype", "source", "framework")
 
@@ -103,6 +104,18 @@ class Expressed:
     refused: dict[int, str]
 
 
+def timed(rows: Rows, kernel: Work) -> Work:
+    """The kernel as its source timed it: alone, or behind and beside the host time of an eager call."""
+    source = rows.text("source")
+    seconds = host_s(source, rows.text("op"), rows.text("machine"))
+    if not seconds:
+        return kernel
+    first = harness_of(source).before
+    before = Host(seconds=seconds * first, label="eager call")
+    beside = Host(seconds=seconds * (1.0 - first), label="eager call")
+    return Seq(before, Overlap(kernel, beside))
+
+
 def groups(table: Table, builders: dict[str, Builder]) -> list[Rows]:
     """Rows that share every text column and what their builder splits by, in order of first appearance."""
     found: dict[tuple[object, ...], list[int]] = {}
@@ -146,7 +159,7 @@ def _by_residence(rows: Rows, builder: Builder, machine: Machine) -> list[tuple[
 
 
 def from_cache(machine: Machine) -> Machine:
-    """The machine with its main memory as fast as its last-level cache: what a harness sees that repeats small buffers."""
+    """The machine with main memory as fast as its last-level cache: what a harness sees that repeats small buffers."""
     if machine.cache is None:
         return machine
     main = machine.device.memory[machine.main_memory]

@@ -9,9 +9,9 @@ The model of one kernel:
     memory  = (a·m·k + b·k·n + o·m·n) · batch bytes over main memory, from as many multiprocessors as have a tile
     time    = ‖engine, cache, memory‖_p + ⌈w⌉ · wave + split reduction + start
 
-and the library takes the best tile and split of a menu. A rate that the power limit does not sustain is capped:
-efficiency ≤ power / (joule per flop · peak). Ideas: tile and wave quantization (NVIDIA, "Matrix Multiplication Background
-User's Guide"), split-K and stream-K (CUTLASS; Osama et al. 2023).
+and the library takes the best tile and split of a menu. Steps of the main loop have a latency that lone tiles show; long
+kernels run at the rate that the power limit sustains. Ideas: tile and wave quantization (NVIDIA, "Matrix Multiplication
+Background User's Guide"), split-K and stream-K (CUTLASS; Osama et al. 2023).
 """
 
 from __future__ import annotations
@@ -37,6 +37,9 @@ _MENU = np.array([(m, n, s) for m, n in (*_LARGE, *_SMALL, *_NARROW) for s in _S
 _UNSPLIT = _MENU[_MENU[:, 2] == 1.0]
 _HALF = 16.0  # tile intensity tm·tn/(tm+tn) at which a tile reaches half of the engine's rate
 _RESIDENT = 32768.0  # accumulators that one multiprocessor holds: smaller tiles run side by side and hide latency
+_LEAST_BYTES_PER_CLOCK = 16.0  # what a multiprocessor without fast 16-bit arithmetic receives from the cache
+_SAME = {"bf16": "fp16"}  # formats that run alike
+_POWER_S = 2e-3  # how long a kernel runs before the power limit lowers its clock
 _STEP_BYTES = 64.0  # the main loop takes k in pieces of at least this many bytes per row
 
 
@@ -77,34 +80,58 @@ def expected(op: Gemm, machine: Machine) -> Demand:
     return replace(tiled(replace(op, m=m, n=n, k=k, batch=batch, imbalance=imbalance), machine), spread=spread)
 
 
-def own(values: Mapping[str, float], format_name: str, arithmetic: Arithmetic) -> float:
-    """The entry of the format where the machine computes in it (``fp8_block``), else of the arithmetic that it uses."""
-    computed = arithmetic.format
-    if FORMATS[format_name].math == computed and format_name in values:
-        return values[format_name]
+def product_name(acts: str, weights: str) -> str:
+    """What a coefficient table calls a product: its multiply format (both 16-bit formats are ``fp16``), or ``w4a16``
+    where narrow weights are widened.
+
+    >>> product_name("bf16", "bf16"), product_name("bf16", "mxfp4"), product_name("fp8", "nvfp4")
+    ('fp16', 'w4a16', 'w4a8')
+    """
+    wide, narrow = round(FORMATS[acts].bits), round(FORMATS[weights].bits)
+    if narrow < wide and narrow <= 8:
+        return f"w{narrow}a{wide}"
+    name = multiply_format(acts, weights)
+    return _SAME.get(name, name)
+
+
+def own(values: Mapping[str, float], name: str, arithmetic: Arithmetic) -> float:
+    """The entry of a product's name, unless the machine computes it in another format; else of that arithmetic."""
+    computed = _SAME.get(arithmetic.format, arithmetic.format)
+    native = name not in FORMATS or _SAME.get(FORMATS[name].math, FORMATS[name].math) == computed
+    if native and name in values:
+        return values[name]
     return values.get(computed, values["default"])
 
 
-def sustained_efficiency(machine: Machine, arithmetic: Arithmetic, format_name: str) -> float:
-    """Fraction of the peak rate that the largest tile sustains, within the power limit."""
-    table = machine.coefficients.gemm
-    efficiency = own(table.efficiency, format_name, arithmetic)
-    joule = own(table.joule_per_flop, format_name, arithmetic)
+def throttled(seconds: Num, efficiency: float, machine: Machine, name: str, arithmetic: Arithmetic) -> Num:
+    """Engine seconds when the power limit has had time to act: at most power / (joule per flop) operations per second.
+
+    Clocks follow the power within milliseconds, so a share t/(t + 2 ms) of a kernel of t seconds runs at that rate.
+    """
+    joule = own(machine.coefficients.gemm.joule_per_flop, name, arithmetic)
     power = machine.device.power
-    if not joule or power is None or not power.tdp:
-        return efficiency
-    return min(efficiency, float(power.tdp) / (joule * arithmetic.flop_per_s))
+    if not joule or power is None or power.tdp is None:
+        return seconds
+    slower = max(joule * arithmetic.flop_per_s * efficiency / float(power.tdp) - 1.0, 0.0)
+    return seconds * (1.0 + slower * seconds / (seconds + _POWER_S))
+
+
+def operand_bytes_per_s(machine: Machine) -> float:
+    """What one multiprocessor receives from the last-level cache: balanced with its 16-bit rate, as designs are."""
+    table, sms = machine.coefficients.gemm, machine.multiprocessors
+    balanced = machine.arithmetic("fp16").flop_per_s / (sms * table.operand_flop_per_byte)
+    return max(balanced, _LEAST_BYTES_PER_CLOCK * float(machine.device.chip.clock))
 
 
 def tiled(op: Gemm, machine: Machine, menu: Array | None = None) -> Demand:
     """All tiles of the menu (rows, columns, split of k) along a new leading axis; convolutions bring their own."""
     table, shared = machine.coefficients.gemm, machine.coefficients.device
-    format_name = multiply_format(op.acts, op.weights)
-    arithmetic = machine.arithmetic(format_name)
+    name = product_name(op.acts, op.weights)
+    arithmetic = machine.arithmetic(multiply_format(op.acts, op.weights))
     sms, clock = machine.multiprocessors, machine.device.chip.clock
     points = np.broadcast(op.m, op.n, op.k, op.batch, op.imbalance).ndim
     if menu is None:
-        menu = _MENU if own(table.max_split, format_name, arithmetic) > 1.0 else _UNSPLIT
+        menu = _MENU if own(table.max_split, name, arithmetic) > 1.0 else _UNSPLIT
     tm, tn, split = (column.reshape(-1, *([1] * points)) for column in menu.T)
 
     acts, weights = FORMATS[op.acts].bytes, FORMATS[op.weights].bytes
@@ -117,19 +144,18 @@ def tiled(op: Gemm, machine: Machine, menu: Array | None = None) -> Demand:
     full = np.maximum(waves, 1.0)
     load = full + table.tail * (whole - full)
 
-    efficiency = sustained_efficiency(machine, arithmetic, format_name) * _shape(tm, tn)
-    seconds: dict[str, Num] = {
-        arithmetic.engine: load * tm * tn * depth * (2.0 * sms) / (arithmetic.flop_per_s * efficiency)
-    }
+    efficiency = own(table.efficiency, name, arithmetic)
+    busy = load * tm * tn * depth * (2.0 * sms) / (arithmetic.flop_per_s * efficiency * _shape(tm, tn))
+    seconds: dict[str, Num] = {arithmetic.engine: throttled(busy, efficiency, machine, name, arithmetic)}
     draw = np.minimum(
         machine.memory_bytes_per_s * table.memory_efficiency,
         np.minimum(tiles, sms) * (table.memory_bytes_per_clock * clock),
     )
     seconds[machine.main_memory] = (read_bytes(op) + write_bytes(op)) / draw
-    cache, received = (machine.cache or ("l2",))[0], table.operand_bytes_per_clock * clock
+    cache, received = (machine.cache or ("l2",))[0], operand_bytes_per_s(machine)
     seconds[cache] = load * (tm * acts + tn * weights) * depth / received
     rounds = np.maximum(waves / np.clip(_RESIDENT / (tm * tn), 1.0, 4.0), 1.0)
-    seconds["wave"] = rounds * depth * (acts / 128.0) * own(table.step_s, format_name, arithmetic)
+    seconds["wave"] = rounds * depth * (acts / 128.0) * own(table.step_s, name, arithmetic)
     if op.weights != op.acts and FORMATS[op.weights].bits < FORMATS[op.acts].bits:
         widened = row_tiles * op.k * op.n * op.batch * table.dequantize_flop
         seconds["vector"] = seconds.get("vector", 0.0) + widened / (
@@ -137,7 +163,7 @@ def tiled(op: Gemm, machine: Machine, menu: Array | None = None) -> Demand:
         )
     parts = np.where(split > 1.0, split, 0.0)
     partial_sums = parts * op.m * op.n * op.batch * 4.0 / (received * sms)
-    start = table.start_s + (table.group_s if op.grouped else 0.0)
+    start = own(table.start_s, name, arithmetic) + (table.group_s if op.grouped else 0.0)
     return Demand(
         (
             Phase(seconds, table.sharpness),

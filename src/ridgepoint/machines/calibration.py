@@ -1,13 +1,13 @@
 """A small robust fit: few positive parameters, in log space, within bounds (design §4).
 
-Residuals are log(predicted / measured). The loss is that of an absolute deviation, rounded off at ``noise``, so that a few
-rows of another kernel do not pull the fit:
+Residuals are log(predicted / measured). The loss is that of an absolute deviation, rounded off at ``noise``, so that a
+few rows of another kernel do not pull the fit:
 
     loss = mean w·(√(r² + noise²) − noise)
 
 Parameters are x = log(value), mapped through a logistic function so that they stay inside their bounds. Minimised by
-iteratively reweighted Levenberg–Marquardt steps on a finite-difference Jacobian, then by a simplex (Nelder and Mead 1965):
-the kernel models take the best of a menu, so that the loss has kinks where a gradient misleads.
+iteratively reweighted Levenberg–Marquardt steps on a finite-difference Jacobian, then by a simplex (Nelder and Mead
+1965): the kernel models take the best of a menu, so that the loss has kinks where a gradient misleads.
 """
 
 from __future__ import annotations
@@ -81,25 +81,26 @@ def fit(
     ``steps`` Levenberg–Marquardt steps, then ``polish`` simplex iterations per parameter.
     """
 
-    def at(free: Array) -> Array:
-        return residuals(values(free))
-
     def values(free: Array) -> dict[str, float]:
         return {p.name: p.value(float(x)) for p, x in zip(parameters, free, strict=True)}
 
-    def loss(r: Array) -> float:
-        return float(np.mean(weights * (np.sqrt(r * r + noise * noise) - noise)))
+    def at(free: Array) -> Array:
+        return residuals(values(free))
 
     free = np.array([p.inside() for p in parameters])
-    free = _descend(free, at, loss, weights, noise, steps)
-    free = _simplex(free, lambda x: loss(at(x)), polish * len(parameters))
+    for rounding in (5.0 * noise, noise):  # nearly least squares first: it sees past kinks
+        free = _descend(free, at, weights, rounding, steps)
+    free = _simplex(free, lambda x: _loss(at(x), weights, noise), polish * len(parameters))
     final = at(free)
-    return Fit(values(free), robust_spread(final), float(np.median(np.abs(np.expm1(final)))), loss(final))
+    error = float(np.median(np.abs(np.expm1(final))))
+    return Fit(values(free), robust_spread(final), error, _loss(final, weights, noise))
 
 
-def _descend(
-    free: Array, at: Callable[[Array], Array], loss: Callable[[Array], float], weights: Array | float, noise: float, steps: int
-) -> Array:
+def _loss(r: Array, weights: Array | float, noise: float) -> float:
+    return float(np.mean(weights * (np.sqrt(r * r + noise * noise) - noise)))
+
+
+def _descend(free: Array, at: Callable[[Array], Array], weights: Array | float, noise: float, steps: int) -> Array:
     """Levenberg–Marquardt on √w-scaled residuals; the damping falls on success and rises on failure."""
     damping, r = 1e-2, at(free)
     for _ in range(steps):
@@ -111,7 +112,7 @@ def _descend(
             step = np.linalg.solve(normal + damping * (np.diag(np.diag(normal)) + 1e-9 * np.eye(len(free))), gradient)
             tried = free - np.clip(step, -1.0, 1.0)
             r_tried = at(tried)
-            if loss(r_tried) < loss(r):
+            if _loss(r_tried, weights, noise) < _loss(r, weights, noise):
                 free, r, damping = tried, r_tried, damping / 3.0
                 break
             damping *= 4.0

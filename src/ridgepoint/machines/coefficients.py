@@ -59,21 +59,21 @@ class GemmTable(Table, frozen=True, forbid_unknown_fields=True):
     efficiency: dict[str, Fraction]
     """Fraction of the engine's peak by multiply format that a full wave of the largest tile reaches; ``default``."""
     joule_per_flop: dict[str, float]
-    """Energy of one operation by format, which at the power limit caps the sustained rate; ``default`` 0 = no cap."""
+    """Energy of one operation by format: long kernels run at the rate that the power limit allows; 0 = no cap."""
     memory_efficiency: Fraction
     """Fraction of the main memory's bandwidth that a large product streams its operands with."""
     memory_bytes_per_clock: float
     """Bytes per clock that one multiprocessor draws from main memory in a product's main loop."""
-    operand_bytes_per_clock: float
-    """Bytes of operands per clock that one multiprocessor receives from the last-level cache, multicast counted."""
+    operand_flop_per_byte: float
+    """16-bit operations at peak in the time that an operand byte takes from the last-level cache, multicast counted."""
     tail: Fraction
     """Part of a partial last wave's idle time that is lost: 1 for plain waves, near 0 for stream-K."""
     wave_s: float
     """Prologue and epilogue of one wave of tiles."""
     step_s: dict[str, float]
     """Latency of one step of the main loop (128 bytes of k) that a lone tile cannot hide, by format; ``default``."""
-    start_s: float
-    """From the end of the kernel before it to its first tile, drain included (in a captured graph)."""
+    start_s: dict[str, float]
+    """From the end of the kernel before to the first tile, drain included (captured graph), by format; ``default``."""
     split_s: float
     """Synchronisation of a split of k, beyond the traffic of its partial sums."""
     max_split: dict[str, float]

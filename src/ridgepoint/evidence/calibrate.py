@@ -1,0 +1,146 @@
+"""Fitting a machine's coefficients to measured kernels (design §4): few parameters, robust, within physical bounds.
+
+``PARAMETERS`` says which coefficients of a table are free and within which bounds. A fit changes one table at a time;
+rows are those whose kernels the table prices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from ridgepoint.cost.evaluate import evaluate
+from ridgepoint.errors import RidgepointError
+from ridgepoint.evidence.rows import Batch
+from ridgepoint.formats import multiply_format
+from ridgepoint.kernels.gemm import product_name
+from ridgepoint.machines.calibration import Fit, Parameter, fit
+from ridgepoint.machines.machine import Machine
+from ridgepoint.numeric import Array
+from ridgepoint.ops import Gemm
+from ridgepoint.work import Op, Work
+
+# Below this the clock's resolution and launches dominate: such rows count less.
+SHORT_S, SHORT_WEIGHT = 5e-6, 0.3
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """Where a coefficient may lie. ``by_format``: one value per multiply format in the rows."""
+
+    low: float
+    high: float
+    by_format: bool = False
+
+
+PARAMETERS: dict[str, dict[str, Bounds]] = {
+    "gemm": {
+        "efficiency": Bounds(0.15, 1.0, by_format=True),
+        "memory_efficiency": Bounds(0.4, 1.0),
+        "memory_bytes_per_clock": Bounds(4.0, 200.0),
+        "operand_flop_per_byte": Bounds(15.0, 200.0),
+        "tail": Bounds(0.02, 1.0),
+        "wave_s": Bounds(5e-8, 5e-6),
+        "joule_per_flop": Bounds(1e-14, 1e-10, by_format=True),
+        "step_s": Bounds(1e-8, 1e-6, by_format=True),
+        "start_s": Bounds(5e-7, 8e-6, by_format=True),
+        "split_s": Bounds(5e-8, 1e-5),
+    },
+}
+OPS = {"gemm": ("gemm", "batched_gemm")}
+
+
+def with_values(machine: Machine, table: str, values: Mapping[str, float]) -> Machine:
+    """The machine with some coefficients of one table replaced; ``efficiency.bf16`` reaches into a table of formats."""
+    current: dict[str, Any] = msgspec.to_builtins(getattr(machine.coefficients, table))
+    for path, value in values.items():
+        name, _, key = path.partition(".")
+        current[name] = current[name] | {key: value} if key else value
+    overridden = dict(machine.device.coefficients) | {table: current}
+    return replace(machine, device=msgspec.structs.replace(machine.device, coefficients=overridden))
+
+
+def measured_s(batch: Batch) -> Array:
+    """The measured seconds of a batch's rows."""
+    return np.asarray(batch.rows.table.measured()[batch.rows.index] * 1e-6)
+
+
+def log_errors(batches: Iterable[Batch], table: str, values: Mapping[str, float]) -> Array:
+    """log(predicted / measured) of every row of the batches under these values."""
+    machines: dict[int, Machine] = {}
+    parts = []
+    for batch in batches:
+        key = id(batch.machine)
+        if key not in machines:
+            machines[key] = with_values(batch.machine, table, values)
+        predicted = evaluate(batch.work, machines[key], strict=True).time_s
+        parts.append(np.log(predicted / measured_s(batch)))
+    return np.concatenate(parts) if parts else np.zeros(0)
+
+
+def weights(batches: list[Batch]) -> Array:
+    """Rows below 5 µs count less, and every format as the square root of its rows, so that none is drowned."""
+    size: dict[tuple[str, str], int] = {}
+    for batch in batches:
+        size[_label(batch)] = size.get(_label(batch), 0) + len(batch.rows)
+    parts = [
+        np.where(measured_s(batch) >= SHORT_S, 1.0, SHORT_WEIGHT) / np.sqrt(size[_label(batch)]) for batch in batches
+    ]
+    joined = np.concatenate(parts)
+    return np.asarray(joined / joined.mean())
+
+
+def _label(batch: Batch) -> tuple[str, str]:
+    return batch.rows.text("machine"), batch.rows.text("dtype")
+
+
+def products(work: Work) -> set[tuple[str, str]]:
+    """The matrix products of a work: what the tables call each, and the format that it is computed in."""
+    if isinstance(work, Gemm):
+        return {(product_name(work.acts, work.weights), multiply_format(work.acts, work.weights))}
+    if isinstance(work, Op):
+        return set()
+    return set().union(*(products(child) for child in work.children()))
+
+
+def parameters(batches: list[Batch], table: str, fixed: Mapping[str, float] | None = None) -> list[Parameter]:
+    """The free parameters of a table, started at the machine's present values."""
+    current: dict[str, Any] = msgspec.to_builtins(getattr(batches[0].machine.coefficients, table))
+    formats = dict(sorted(set().union(*(products(batch.work) for batch in batches))))
+    found = []
+    for name, bounds in PARAMETERS[table].items():
+        for path in [f"{name}.{key}" for key in formats] if bounds.by_format else [name]:
+            if path in (fixed or {}):
+                continue
+            key = path.partition(".")[2]
+            start = current[name].get(key, current[name]["default"]) if key else current[name]
+            if name == "joule_per_flop":
+                bounds, start = _power_bounds(batches[0].machine, formats[key], start)
+            found.append(Parameter(path, min(max(start, bounds.low), bounds.high), bounds.low, bounds.high))
+    return found
+
+
+def _power_bounds(machine: Machine, format_name: str, start: float) -> tuple[Bounds, float]:
+    """Energy per operation between the power limit at peak rate (no cap) and a tenth of that rate."""
+    power = machine.device.power
+    peak = machine.arithmetic(format_name).flop_per_s
+    least = (300.0 if power is None or power.tdp is None else float(power.tdp)) / peak
+    return Bounds(least, 10.0 * least), start or 1.4 * least
+
+
+def fit_table(batches: list[Batch], table: str, fixed: Mapping[str, float] | None = None, **options: Any) -> Fit:
+    """The values of a table that fit the batches best; ``fixed`` values are kept."""
+    if not batches:
+        raise RidgepointError("no_data", f"no row prices the table '{table}'", "give a table with rows of its ops")
+    kept = dict(fixed or {})
+    result = fit(
+        parameters(batches, table, kept),
+        lambda values: log_errors(batches, table, {**kept, **values}),
+        weights(batches),
+        **options,
+    )
+    return replace(result, values={**kept, **result.values})
