@@ -12,12 +12,12 @@ resource is responsible for, and their fractions are the elasticities of the tim
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from ridgepoint.numeric import Array, Num
+from ridgepoint.numeric import Num, Partition
 
 Seconds = Mapping[str, Num]
 
@@ -43,7 +43,7 @@ class Demand:
     alternatives: bool = False
     notes: tuple[str, ...] = ()
     arithmetic: tuple[str, str] | None = None
-    spread: Callable[[Array], Array] | None = None
+    spread: Partition | None = None
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,19 @@ class Timing:
     time_s: Num
     busy_s: dict[str, Num] = field(default_factory=dict)
     critical_s: dict[str, Num] = field(default_factory=dict)
+    partition: Partition | None = None
+    """Where it is given, the numbers are those of its groups, not of all points of the sweep."""
+
+    def everywhere(self) -> Timing:
+        """The same at all points of the sweep."""
+        spread = self.partition
+        if spread is None:
+            return self
+        return Timing(
+            spread(self.time_s),
+            {r: spread(t) for r, t in self.busy_s.items()},
+            {r: spread(t) for r, t in self.critical_s.items()},
+        )
 
 
 def settle(demand: Demand, speed: Mapping[str, float] | None = None) -> Timing:
@@ -67,18 +80,7 @@ def settle(demand: Demand, speed: Mapping[str, float] | None = None) -> Timing:
     timing = _in_sequence([_settle_phase(phase, speed or {}) for phase in demand.phases])
     if demand.alternatives:
         timing = _fastest(timing)
-    return timing if demand.spread is None else _spread(timing, demand.spread)
-
-
-def _spread(timing: Timing, spread: Callable[[Array], Array]) -> Timing:
-    def over(value: Num) -> Num:
-        return spread(value) if isinstance(value, np.ndarray) else value
-
-    return Timing(
-        over(timing.time_s),
-        {r: over(t) for r, t in timing.busy_s.items()},
-        {r: over(t) for r, t in timing.critical_s.items()},
-    )
+    return timing if demand.spread is None else replace(timing, partition=demand.spread).everywhere()
 
 
 def _settle_phase(phase: Phase, speed: Mapping[str, float]) -> Timing:
