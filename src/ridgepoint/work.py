@@ -4,7 +4,7 @@ A work is an operation or a combination of works. Building one runs no cost mode
 numeric field is a float or a NumPy array, so that one tree stands for one scenario or for a million.
 
 >>> from ridgepoint.ops import Delay
->>> step = Seq(Delay(1.0, label="a"), Repeat(3, Delay(2.0, label="b")), label="step")
+>>> step = Seq(Delay(seconds=1.0, label="a"), Repeat(3, Delay(seconds=2.0, label="b")), label="step")
 >>> print(tree(step))
 step: Seq
 ├─ a: Delay(seconds=1)
@@ -131,6 +131,9 @@ class Stage:
     backward: Work | None = None
     send: Work | None = None
 
+    def __post_init__(self) -> None:
+        _refuse_unless(self.count, "Stage.count", minimum=0.0)
+
     def works(self) -> tuple[Work, ...]:
         """The works of one micro-batch on one such stage."""
         return tuple(w for w in (self.forward, self.backward, self.send) if w is not None)
@@ -152,6 +155,8 @@ class Pipeline(Work):
     SCHEDULES: ClassVar[tuple[str, ...]] = ("forward", "gpipe", "1f1b", "interleaved")
 
     def __post_init__(self) -> None:
+        if not self.stages:
+            raise RidgepointError("bad_work", "a Pipeline needs at least one stage")
         _refuse_unless(self.microbatches, "Pipeline.microbatches", minimum=1.0)
         _refuse_unless(self.chunks, "Pipeline.chunks", minimum=1.0)
         if self.schedule not in self.SCHEDULES:
@@ -161,6 +166,21 @@ class Pipeline(Work):
 
     def children(self) -> tuple[Work, ...]:
         return tuple(work for stage in self.stages for work in stage.works())
+
+    @property
+    def messages(self) -> Num:
+        """Messages that a stage sends per micro-batch: one a chunk, and as many back where there is a backward pass."""
+        each = self.chunks if self.schedule == "interleaved" else 1.0
+        return each * (1.0 if self.schedule == "forward" else 2.0)
+
+    def runs(self) -> list[tuple[Num, Work]]:
+        """Every work of the stages with how often one device does it in the whole step, in the mean over devices."""
+        devices = sum((stage.count for stage in self.stages[1:]), self.stages[0].count)
+        return [
+            ((self.messages if work is stage.send else 1.0) * self.microbatches * stage.count / devices, work)
+            for stage in self.stages
+            for work in stage.works()
+        ]
 
 
 def _refuse_unless(value: Num, name: str, minimum: float) -> None:

@@ -1,23 +1,23 @@
-"""Closed forms of pipeline schedules (design §2); ``training/schedule.py`` simulates the same schedules as their oracle.
+"""Closed forms of pipeline schedules (design §2); ``training/schedule.py`` simulates the same schedules: their oracle.
 
-For p stages with forward times f_s and backward times b_s per micro-batch, t_s = f_s + b_s, messages of c_s seconds to the
-next stage and back, m micro-batches and v chunks per device:
+For p stages with forward times f_s and backward times b_s per micro-batch, t_s = f_s + b_s, messages of c_s seconds to
+the next stage and back, m micro-batches and v chunks per device:
 
     forward only                               Σ (f + c) + (m − 1) · max(f, c)
     GPipe (Huang et al. 2019)                  Σ (t + 2c) + (m − 1) · (max(f, c) + max(b, c))
     1F1B (Narayanan et al. 2019)               Σ t + (m − 1) · max t + 2 · (1 + (m − 1)/p) · Σ c
     interleaved 1F1B (Narayanan et al. 2021)   Σ t / v + (m − 1/v) · max(t, 2vc) + 2 · (pv − 1)/(p − 1) · Σ c
 
-The first two are exact. With equal stages and free messages the other two are (m + p − 1)·t and (m + (p − 1)/v)·t, exactly
-(interleaved stages take micro-batches in whole groups of p). With unequal stages whose backward times are in proportion to
-their forward times the 1F1B form is never too short, and too long by at most the stages behind the slowest one; the
-interleaved form is too long by at most 1/v of them and was never found more than 1 % too short. Without that proportion
-1F1B may take up to GPipe's time.
+The first two are exact. With equal stages and free messages the other two are (m + p − 1)·t and (m + (p − 1)/v)·t,
+exactly (interleaved stages take micro-batches in whole groups of p). With unequal stages whose backward times are in
+proportion to their forward times the 1F1B form is never too short, and too long by at most the stages behind the
+slowest one; the interleaved form is too long by at most 1/v of them and was never found more than 1 % too short.
+Without that proportion 1F1B may take up to GPipe's time.
 
-A message of 1F1B holds up the steady phase, because no further micro-batch is in flight that could fill the wait: every p
-micro-batches pay one way through all stages and back (exact for m = 1 modulo p, otherwise up to two messages too long).
-Interleaved schedules have more in flight and pay each message only while the pipeline fills and drains, as long as it takes
-less than half of a chunk's shorter pass.
+A message of 1F1B holds up the steady phase, because no further micro-batch is in flight that could fill the wait: every
+p micro-batches pay one way through all stages and back (exact for m = 1 modulo p, otherwise up to two messages too
+long). Interleaved schedules have more in flight and pay each message only while the pipeline fills and drains, as long
+as it takes less than half of a chunk's shorter pass.
 """
 
 from __future__ import annotations
