@@ -238,6 +238,13 @@ def test_a_switch_that_reduces_halves_the_least_traffic() -> None:
     assert times == pytest.approx([1e9 / rate, 1.75e9 / rate])
 
 
+def test_a_reducing_network_helps_devices_whose_own_switch_does_not() -> None:
+    # 4 nodes of 8: rings inside (2·7/8·b), the network adds: b/8 per port instead of 2·3/4·b/8
+    machine = with_link(find_machine("4x8xa100-sxm-80gb"), "network", in_network_reduction=True)
+    counts = traffic(op(size=800.0, ranks=32.0, algorithm="in_switch"), machine)["in_switch"]
+    assert (float(counts.node_bytes), float(counts.network_bytes), float(counts.node_steps)) == (1400.0, 100.0, 14.0)
+
+
 def test_a_mesh_gives_a_pair_one_port() -> None:
     # MI300X: 7 links of 64 GB/s. Two of eight devices share one of them, not the whole 448 GB/s
     pair, all_ = (settle(RULES.bound(op(size=1e9, ranks=n), find_machine("8xmi300x"))).time_s for n in (2.0, 8.0))

@@ -94,15 +94,24 @@ def _rails(op: Collective, group: Group, passes: float) -> Num:
 
 
 def in_switch(op: Collective, group: Group) -> Traffic:
-    """The switch adds (or spreads) what the ranks send: reduce to one owner per part, then multicast."""
-    node = where(group.local > 1.0, (1.0 + 1.0 / group.local) * op.bytes, 0.0)
-    network = _rails(op, group, 2.0)
-    if group.network is not None and group.network[1].in_network_reduction:
-        network = where(group.nodes > 1.0, op.bytes / group.local, 0.0)
-    steps = where(group.local > 1.0, group.local, 0.0), 2.0 * _log2(group.nodes)
-    possible = (group.local > 1.0) & _reduces(group.node_link)
-    possible = possible | ((group.nodes > 1.0) & _reduces(group.network))
-    return Traffic(node, network, *steps, pipelines=2.0, efficiency="in_switch", possible=possible)
+    """Switches add what the ranks send: reduce to one owner per part, then multicast; on the levels that can."""
+    inside, between = group.local > 1.0, group.nodes > 1.0
+    here, there = _reduces(group.node_link), _reduces(group.network)
+    other = hierarchical(op, group)
+    node, steps, network = other.node_bytes, other.node_steps, other.network_bytes
+    if here:
+        node, steps = where(inside, (1.0 + 1.0 / group.local) * op.bytes, 0.0), where(inside, group.local, 0.0)
+    if there:
+        network = where(between, op.bytes / group.local, 0.0)
+    return Traffic(
+        node,
+        network,
+        steps,
+        2.0 * _log2(group.nodes),
+        pipelines=2.0,
+        efficiency="in_switch" if here else "",
+        possible=(inside & here) | (between & there),
+    )
 
 
 def _reduces(link: tuple[str, Link] | None) -> bool:
