@@ -6,8 +6,8 @@ slower when a part gets faster.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -18,24 +18,55 @@ from ridgepoint.kernels.demand import Timing
 from ridgepoint.numeric import Num
 from ridgepoint.work import Mix, Op, Overlap, Pipeline, Repeat, Seq, Slowest, Work
 
-Key = TypeVar("Key", bound=Hashable)
-
 NOT_SHARED = frozenset({"launch", "wave", "delay", "link_latency", "network_latency", "storage_latency"})
 """Waiting that concurrent works do side by side: it is not summed over the parts of an ``Overlap``."""
 
 
-def combine(work: Work, leaf: Callable[[Op], Timing]) -> Timing:
-    """The timing of ``work``, given that of each of its ops."""
+Leaf = Callable[[Op], Timing]
+
+
+def combine(work: Work, leaf: Leaf) -> Timing:
+    """The timing of ``work`` at all points, given that of each of its ops."""
+    return _added(_combine(work, leaf))
+
+
+def _combine(work: Work, leaf: Leaf) -> list[Timing]:
+    """Timings that add up to that of ``work``, one per partition of the sweep: sums stay small until something that is not
+    a sum needs all points.
+    """
     if isinstance(work, Op):
-        return leaf(work)
+        return [leaf(work)]
+    if type(work) in _SUMS:
+        terms = [(weight, timing) for weight, part in _SUMS[type(work)](work) for timing in _combine(part, leaf)]
+        return _by_partition(terms)
     rule = _RULES.get(type(work))
     if rule is None:
         raise RidgepointError("bad_work", f"no rule combines a {type(work).__name__}", "use the constructors of work.py")
-    return rule(work, leaf)
+    return [rule(work, leaf)]
+
+
+def weighted_occurrences(occurrences: list[tuple[Op, Num]], leaf: Leaf) -> Timing:
+    """The sum over ops, each as often as it occurs, as if they ran one after the other."""
+    return _added(_by_partition([(count, leaf(op)) for op, count in occurrences]))
+
+
+def _by_partition(terms: list[tuple[Num, Timing]]) -> list[Timing]:
+    groups: dict[int, list[tuple[Num, Timing]]] = {}
+    for weight, timing in terms:
+        # A weight that varies over the sweep fits no partition.
+        here = timing.everywhere() if isinstance(weight, np.ndarray) else timing
+        groups.setdefault(id(here.partition), []).append((weight, here))
+    return [replace(weighted_sum(group), partition=group[0][1].partition) for group in groups.values()]
+
+
+def _added(timings: list[Timing]) -> Timing:
+    if len(timings) == 1:
+        return timings[0].everywhere()
+    return weighted_sum((1.0, timing.everywhere()) for timing in timings)
 
 
 def weighted_sum(terms: Iterable[tuple[Num, Timing]]) -> Timing:
-    """Σ weight · timing: sequences, repetitions and expected values are all of this form."""
+    """Σ weight · timing of timings over the same points: sequences, repetitions and expected values are of this form."""
     time, busy, critical = _Sums(), _Sums(), _Sums()
     for weight, timing in terms:
         time.add({"time": timing.time_s}, weight)
@@ -93,26 +124,14 @@ def _choose_each(condition: np.ndarray, yes: Mapping[str, Num], no: Mapping[str,
     return {key: _choose(condition, yes.get(key, 0.0), no.get(key, 0.0)) for key in (*no, *(k for k in yes if k not in no))}
 
 
-def _seq(work: Seq, leaf: Callable[[Op], Timing]) -> Timing:
-    return weighted_sum((1.0, combine(part, leaf)) for part in work.parts)
-
-
-def _repeat(work: Repeat, leaf: Callable[[Op], Timing]) -> Timing:
-    return weighted_sum([(work.count, combine(work.body, leaf))])
-
-
-def _mix(work: Mix, leaf: Callable[[Op], Timing]) -> Timing:
-    return weighted_sum((p, combine(part, leaf)) for p, part in work.cases)
-
-
-def _slowest(work: Slowest, leaf: Callable[[Op], Timing]) -> Timing:
+def _slowest(work: Slowest, leaf: Leaf) -> Timing:
     """One copy's mean, times 1 + spread · E[max of n standard normals]: every copy's resources wait with it."""
     body = combine(work.body, leaf)
     factor = 1.0 + work.spread * expected_maximum(work.count)
     return Timing(body.time_s * factor, body.busy_s, {r: t * factor for r, t in body.critical_s.items()})
 
 
-def _overlap(work: Overlap, leaf: Callable[[Op], Timing]) -> Timing:
+def _overlap(work: Overlap, leaf: Leaf) -> Timing:
     parts = [combine(part, leaf) for part in work.parts]
     busy = weighted_sum((1.0, part) for part in parts).busy_s
     shared = [
@@ -165,10 +184,12 @@ def _masked(timing: Timing, count: Num) -> Timing:
     return weighted_sum([(float(exists) if exists.ndim == 0 else exists, timing)])
 
 
+_SUMS: dict[type[Work], Callable[..., list[tuple[Num, Work]]]] = {
+    Seq: lambda work: [(1.0, part) for part in work.parts],
+    Repeat: lambda work: [(work.count, work.body)],
+    Mix: lambda work: list(work.cases),
+}
 _RULES: dict[type[Work], Callable[..., Timing]] = {
-    Seq: _seq,
-    Repeat: _repeat,
-    Mix: _mix,
     Slowest: _slowest,
     Overlap: _overlap,
     Pipeline: _pipeline,

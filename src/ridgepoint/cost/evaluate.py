@@ -14,19 +14,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from ridgepoint.cost.combine import combine
+from ridgepoint.cost.combine import combine, weighted_occurrences
 from ridgepoint.errors import RidgepointError
 from ridgepoint.kernels import KERNELS
 from ridgepoint.kernels.demand import Demand, Phase, Timing, settle
 from ridgepoint.kernels.rules import Rules
 from ridgepoint.machines.machine import Machine
-from ridgepoint.numeric import Num
+from ridgepoint.numeric import Num, Partition, distinct
 from ridgepoint.work import Mix, Op, Pipeline, Repeat, Work
 
 EXPECTED, BOUND = "expected", "bound"
@@ -58,6 +58,8 @@ class Cost:
     machine: Machine
     mode: str
     demands: Mapping[int, Demand]
+    partitions: Mapping[int, Partition | None]
+    """Groups of equal shapes, for the ops whose demands are those of groups."""
     unknown: tuple[Op, ...]
 
     @cached_property
@@ -68,11 +70,14 @@ class Cost:
     @cached_property
     def _settled(self) -> dict[int, Timing]:
         """Every op's timing at the described speeds."""
-        return {key: settle(demand) for key, demand in self.demands.items()}
+        return {key: self._settle(key, {}) for key in self.demands}
+
+    def _settle(self, key: int, speed: Mapping[str, float]) -> Timing:
+        return replace(settle(self.demands[key], speed), partition=self.partitions.get(key))
 
     def timing_at(self, speed: Mapping[str, float]) -> Timing:
         """The timing when resource r is ``speed[r]`` times as fast."""
-        return combine(self.work, lambda op: settle(self.demands[id(op)], speed))
+        return combine(self.work, lambda op: self._settle(id(op), speed))
 
     @property
     def time_s(self) -> Num:
@@ -137,10 +142,13 @@ class Cost:
     @cached_property
     def relative_spread(self) -> Num:
         """Standard deviation of log(measured / expected): errors of one kernel table go together, tables are independent."""
-        by_table: dict[str, Num] = {}
-        for op, count in self.occurrences:
-            table = rules_of(op).table
-            by_table[table] = by_table.get(table, 0.0) + count * self._settled[id(op)].time_s
+        tables = {id(op): rules_of(op).table for op, _ in self.occurrences}
+
+        def booked(op: Op) -> Timing:
+            timing = self._settled[id(op)]
+            return Timing(timing.time_s, {tables[id(op)]: timing.time_s}, {}, timing.partition)
+
+        by_table = weighted_occurrences(self.occurrences, booked).busy_s
         total = np.maximum(sum(by_table.values(), 0.0), 1e-300)
         spreads = {table: getattr(self.machine.coefficients, table).spread for table in by_table if table}
         return np.sqrt(sum(((t / total * spreads.get(table, 0.0)) ** 2 for table, t in by_table.items()), 0.0))
@@ -173,7 +181,7 @@ class Cost:
 
     def _labelled(self, op: Op) -> Timing:
         """An op's timing whose critical seconds are told apart by component."""
-        timing = self._settled[id(op)]
+        timing = self._settled[id(op)].everywhere()
         name = f"{op.label or op.kind}\0{op.kind}\0"
         return Timing(timing.time_s, timing.busy_s, {name + r: t for r, t in timing.critical_s.items()})
 
@@ -186,7 +194,7 @@ class Cost:
         time: Num = 0.0
         bound: Num = 0.0
         for op, count in members:
-            timing = self._settled[id(op)]
+            timing = self._settled[id(op)].everywhere()
             time = time + count * timing.time_s
             bound = bound + count * settle(rules_of(op).bound(op, self.machine)).time_s
             for resource, t in timing.busy_s.items():
@@ -205,22 +213,43 @@ class Cost:
         )
 
 
-def evaluate(work: Work, machine: Machine, mode: str = EXPECTED, strict: bool = False) -> Cost:
+def evaluate(work: Work, machine: Machine, mode: str = EXPECTED, strict: bool = False, like: Cost | None = None) -> Cost:
     """What ``work`` takes on ``machine``: ``mode`` is ``expected`` (real kernels) or ``bound`` (the physical limit).
 
     An op whose kind has no rule raises ``unknown_op`` when ``strict``; otherwise it is timed by the bytes that it states
-    (or one kernel launch) and listed in ``unknown``: it never counts zero.
+    (or one kernel launch) and listed in ``unknown``: it never counts zero. ``like`` is an earlier cost of the same ops,
+    whose groups of equal shapes are used again.
     """
+    ops = _distinct_ops(work)
+    unknown = tuple(op for op in ops if op.kind not in KERNELS)
+    if strict and unknown:
+        raise _unknown_op(unknown[0])
+    partitions = _partitions(ops, {} if like is None else like.partitions)
     demands: dict[int, Demand] = {}
-    unknown: list[Op] = []
-    for op in _distinct_ops(work):
-        if op.kind not in KERNELS:
-            if strict:
-                raise _unknown_op(op)
-            unknown.append(op)
-        rules = rules_of(op)
-        demands[id(op)] = rules.bound(op, machine) if mode == BOUND else rules.expected(op, machine)
-    return Cost(work, machine, mode, demands, tuple(unknown))
+    for op in ops:
+        rules, partition = rules_of(op), partitions[id(op)]
+        shape = op if partition is None else replace(op, **{n: partition.pick(v) for n, v in _arrays(op).items()})
+        demands[id(op)] = rules.bound(shape, machine) if mode == BOUND else rules.expected(shape, machine)
+    return Cost(work, machine, mode, demands, partitions, unknown)
+
+
+def _arrays(op: Op) -> dict[str, np.ndarray]:
+    return {f.name: v for f in fields(op) if isinstance(v := getattr(op, f.name), np.ndarray)}
+
+
+def _partitions(ops: list[Op], known: Mapping[int, Partition | None]) -> dict[int, Partition | None]:
+    """For every op the groups of equal shapes of a large sweep, or None. Ops with many varying sizes come first: their
+    groups mostly serve the others too.
+    """
+    found: dict[int, Partition | None] = {}
+    for op in sorted(ops, key=lambda op: -len(_arrays(op))):
+        arrays = _arrays(op)
+        if id(op) in known:
+            found[id(op)] = known[id(op)]
+        else:
+            result = distinct(*arrays.values()) if arrays else None
+            found[id(op)] = None if result is None else result[1]
+    return found
 
 
 def rules_of(op: Op) -> Rules:
