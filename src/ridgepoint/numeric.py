@@ -30,6 +30,11 @@ def at_least(a: Num, floor: float) -> Num:
     return np.maximum(a, floor)
 
 
+def plain(value: Any) -> Num:
+    """A float for anything of zero dimensions; arrays stay as they are."""
+    return value if isinstance(value, np.ndarray) and value.ndim else float(value)
+
+
 def as_num(value: Any) -> Num:
     """A float for anything of zero dimensions, else a float64 array.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any
 
@@ -15,7 +15,6 @@ from ridgepoint.models.architecture import Model
 from ridgepoint.models.catalog import find_model
 from ridgepoint.models.networks.catalog import find_network
 from ridgepoint.models.networks.network import Network
-from ridgepoint.numeric import Array
 from ridgepoint.plan import Plan
 from ridgepoint.tasks import TASKS, Forward, Generate, Sample, Task
 
@@ -27,7 +26,7 @@ class Scenario:
     model: Model | Network
     machine: Machine
     task: Task
-    plan: Plan = Plan()
+    plan: Plan = field(default_factory=Plan)
 
     @cached_property
     def shape(self) -> tuple[int, ...]:
@@ -67,7 +66,9 @@ def find(name: str) -> Model | Network:
     return find_network(name) or find_model(name)
 
 
-def scenario(model: Model | Network | str, on: Machine | str, task: Task | str | None = None, plan: Plan | None = None) -> Scenario:
+def scenario(
+    model: Model | Network | str, on: Machine | str, task: Task | str | None = None, plan: Plan | None = None
+) -> Scenario:
     """The scenario that names or values describe. Without a task: generation, or a forward pass of an encoder-only model.
 
     >>> scenario("llama-3.1-8b", "h100-sxm").task.name

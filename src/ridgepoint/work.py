@@ -53,6 +53,7 @@ class Seq(Work):
         object.__setattr__(self, "label", label)
 
     def children(self) -> tuple[Work, ...]:
+        """The works that it combines."""
         return self.parts
 
 
@@ -67,6 +68,7 @@ class Overlap(Work):
         object.__setattr__(self, "label", label)
 
     def children(self) -> tuple[Work, ...]:
+        """The works that it combines."""
         return self.parts
 
 
@@ -81,6 +83,7 @@ class Repeat(Work):
         _refuse_unless(self.count, "Repeat.count", minimum=0.0)
 
     def children(self) -> tuple[Work, ...]:
+        """The works that it combines."""
         return (self.body,)
 
 
@@ -100,6 +103,7 @@ class Mix(Work):
         object.__setattr__(self, "label", label)
 
     def children(self) -> tuple[Work, ...]:
+        """The works that it combines."""
         return tuple(work for _, work in self.cases)
 
 
@@ -116,6 +120,7 @@ class Slowest(Work):
         _refuse_unless(self.spread, "Slowest.spread", minimum=0.0)
 
     def children(self) -> tuple[Work, ...]:
+        """The works that it combines."""
         return (self.body,)
 
 
@@ -165,6 +170,7 @@ class Pipeline(Work):
             )
 
     def children(self) -> tuple[Work, ...]:
+        """The works that it combines."""
         return tuple(work for stage in self.stages for work in stage.works())
 
     @property

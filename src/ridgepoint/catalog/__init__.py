@@ -1,0 +1,1 @@
+"""Data only: machines, coefficient families, models, networks, references."""

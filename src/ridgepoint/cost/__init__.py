@@ -1,0 +1,1 @@
+"""Cost: what a work takes on a machine; memory ledger, energy, money (design §3)."""

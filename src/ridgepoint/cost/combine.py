@@ -41,7 +41,9 @@ def _combine(work: Work, leaf: Leaf) -> list[Timing]:
         return _by_partition(terms)
     rule = _RULES.get(type(work))
     if rule is None:
-        raise RidgepointError("bad_work", f"no rule combines a {type(work).__name__}", "use the constructors of work.py")
+        raise RidgepointError(
+            "bad_work", f"no rule combines a {type(work).__name__}", "use the constructors of work.py"
+        )
     return [rule(work, leaf)]
 
 
@@ -93,8 +95,8 @@ class _Sums:
                     own.add(key)
                 continue
             so_far = total[key]
-            if key in own and np.shape(scaled) in ((), np.shape(so_far)):
-                np.add(so_far, scaled, out=so_far)
+            if key in own and isinstance(so_far, np.ndarray) and np.shape(scaled) in ((), so_far.shape):
+                so_far += scaled
                 continue
             total[key] = so_far + scaled
             if isinstance(total[key], np.ndarray):
@@ -121,7 +123,9 @@ def _choose(condition: np.ndarray, yes: Num, no: Num) -> Num:
 
 
 def _choose_each(condition: np.ndarray, yes: Mapping[str, Num], no: Mapping[str, Num]) -> dict[str, Num]:
-    return {key: _choose(condition, yes.get(key, 0.0), no.get(key, 0.0)) for key in (*no, *(k for k in yes if k not in no))}
+    return {
+        key: _choose(condition, yes.get(key, 0.0), no.get(key, 0.0)) for key in (*no, *(k for k in yes if k not in no))
+    }
 
 
 def _slowest(work: Slowest, leaf: Leaf) -> Timing:

@@ -26,7 +26,7 @@ from ridgepoint.kernels import KERNELS
 from ridgepoint.kernels.demand import Demand, Phase, Timing, settle
 from ridgepoint.kernels.rules import Rules
 from ridgepoint.machines.machine import Machine
-from ridgepoint.numeric import Num, Partition, distinct
+from ridgepoint.numeric import Num, Partition, distinct, plain
 from ridgepoint.work import Mix, Op, Pipeline, Repeat, Work
 
 EXPECTED, BOUND = "expected", "bound"
@@ -98,7 +98,7 @@ class Cost:
     def shares(self) -> dict[str, Num]:
         """−∂log(time)/∂log(rate) of every resource, largest first; they sum to 1."""
         time = np.maximum(self.time_s, 1e-300)
-        shares = {r: _plain(t / time) for r, t in self.critical_s.items() if np.any(np.asarray(t) > 0.0)}
+        shares = {r: plain(t / time) for r, t in self.critical_s.items() if np.any(np.asarray(t) > 0.0)}
         return dict(sorted(shares.items(), key=lambda item: -float(np.mean(item[1]))))
 
     @property
@@ -111,7 +111,7 @@ class Cost:
 
     def limit(self, resource: str) -> Num:
         """The speed-up if ``resource`` were infinitely fast: the generalised Amdahl ceiling."""
-        return _plain(self.time_s / np.maximum(self.timing_at({resource: math.inf}).time_s, 1e-300))
+        return plain(self.time_s / np.maximum(self.timing_at({resource: math.inf}).time_s, 1e-300))
 
     @cached_property
     def limits(self) -> dict[str, Num]:
@@ -151,7 +151,7 @@ class Cost:
         by_table = weighted_occurrences(self.occurrences, booked).busy_s
         total = np.maximum(sum(by_table.values(), 0.0), 1e-300)
         spreads = {table: getattr(self.machine.coefficients, table).spread for table in by_table if table}
-        return np.sqrt(sum(((t / total * spreads.get(table, 0.0)) ** 2 for table, t in by_table.items()), 0.0))
+        return plain(np.sqrt(sum(((t / total * spreads.get(table, 0.0)) ** 2 for table, t in by_table.items()), 0.0)))
 
     @cached_property
     def notes(self) -> tuple[str, ...]:
@@ -168,7 +168,7 @@ class Cost:
         """Part of the time that ops without a rule are responsible for."""
         labels = {f"{op.label}\0{op.kind}" for op in self.unknown}
         time = sum((c.critical_s for c in self.components if f"{c.label}\0{c.kind}" in labels), 0.0)
-        return _plain(time / np.maximum(self.time_s, 1e-300))
+        return plain(time / np.maximum(self.time_s, 1e-300))
 
     @cached_property
     def components(self) -> list[Component]:
@@ -213,7 +213,9 @@ class Cost:
         )
 
 
-def evaluate(work: Work, machine: Machine, mode: str = EXPECTED, strict: bool = False, like: Cost | None = None) -> Cost:
+def evaluate(
+    work: Work, machine: Machine, mode: str = EXPECTED, strict: bool = False, like: Cost | None = None
+) -> Cost:
     """What ``work`` takes on ``machine``: ``mode`` is ``expected`` (real kernels) or ``bound`` (the physical limit).
 
     An op whose kind has no rule raises ``unknown_op`` when ``strict``; otherwise it is timed by the bytes that it states
@@ -228,9 +230,15 @@ def evaluate(work: Work, machine: Machine, mode: str = EXPECTED, strict: bool = 
     demands: dict[int, Demand] = {}
     for op in ops:
         rules, partition = rules_of(op), partitions[id(op)]
-        shape = op if partition is None else replace(op, **{n: partition.pick(v) for n, v in _arrays(op).items()})
+        shape = op if partition is None else _picked(op, partition)
         demands[id(op)] = rules.bound(shape, machine) if mode == BOUND else rules.expected(shape, machine)
     return Cost(work, machine, mode, demands, partitions, unknown)
+
+
+def _picked(op: Op, partition: Partition) -> Op:
+    """The op with one value per group of equal shapes."""
+    values: dict[str, Any] = {name: partition.pick(value) for name, value in _arrays(op).items()}
+    return replace(op, **values)
 
 
 def _arrays(op: Op) -> dict[str, np.ndarray]:
@@ -293,10 +301,6 @@ def _moved(op: Op) -> Num:
     return rules.read_bytes(op) + rules.write_bytes(op)
 
 
-def _plain(value: Num) -> Num:
-    return float(value) if np.ndim(value) == 0 else value
-
-
 def _stated(name: str) -> Any:
     return lambda op: getattr(op, name, 0.0)
 
@@ -314,4 +318,6 @@ def _unknown_expected(op: Op, machine: Machine) -> Demand:
     return Demand((scaled, launch), notes=(f"op kind '{op.kind}' is unknown: timed by its bytes and one launch",))
 
 
-_UNKNOWN = Rules(_stated("flop"), _stated("read_bytes"), _stated("write_bytes"), _unknown_bound, _unknown_expected, "device")
+_UNKNOWN = Rules(
+    _stated("flop"), _stated("read_bytes"), _stated("write_bytes"), _unknown_bound, _unknown_expected, "device"
+)

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from ridgepoint.numeric import Num, Partition
+from ridgepoint.numeric import Array, Num, Partition, plain
 
 Seconds = Mapping[str, Num]
 
@@ -104,9 +104,9 @@ def _hard_maximum(busy: dict[str, Num]) -> Timing:
     left: Num = np.ones_like(time)  # the first of equals is responsible
     for resource, t in busy.items():
         leads = np.where(np.asarray(t) >= time, left, 0.0)
-        critical[resource] = _scalar(leads * time)
+        critical[resource] = plain(leads * time)
         left = left - leads
-    return Timing(_scalar(time), busy, critical)
+    return Timing(plain(time), busy, critical)
 
 
 def _soft_maximum(busy: dict[str, Num], sharpness: float) -> Timing:
@@ -121,7 +121,7 @@ def _soft_maximum(busy: dict[str, Num], sharpness: float) -> Timing:
     for _ in range(doublings):
         time = np.sqrt(time)
     scale = time / np.maximum(total, 1e-300)
-    return Timing(_scalar(time), busy, {r: _scalar(power * scale) for r, power in powers.items()})
+    return Timing(plain(time), busy, {r: plain(power * scale) for r, power in powers.items()})
 
 
 def _in_sequence(timings: list[Timing]) -> Timing:
@@ -156,14 +156,11 @@ def _fastest(timing: Timing) -> Timing:
             if value.shape[0] == 1:
                 return np.broadcast_to(value[0], best.shape)
             full = np.broadcast_to(value, time.shape)
-            return np.take_along_axis(full, where, axis=0)[0]
+            picked: Array = np.take_along_axis(full, where, axis=0)[0]
+            return picked
 
     return Timing(
         pick(timing.time_s),
         {r: pick(t) for r, t in timing.busy_s.items()},
         {r: pick(t) for r, t in timing.critical_s.items()},
     )
-
-
-def _scalar(value: Num) -> Num:
-    return float(value) if np.ndim(value) == 0 else value

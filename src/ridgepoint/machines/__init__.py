@@ -1,0 +1,1 @@
+"""Machines: sheets, coefficients, finding by name (design §4)."""

@@ -1,0 +1,1 @@
+"""Architectures, and how they become work (design §5)."""

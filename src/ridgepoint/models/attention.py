@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -11,7 +10,7 @@ from ridgepoint.formats import FORMATS
 from ridgepoint.models.architecture import LatentAttention, SelfAttention
 from ridgepoint.models.execution import Execution, Tokens
 from ridgepoint.models.pieces import is_one, pointwise, projection, sum_over_ranks
-from ridgepoint.numeric import Num
+from ridgepoint.numeric import Num, plain
 from ridgepoint.ops import Attention, Collective, Gemm, Stream
 from ridgepoint.work import Seq, Work
 
@@ -59,7 +58,7 @@ def _over_context(
 ) -> list[Work]:
     """The attention itself; with context parallelism keys and values come from the other ranks."""
     cp = run.cut.cp
-    new, context = split_context(tokens, cp)
+    new, context = split_context(tokens, cp, causal)
     op = Attention(
         batch=tokens.batch,
         heads=heads,
@@ -89,15 +88,17 @@ def _over_context(
     return [*parts, exchange]
 
 
-def split_context(tokens: Tokens, cp: Num) -> tuple[Num, Num]:
-    """Queries and keys per context-parallel rank such that a rank does exactly 1/cp of the causal query–key pairs.
+def split_context(tokens: Tokens, cp: Num, causal: bool = True) -> tuple[Num, Num]:
+    """Queries and keys per context-parallel rank such that a rank does exactly 1/cp of the query–key pairs.
 
-    Decode splits the keys; otherwise queries are split in the balanced (zig-zag) order, and q' = q/cp queries over
-    kv' = kv − (q − q')/2 keys have (q·kv − q(q−1)/2)/cp pairs.
+    Decode splits the keys; otherwise queries are split, each rank's over all keys. Causal queries are split in the
+    balanced (zig-zag) order, and q' = q/cp of them over kv' = kv − (q − q')/2 keys have (q·kv − q(q−1)/2)/cp pairs.
     """
     if tokens.decode:
         return tokens.new, tokens.context / cp
     new = tokens.new / cp
+    if not causal:
+        return new, tokens.context
     return new, tokens.context - (tokens.new - new) / 2.0
 
 
@@ -128,12 +129,8 @@ def unfused(op: Attention, run: Execution) -> Work:
         saved_bytes=scores * width,
         label=f"{op.label}.softmax",
     )
-    summed = replace(group, n=_plain(value_dim), k=op.kv_len, label=f"{op.label}.values")
+    summed = replace(group, n=plain(value_dim), k=op.kv_len, label=f"{op.label}.values")
     return Seq(group, softmax, summed)
-
-
-def _plain(value: Any) -> Num:
-    return float(value) if np.ndim(value) == 0 else value
 
 
 def cross_attention(mixer: SelfAttention, hidden: int, tokens: Tokens, source: Num, run: Execution, at: str) -> Work:
@@ -146,9 +143,7 @@ def cross_attention(mixer: SelfAttention, hidden: int, tokens: Tokens, source: N
     parts: list[Work] = [projection(run, "attention", f"{at}.query", rows, width, hidden)]
     if not tokens.decode:
         memory = tokens.batch * source
-        parts.append(
-            projection(run, "attention", f"{at}.key_value", memory, 2.0 * kv_heads * mixer.head_dim, hidden)
-        )
+        parts.append(projection(run, "attention", f"{at}.key_value", memory, 2.0 * kv_heads * mixer.head_dim, hidden))
     op = Attention(
         batch=tokens.batch,
         heads=heads,
@@ -212,7 +207,7 @@ def _latent_rotary(mixer: LatentAttention, rows: Num, heads: Num, run: Execution
 def _absorbed(mixer: LatentAttention, tokens: Tokens, run: Execution, causal: bool, heads: Num, at: str) -> Work:
     """Queries in latent space: heads batched (nope → kv_rank), attention over the latent, heads batched (kv_rank → value)."""
     rows = tokens.total
-    new, context = split_context(tokens, run.cut.cp)
+    new, context = split_context(tokens, run.cut.cp, causal)
     absorb = projection(run, "attention", f"{at}.absorb_query", rows, mixer.kv_rank, mixer.nope_dim, heads)
     attend = Attention(
         batch=tokens.batch,
@@ -236,7 +231,7 @@ def _absorbed(mixer: LatentAttention, tokens: Tokens, run: Execution, causal: bo
 
 def _expanded(mixer: LatentAttention, tokens: Tokens, run: Execution, causal: bool, heads: Num, at: str) -> Work:
     """Keys and values of the whole context expanded from the latent, then ordinary attention over all heads."""
-    new, context = split_context(tokens, run.cut.cp)
+    new, context = split_context(tokens, run.cut.cp, causal)
     expand = projection(
         run,
         "attention",

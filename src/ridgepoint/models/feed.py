@@ -9,7 +9,7 @@ from ridgepoint.formats import FORMATS
 from ridgepoint.models.architecture import Experts, FeedForward
 from ridgepoint.models.execution import Execution, Tokens
 from ridgepoint.models.pieces import activation, projection, quantize, sum_over_ranks
-from ridgepoint.numeric import Num
+from ridgepoint.numeric import Num, plain
 from ridgepoint.ops import Collective, Gemm, Stream
 from ridgepoint.work import Seq, Work
 
@@ -57,7 +57,10 @@ def experts(feed: Experts, hidden: int, tokens: Tokens, run: Execution, at: str)
     here = feed.count / cut.ep
     expert_rows = pooled * feed.top_k / cut.ep
     touched = touched_experts(feed.count, feed.top_k, pooled) / cut.ep
-    parts: list[Work] = [projection(run, "router", f"{at}.router", rows, feed.count, hidden), _top_k(feed, rows, run, at)]
+    parts: list[Work] = [
+        projection(run, "router", f"{at}.router", rows, feed.count, hidden),
+        _top_k(feed, rows, run, at),
+    ]
     parts += _exchange(feed, hidden, rows, run, f"{at}.dispatch")
     parts += _grouped(feed, hidden, pooled, expert_rows, np.minimum(touched, here), tokens, run, at)
     parts += _exchange(feed, hidden, rows, run, f"{at}.combine")
@@ -89,11 +92,7 @@ def _exchange(feed: Experts, hidden: int, rows: Num, run: Execution, label: str)
     copies = np.minimum(float(feed.top_k), cut.ep)
     size = rows / cut.tp * copies * (feed.hidden or hidden) * FORMATS[run.formats.stream].bytes
     ranks = np.where(np.asarray(cut.pooled_replicas) > 1.0, cut.ep, 1.0)
-    return [Collective(operation="all_to_all", bytes=size, ranks=_plain(ranks), label=label)]
-
-
-def _plain(value: np.ndarray) -> Num:
-    return float(value) if value.ndim == 0 else value
+    return [Collective(operation="all_to_all", bytes=size, ranks=plain(ranks), label=label)]
 
 
 def _grouped(
@@ -105,7 +104,7 @@ def _grouped(
     width, inner = feed.width / run.cut.expert_slices, feed.hidden or hidden
     inputs, stored = run.formats.gemm_inputs("experts"), FORMATS[run.formats.stream].bytes
     given = np.asarray(tokens.expert_imbalance, dtype=float)
-    imbalance = _plain(np.where(given > 0.0, given, chance_imbalance(expert_rows, run.cut.ep)))
+    imbalance = plain(np.where(given > 0.0, given, chance_imbalance(expert_rows, run.cut.ep)))
 
     def product(label: str, n: Num, k: Num) -> Gemm:
         return Gemm(

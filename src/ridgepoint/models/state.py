@@ -26,7 +26,7 @@ from ridgepoint.models.architecture import (
 from ridgepoint.models.attention import kv_heads_per_rank
 from ridgepoint.models.execution import Execution
 from ridgepoint.models.parameters import feed_parameters, mixer_parameters
-from ridgepoint.numeric import Num
+from ridgepoint.numeric import Num, plain
 from ridgepoint.ops import Attention, Gemm, Scan, Stream
 from ridgepoint.work import Mix, Op, Pipeline, Repeat, Work
 
@@ -45,7 +45,7 @@ def weight_bytes(model: Model, run: Execution, pp: Num = 1.0) -> dict[str, Num]:
     alone = np.asarray(pp) <= 1.0
     ends = np.where(alone, first + last, np.maximum(first, np.where(alone, 0.0, _last_table(model, first, last))))
     other = sum((count for _, count in model.other_parameters), 0) * FORMATS[run.formats.stream].bytes
-    result = {**layers, "tables": _plain(ends)}
+    result = {**layers, "tables": plain(ends)}
     return {**result, "other": float(other)} if other else result
 
 
@@ -119,10 +119,10 @@ def _replicated(mixer: object, hidden: int, run: Execution) -> Num:
     tp = np.asarray(run.cut.tp, dtype=float)
     if isinstance(mixer, SelfAttention):
         extra = kv_heads_per_rank(mixer, tp) - mixer.kv_heads / tp
-        return _plain(2.0 * extra * mixer.head_dim * hidden * width)
+        return plain(2.0 * extra * mixer.head_dim * hidden * width)
     if isinstance(mixer, LatentAttention):
         down = (mixer.q_rank + mixer.kv_rank + mixer.rope_dim) * hidden * width
-        return _plain(down * (1.0 - 1.0 / tp))
+        return plain(down * (1.0 - 1.0 / tp))
     return 0.0
 
 
@@ -195,7 +195,7 @@ def peak_transient_bytes(work: Work) -> Num:
             visit(child)
 
     visit(work)
-    return _plain(peak)
+    return plain(peak)
 
 
 def _gemm_transient(op: Gemm) -> Num:
@@ -248,7 +248,3 @@ _SAVED: dict[type, Callable[[Any], Num]] = {
     Stream: lambda op: op.saved_bytes,
     Scan: lambda op: rules_of(op).read_bytes(op),
 }
-
-
-def _plain(value: Any) -> Num:
-    return float(value) if np.ndim(value) == 0 else value

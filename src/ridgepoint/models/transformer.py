@@ -131,7 +131,9 @@ def decoder_of(model: Model) -> Stack:
     """The stack that generates tokens; refused where there is none."""
     if model.decoder is None:
         raise RidgepointError(
-            "bad_task", f"{model.name} has no decoder and generates no tokens", "use --task forward with --prompt and --batch"
+            "bad_task",
+            f"{model.name} has no decoder and generates no tokens",
+            "use --task forward with --prompt and --batch",
         )
     return model.decoder
 

@@ -19,7 +19,7 @@ from ridgepoint.plan import Plan
 from ridgepoint.tasks import Decode, Forward, Generate, Prefill, Sample, Task, Train
 from ridgepoint.tasks.inference import decode_work, forward_work, generate_parts, prefill_work, with_host
 from ridgepoint.tasks.layout import Layout, complete, execution
-from ridgepoint.tasks.memory import ledger, trained_parameters
+from ridgepoint.tasks.memory import TOKEN_BUDGET, ledger, trained_parameters
 from ridgepoint.tasks.networks import build_network
 from ridgepoint.tasks.training import step_work
 from ridgepoint.work import Repeat, Seq, Work
@@ -67,7 +67,9 @@ def _captured(plan: Plan, default: bool) -> bool:
     return default if plan.graph_capture is None else plan.graph_capture
 
 
-def _prefill(model: Model, machine: Machine, run: Execution, layout: Layout, task: Prefill, plan: Plan) -> dict[str, Any]:
+def _prefill(
+    model: Model, machine: Machine, run: Execution, layout: Layout, task: Prefill, plan: Plan
+) -> dict[str, Any]:
     device = prefill_work(model, run, layout, task.batch, task.prompt)
     work = with_host(device, machine, _captured(plan, False))
     tokens = task.batch * task.prompt
@@ -81,7 +83,9 @@ def _decode(model: Model, machine: Machine, run: Execution, layout: Layout, task
     return {"work": work, "device": device, "tpot": work, "tokens": task.batch, "samples": task.batch}
 
 
-def _generate(model: Model, machine: Machine, run: Execution, layout: Layout, task: Generate, plan: Plan) -> dict[str, Any]:
+def _generate(
+    model: Model, machine: Machine, run: Execution, layout: Layout, task: Generate, plan: Plan
+) -> dict[str, Any]:
     first, step = generate_parts(model, run, layout, task)
     steps = np.maximum(task.output - 1.0, 0.0)
     ttft = with_host(first, machine, _captured(plan, False))
@@ -96,7 +100,9 @@ def _generate(model: Model, machine: Machine, run: Execution, layout: Layout, ta
     }
 
 
-def _forward(model: Model, machine: Machine, run: Execution, layout: Layout, task: Forward, plan: Plan) -> dict[str, Any]:
+def _forward(
+    model: Model, machine: Machine, run: Execution, layout: Layout, task: Forward, plan: Plan
+) -> dict[str, Any]:
     device = forward_work(model, run, layout, task.batch, task.seq)
     work = with_host(device, machine, _captured(plan, False))
     return {"work": work, "device": device, "tokens": task.batch * task.seq, "samples": task.batch}
@@ -123,9 +129,14 @@ def _conventions(task: Task, plan: Plan, run: Execution, layout: Layout) -> list
     said = []
     if isinstance(task, Decode | Generate):
         captured = "in one captured graph" if _captured(plan, True) else "one by one from the host"
-        said.append(f"decode kernels are launched {captured}; scheduling and network time of a serving engine are not included")
+        said.append(
+            f"decode kernels are launched {captured}; scheduling and network time of a serving engine are not included"
+        )
     if isinstance(task, Prefill | Generate):
-        said.append("prefill computes logits for the last position of each prompt only")
+        said.append(
+            "prefill computes logits for the last position of each prompt only; its activations in memory are those of "
+            f"{TOKEN_BUDGET:,.0f} tokens at a time"
+        )
     if not isinstance(task, Forward):
         said.append("causal attention counts exactly the query–key pairs that the mask allows")
     if isinstance(task, Train):

@@ -11,7 +11,7 @@ from ridgepoint.models.architecture import Model
 from ridgepoint.models.execution import Execution, Tokens
 from ridgepoint.models.state import stage_share
 from ridgepoint.models.transformer import decoder_of, embed, encode, logits, sample, stack_work
-from ridgepoint.numeric import Num
+from ridgepoint.numeric import Num, plain
 from ridgepoint.ops import Attention, Collective, Conv, Gemm, Host, Scan, Stream
 from ridgepoint.tasks import Decode, Forward, Generate, Prefill
 from ridgepoint.tasks.layout import Layout
@@ -47,7 +47,9 @@ def decode_work(model: Model, run: Execution, layout: Layout, batch: Num, contex
     decoder_of(model)
     here = per_replica(batch, layout)
     groups = np.minimum(layout.pp, here)
-    tokens = Tokens(np.ceil(here / groups) if np.ndim(groups) else float(np.ceil(here / groups)), 1.0, context, decode=True)
+    tokens = Tokens(
+        np.ceil(here / groups) if np.ndim(groups) else float(np.ceil(here / groups)), 1.0, context, decode=True
+    )
     return _token_step(model, run, layout, tokens, source)
 
 
@@ -76,18 +78,14 @@ def _token_step(model: Model, run: Execution, layout: Layout, tokens: Tokens, so
     middle = stack_work(stack, one, run, "layers", source, share)
     ends = Seq(embed(model, one.total, run), middle), Seq(middle, logits(model, 1.0, run), sample(model, 1.0, run))
     pp = np.asarray(layout.pp, dtype=float)
-    single = _plain(np.where(pp == 1.0, 1.0, 0.0))
+    single = plain(np.where(pp == 1.0, 1.0, 0.0))
     stages = (
         Stage(single, Seq(ends[0], *ends[1].parts[1:])),
         Stage(1.0 - single, ends[0], send=hop),
-        Stage(_plain(np.maximum(pp - 2.0, 0.0)), middle, send=hop),
+        Stage(plain(np.maximum(pp - 2.0, 0.0)), middle, send=hop),
         Stage(1.0 - single, ends[1]),
     )
     return Pipeline(stages, microbatches=tokens.batch)
-
-
-def _plain(value: np.ndarray) -> Num:
-    return float(value) if value.ndim == 0 else value
 
 
 def _hand_over(model: Model, run: Execution, layout: Layout, tokens: Tokens) -> Collective:
@@ -97,7 +95,7 @@ def _hand_over(model: Model, run: Execution, layout: Layout, tokens: Tokens) -> 
     return Collective(
         operation="send_recv",
         bytes=size,
-        ranks=_plain(ranks),
+        ranks=plain(ranks),
         stride=layout.tp * layout.cp * layout.dp,
         label="pipeline.send",
     )
@@ -159,7 +157,7 @@ def kernel_count(work: Work) -> Num:
     if isinstance(work, Stream):
         return work.launches
     if isinstance(work, Collective):
-        return _plain(np.where(np.asarray(work.ranks) > 1.0, 1.0, 0.0))
+        return plain(np.where(np.asarray(work.ranks) > 1.0, 1.0, 0.0))
     if isinstance(work, Gemm | Attention | Scan | Conv):
         return 1.0
     if isinstance(work, Op):

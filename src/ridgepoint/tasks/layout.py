@@ -57,7 +57,9 @@ def complete(model: Model, machine: Machine, plan: Plan, training: bool) -> Layo
         dp = np.maximum(np.floor(machine.devices / used), 1.0)
         dp = float(dp) if np.ndim(dp) == 0 else dp
         if np.any(np.asarray(dp) > 1.0):
-            assumptions.append("data parallel over the remaining devices (no --dp given): the batch is split among replicas")
+            assumptions.append(
+                "data parallel over the remaining devices (no --dp given): the batch is split among replicas"
+            )
     layout = Layout(tp, pp, dp, plan.ep if plan.ep is not None else 1.0, cp)
     _check_devices(machine, layout)
     _check_divisors(model, layout)
@@ -167,7 +169,7 @@ def resolve_formats(model: Model, plan: Plan) -> tuple[Formats, tuple[str, ...]]
     else:
         table = {"default": plan.weights}
         if FORMATS[plan.weights].bits < 16:
-            table |= {component: stream for component in ("embedding", "head", "router")}
+            table |= dict.fromkeys(("embedding", "head", "router"), stream)
             notes.append(f"{plan.weights} weights in the linear layers; embedding, head and router stay in {stream}")
         else:
             stream = plan.weights if plan.weights in ("fp16", "bf16", "fp32") else stream

@@ -14,7 +14,7 @@ from ridgepoint.models.architecture import Model
 from ridgepoint.models.execution import Execution, Tokens
 from ridgepoint.models.state import cache_bytes, peak_transient_bytes, saved_bytes, stage_share, weight_bytes
 from ridgepoint.models.transformer import layer_work, logits
-from ridgepoint.numeric import Num
+from ridgepoint.numeric import Num, plain
 from ridgepoint.plan import Plan
 from ridgepoint.tasks import Decode, Forward, Generate, Prefill, Task, Train
 from ridgepoint.tasks.inference import per_replica
@@ -27,6 +27,8 @@ SERVING_FRACTION = 0.9
 TRAINING_FRACTION = 0.95
 RUNTIME_BYTES = {"gpu": 0.6e9}
 """What driver context and libraries take, by kind of device; other kinds take nothing that matters."""
+TOKEN_BUDGET = 8192.0
+"""Prompt tokens whose activations live at once: engines prefill in chunks of about this many."""
 _OPTIMIZER_BYTES = {"adam": 12.0, "adam8bit": 6.0, "sgd": 8.0, "none": 0.0}
 
 
@@ -71,8 +73,14 @@ def _serving(model: Model, run: Execution, layout: Layout, batch: Num, context: 
     encoder = model.encoder is not None
     cached, source = (context, context) if encoder else (context, 0.0)
     cache = cache_bytes(model, here, cached, run, layout.pp, source)
-    tokens = Tokens(here, new, context, decode=np.all(np.asarray(new) == 1.0).item())
-    return {"kv": cache, "activations": _transient(model, run, tokens)}
+    return {"kv": cache, "activations": _transient(model, run, _scheduled(here, new, context))}
+
+
+def _scheduled(batch: Num, new: Num, context: Num) -> Tokens:
+    """The tokens that an engine lets through at a time: all of a decode step, ``TOKEN_BUDGET`` of a prefill."""
+    piece = np.minimum(new, TOKEN_BUDGET)
+    sequences = np.where(np.asarray(new) > 1.0, np.minimum(batch, np.ceil(TOKEN_BUDGET / piece)), batch)
+    return Tokens(plain(sequences), plain(piece), context, decode=bool(np.all(np.asarray(new) == 1.0)))
 
 
 def _transient(model: Model, run: Execution, tokens: Tokens) -> Num:
@@ -125,8 +133,8 @@ def _saved(model: Model, run: Execution, layout: Layout, task: Train, plan: Plan
     size, count = micro_batch(task, plan, layout)
     tokens = Tokens(size, task.seq, task.seq, keep=task.seq)
     total: Num = 0.0
-    for stack in (model.encoder, model.decoder):
-        for layer, number in stack.layers if stack else ():
+    for stack in filter(None, (model.encoder, model.decoder)):
+        for layer, number in stack.layers:
             work = layer_work(layer, stack.hidden, tokens, run, stack.causal, "l", task.seq)
             whole = saved_bytes(work, stack.hidden, run.cut.tp, run.cut.sequence)
             held = stage_share(stack.depth, layout.pp) * number

@@ -39,13 +39,19 @@ def network_layout(net: Network, machine: Machine, plan: Plan) -> Layout:
     for name in ("tp", "pp", "ep", "cp"):
         value = getattr(plan, name)
         if value is not None and np.any(np.asarray(value) > 1.0):
-            raise RidgepointError("bad_plan", f"{net.name} cannot be cut by {name}", "use --dp: each device runs whole samples")
+            raise RidgepointError(
+                "bad_plan", f"{net.name} cannot be cut by {name}", "use --dp: each device runs whole samples"
+            )
     dp = plan.dp if plan.dp is not None else float(machine.devices)
     if np.any(np.asarray(dp) > machine.devices):
         raise RidgepointError(
             "bad_plan", f"dp = {np.max(dp):g}, but {machine.name} has {machine.devices} devices", "lower --dp"
         )
-    said = ("data parallel over all devices (no --dp given): the batch is split among them",) if machine.devices > 1 else ()
+    said = (
+        ("data parallel over all devices (no --dp given): the batch is split among them",)
+        if machine.devices > 1
+        else ()
+    )
     return Layout(1.0, 1.0, dp, 1.0, 1.0, () if plan.dp is not None else said)
 
 
@@ -131,7 +137,9 @@ def _train(net: Network, machine: Machine, layout: Layout, task: Train, plan: Pl
         "optimizer": parameters * _OPTIMIZER_BYTES[plan.optimizer] / shard,
         "activations": saved_bytes(forward, 0, 1.0, False),
     }
-    return _result(machine, plan, with_host(device, machine, bool(plan.graph_capture)), device, entries, task.batch, True)
+    return _result(
+        machine, plan, with_host(device, machine, bool(plan.graph_capture)), device, entries, task.batch, True
+    )
 
 
 def _execution(tape: Tape) -> Execution:

@@ -10,7 +10,7 @@ from ridgepoint.models.backward import backward
 from ridgepoint.models.execution import Execution, Tokens
 from ridgepoint.models.state import stage_share
 from ridgepoint.models.transformer import embed, encode, logits, stack_work
-from ridgepoint.numeric import Num
+from ridgepoint.numeric import Num, plain
 from ridgepoint.ops import Attention, Collective, Stream
 from ridgepoint.plan import Plan
 from ridgepoint.tasks import Train
@@ -63,7 +63,9 @@ def _passes(model: Model, run: Execution, tokens: Tokens, plan: Plan, part: str,
         after = [logits(model, tokens.total / run.cut.cp, run), loss(model, tokens, run)]
     body = Seq(*layers)
     again = recomputed(body, plan.recompute)
-    return Seq(*before, body, *after), Seq(*(backward(w) for w in reversed(after)), *again, backward(Seq(*before, body)))
+    return Seq(*before, body, *after), Seq(
+        *(backward(w) for w in reversed(after)), *again, backward(Seq(*before, body))
+    )
 
 
 def recomputed(layers: Work, recompute: str) -> list[Work]:
@@ -108,7 +110,7 @@ def _pipeline(model: Model, run: Execution, layout: Layout, tokens: Tokens, coun
     stride = layout.tp * layout.cp * layout.dp
     hop = Collective(operation="send_recv", bytes=size, ranks=2.0, stride=stride, label="pipeline.send")
     pp = np.asarray(layout.pp, dtype=float)
-    counts = {"first": 1.0, "middle": _plain(np.maximum(pp - 2.0, 0.0)), "last": 1.0}
+    counts = {"first": 1.0, "middle": plain(np.maximum(pp - 2.0, 0.0)), "last": 1.0}
     stages = [
         Stage(number, *_passes(model, run, tokens, plan, part, share), send=hop if part != "last" else None)
         for part, number in counts.items()
@@ -163,7 +165,3 @@ def optimizer_step(run: Execution, layout: Layout, plan: Plan, parameters: Num) 
         pattern="optimizer",
         label="optimizer",
     )
-
-
-def _plain(value: np.ndarray) -> Num:
-    return float(value) if value.ndim == 0 else value

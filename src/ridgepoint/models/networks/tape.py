@@ -40,7 +40,9 @@ class Tape:
     ``fused`` a chain of them is one pass over the data. ``acts`` and ``weights`` are number formats.
     """
 
-    def __init__(self, batch: Num, acts: str = "fp16", weights: str = "fp16", fused: bool = True, attention: bool = True):
+    def __init__(
+        self, batch: Num, acts: str = "fp16", weights: str = "fp16", fused: bool = True, attention: bool = True
+    ):
         self.batch = batch
         self.acts = acts
         self.weights = weights
@@ -96,7 +98,9 @@ class Tape:
             self._parts.append(self._chain)
             self._chain = None
 
-    def _pass(self, name: str, values: Num, reads: Num = 1.0, flop: Num = 1.0, special: Num = 0.0, saved: Num = 0.0) -> None:
+    def _pass(
+        self, name: str, values: Num, reads: Num = 1.0, flop: Num = 1.0, special: Num = 0.0, saved: Num = 0.0
+    ) -> None:
         """An elementwise step over ``values`` results that reads ``reads`` inputs for each."""
         width = FORMATS[self.acts].bytes
         step = Stream(
@@ -144,7 +148,9 @@ class Tape:
 
     def image(self, channels: Num, height: Num, width: Num, depth: Num = 1.0) -> Map:
         """The input images (or volumes, or latents)."""
-        return Map(self.batch, float(channels) if np.ndim(channels) == 0 else channels, _num(height), _num(width), _num(depth))
+        return Map(
+            self.batch, float(channels) if np.ndim(channels) == 0 else channels, _num(height), _num(width), _num(depth)
+        )
 
     def rows(self, length: Num, channels: Num) -> Rows:
         """Input rows per sample."""
@@ -189,7 +195,9 @@ class Tape:
         width = np.floor((x.width + 2.0 * pw - dilation * (kw - 1) - 1.0) / stride) + 1.0
         return Map(x.batch, _num(out), _num(height), _num(width), x.depth)
 
-    def transposed_conv(self, x: Map, out: Num, kernel: int, stride: int, bias: bool = True, name: str = "up_conv") -> Map:
+    def transposed_conv(
+        self, x: Map, out: Num, kernel: int, stride: int, bias: bool = True, name: str = "up_conv"
+    ) -> Map:
         """A transposed convolution that enlarges by ``stride``: every input position meets every filter value once."""
         product = Gemm(
             m=x.batch * x.depth * x.height * x.width,
@@ -380,9 +388,7 @@ class Tape:
         """A pass that only moves data (concatenation, window partition, transposition, upsampling to ``written`` values)."""
         size = FORMATS[self.acts].bytes
         out = x.values if written is None else written
-        self.record(
-            Stream(read_bytes=x.values * size, write_bytes=out * size, pattern="copy", label=self.label(name))
-        )
+        self.record(Stream(read_bytes=x.values * size, write_bytes=out * size, pattern="copy", label=self.label(name)))
         return x
 
     def gather(self, rows: Num, width: Num, name: str = "gather", table: float = 0.0) -> Rows:
