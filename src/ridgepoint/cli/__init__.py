@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ridgepoint.cli import analyze
+from ridgepoint.cli import analyze, machines, models
 from ridgepoint.cli.guard import Program
 
 app = typer.Typer(
@@ -37,6 +37,8 @@ def _program(
 
 
 app.command("analyze")(analyze.analyze)
+app.add_typer(models.app, name="models")
+app.add_typer(machines.app, name="machines")
 for _name in ("validate", "calibrate"):
     if find_spec(f"ridgepoint.cli.{_name}") is not None:
         app.command(_name)(getattr(import_module(f"ridgepoint.cli.{_name}"), _name))

@@ -1,0 +1,135 @@
+"""One machine on a page: every value with its source, ridge points, the roofline, what real kernels reach."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from ridgepoint.machines.coefficients import Coefficients
+from ridgepoint.machines.description import Source, numbers, provenance
+from ridgepoint.machines.machine import Machine
+from ridgepoint.machines.ridge import levels, rates, ridges
+from ridgepoint.report.roofline import roofline
+from ridgepoint.report.table import Cell, fitted
+from ridgepoint.report.terminal import INDENT, notes, section
+from ridgepoint.report.text import gigabytes, money, number
+from ridgepoint.units import si
+
+_UNITS = {
+    "bandwidth": "B/s",
+    "memory_bandwidth": "B/s",
+    "clock": "Hz",
+    "tdp": "W",
+    "idle": "W",
+    "latency": "s",
+}
+_BYTES = ("capacity", "memory")
+_WIDEST_PICTURE = 84
+
+
+def machine_page(machine: Machine, width: int) -> RenderableType:
+    """The whole page."""
+    return Group(*_sections(machine, width - INDENT))
+
+
+def _sections(machine: Machine, width: int) -> Iterator[RenderableType]:
+    device = machine.device
+    yield Text.assemble((device.name, "bold"), f" · {device.title}")
+    about = [device.vendor, device.kind, f"family {device.family}", str(device.released or "")]
+    counted = f"{machine.devices:,} devices in {machine.nodes:,} nodes" if machine.devices > 1 else ""
+    yield Text(" · ".join(word for word in (*about, counted) if word), style="dim")
+    if device.aliases:
+        yield Text("also: " + ", ".join(device.aliases), style="dim")
+    if device.note:
+        yield Text(device.note, style="dim")
+    yield Text("")
+    picture = roofline(
+        [(fmt, rate) for _, fmt, rate in rates(machine)], machine.memory_bytes_per_s, min(width, _WIDEST_PICTURE)
+    )
+    yield section(
+        f"Roofline over {machine.resource_label(machine.main_memory)}", Text("\n".join(picture), no_wrap=True)
+    )
+    yield Text("")
+    yield section("Ridge points (FLOP per byte)", ridge_table(machine, width))
+    yield Text("")
+    yield section("Sheet", sheet_table(machine, width))
+    yield Text("")
+    yield section("What real kernels reach", coefficient_table(machine.coefficients, width))
+    yield from notes("Sources", tuple(_source_line(key, s) for key, s in device.sources.items()), "dim")
+
+
+def ridge_table(machine: Machine, width: int) -> Table:
+    """Formats by memory levels."""
+    named = [name for name, _ in levels(machine)]
+    found = {(r.format, r.level): r for r in ridges(machine)}
+    rows: list[list[Cell]] = [
+        [fmt, si(rate, "FLOP/s"), *(number(found[fmt, level].flop_per_byte) for level in named)]
+        for _, fmt, rate in rates(machine)
+    ]
+    titles = ["format", "peak", *(machine.device.memory[level].label for level in named)]
+    return fitted(titles, rows, width, wordy=(0,))
+
+
+def sheet_table(machine: Machine, width: int) -> Table:
+    """Every value on the sheet, and the document that it comes from."""
+    device = machine.device
+    rows: list[list[Cell]] = []
+    for path, value in numbers(device):
+        source = provenance(device, path)
+        title = "" if source is None else f"{source.title}, {source.date}" if source.date else source.title
+        rows.append([path, value_text(path, value), Text(title, style="dim")])
+    return fitted(["value", "", "source"], rows, width, wordy=(0, 2))
+
+
+def value_text(path: str, value: float) -> str:
+    """A value of the sheet with its unit, which its path tells.
+
+    >>> value_text("memory.hbm.bandwidth", 3.35e12), value_text("engines.matrix.rates.bf16", 989.4e12)
+    ('3.35 TB/s', '989 TFLOP/s')
+    >>> value_text("chip.multiprocessors", 132.0), value_text("price.usd_per_hour", 3.99)
+    ('132', '$3.99')
+    """
+    last = path.rpartition(".")[2]
+    if ".rates." in path:
+        return si(value, "FLOP/s")
+    if last in _UNITS:
+        return si(value, _UNITS[last])
+    if last in _BYTES:
+        return gigabytes(value)
+    return money(value) if path.startswith("price.") else f"{value:,g}"
+
+
+def coefficient_table(coefficients: Coefficients, width: int) -> Table:
+    """Table by table: where it comes from, its spread, its values."""
+    rows: list[list[Cell]] = []
+    for name in coefficients.__struct_fields__:
+        table = getattr(coefficients, name)
+        origin = table.provenance
+        rows.append(
+            [
+                name,
+                origin.kind,
+                f"±{100 * table.spread:.0f} %",
+                f"{origin.rows:,}" if origin.rows else "",
+                origin.source,
+            ]
+        )
+    return fitted(["kernels", "", "spread", "rows", "from"], rows, width, wordy=(0, 4), left=(1,))
+
+
+def coefficient_values(coefficients: Coefficients) -> dict[str, dict[str, object]]:
+    """All tables as plain values."""
+    found: dict[str, dict[str, object]] = msgspec.to_builtins(coefficients)
+    return found
+
+
+def _source_line(key: str, source: Source) -> str:
+    return (
+        f"{key}: {source.title}"
+        + (f", {source.date}" if source.date else "")
+        + (f", {source.url}" if source.url else "")
+    )
