@@ -1,7 +1,8 @@
 """The JSON document of an estimate: design §10's keys, plain values only. A sweep gives lists for numbers.
 
->>> import ridgepoint as rp
->>> doc = document(rp.estimate("llama-3.1-8b", on="h100-sxm", task=rp.Decode(batch=32, context=8192)))
+>>> from ridgepoint.estimate import estimate
+>>> from ridgepoint.tasks import Decode
+>>> doc = document(estimate("llama-3.1-8b", on="h100-sxm", task=Decode(batch=32, context=8192)))
 >>> doc["task"], doc["bottleneck"], doc["memory"]["fits"]
 ({'name': 'decode', 'batch': 32, 'context': 8192}, 'hbm', True)
 """

@@ -42,9 +42,13 @@ class _Frame:
 def roofline(ceilings: Sequence[tuple[str, float]], bytes_per_s: float, width: int, height: int = 12) -> list[str]:
     """The lines of a picture at most ``width`` characters wide; ``ceilings`` are (label, operations per second).
 
-    >>> for line in roofline([("bf16", 989e12), ("fp32", 67e12)], 3.35e12, 60, height=4): print(line.rstrip())
-       1 PFLOP/s ┤                    ⣀⠤⠒⠉⠉⠉⠉⠉⠉⠉  bf16
-     100 TFLOP/s ┤            ⣀⣀⠤⠒⠛⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒  fp32
+    >>> print("\n".join(roofline([("bf16", 989e12), ("fp32", 67e12)], 3.35e12, 60, height=4)))
+       1 PFLOP/s ┤               ⣀⣠⡤⠖⠒⠒⠒⠒⠒⠒⠒ bf16  989 TFLOP/s
+                 ┤         ⢀⣀⣤⠴⠖⠋⠉
+     100 TFLOP/s ┤    ⣀⣠⡤⠶⠚⠛⠓⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒ fp32  67.0 TFLOP/s
+      10 TFLOP/s ┤⣠⠴⠖⠋⠉
+                 └──────┴───────┴────────┴──
+                        10      100      1,000  FLOP per byte
     """
     by_rate: dict[float, list[str]] = {}
     for label, rate in sorted(ceilings, key=lambda c: -c[1]):
@@ -58,7 +62,7 @@ def roofline(ceilings: Sequence[tuple[str, float]], bytes_per_s: float, width: i
         line = frame.row(rate) // 4
         named[line] = f"{named[line]}, {text}" if line in named else text
     marks = {frame.row(mark) // 4: si(mark, "FLOP/s", 1) for mark in _decades(frame.y)}
-    body = [f"{marks.get(i, ''):>{_AXIS}} ┤{cells[i]} {named.get(i, '')}" for i in range(height)]
+    body = [f"{marks.get(i, ''):>{_AXIS}} ┤{cells[i]} {named.get(i, '')}".rstrip() for i in range(height)]
     return [*body, *_x_axis(frame)]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import msgspec
 from rich.console import Group, RenderableType
@@ -16,7 +17,7 @@ from ridgepoint.machines.ridge import levels, rates, ridges
 from ridgepoint.report.roofline import roofline
 from ridgepoint.report.table import Cell, fitted
 from ridgepoint.report.terminal import INDENT, notes, section
-from ridgepoint.report.text import gigabytes, money, number
+from ridgepoint.report.text import money, number
 from ridgepoint.units import si
 
 _UNITS = {
@@ -59,6 +60,7 @@ def _sections(machine: Machine, width: int) -> Iterator[RenderableType]:
     yield section("Sheet", sheet_table(machine, width))
     yield Text("")
     yield section("What real kernels reach", coefficient_table(machine.coefficients, width))
+    yield from notes("Coefficients", coefficient_lines(machine.coefficients), "dim")
     yield from notes("Sources", tuple(_source_line(key, s) for key, s in device.sources.items()), "dim")
 
 
@@ -75,13 +77,14 @@ def ridge_table(machine: Machine, width: int) -> Table:
 
 
 def sheet_table(machine: Machine, width: int) -> Table:
-    """Every value on the sheet, and the document that it comes from."""
+    """Every value on the sheet, and the key of the document that it comes from."""
     device = machine.device
+    keys = {source: key for key, source in device.sources.items()}
     rows: list[list[Cell]] = []
     for path, value in numbers(device):
         source = provenance(device, path)
-        title = "" if source is None else f"{source.title}, {source.date}" if source.date else source.title
-        rows.append([path, value_text(path, value), Text(title, style="dim")])
+        key = "" if source is None else keys.get(source, f"{source.title}, {source.date}")
+        rows.append([path, value_text(path, value), Text(key, style="dim")])
     return fitted(["value", "", "source"], rows, width, wordy=(0, 2))
 
 
@@ -99,7 +102,7 @@ def value_text(path: str, value: float) -> str:
     if last in _UNITS:
         return si(value, _UNITS[last])
     if last in _BYTES:
-        return gigabytes(value)
+        return si(value, "B")
     return money(value) if path.startswith("price.") else f"{value:,g}"
 
 
@@ -121,10 +124,19 @@ def coefficient_table(coefficients: Coefficients, width: int) -> Table:
     return fitted(["kernels", "", "spread", "rows", "from"], rows, width, wordy=(0, 4), left=(1,))
 
 
-def coefficient_values(coefficients: Coefficients) -> dict[str, dict[str, object]]:
-    """All tables as plain values."""
-    found: dict[str, dict[str, object]] = msgspec.to_builtins(coefficients)
-    return found
+def coefficient_lines(coefficients: Coefficients) -> tuple[str, ...]:
+    """The values of every table, one line each."""
+    tables: dict[str, dict[str, Any]] = msgspec.to_builtins(coefficients)
+    return tuple(
+        f"{name}: " + ", ".join(_value(k, v) for k, v in table.items() if k not in ("spread", "provenance"))
+        for name, table in tables.items()
+    )
+
+
+def _value(key: str, value: Any) -> str:
+    if isinstance(value, dict):
+        return f"{key} " + " ".join(f"{k}={v:.4g}" for k, v in value.items())
+    return f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}"
 
 
 def _source_line(key: str, source: Source) -> str:
