@@ -1,15 +1,27 @@
-"""Ridgepoint: what limits an AI workload on a machine, and what would lift the limit."""
+"""Ridgepoint: what limits an AI workload on a machine, and what would lift the limit.
 
-from ridgepoint.errors import RidgepointError
-from ridgepoint.estimate import Estimate, estimate
-from ridgepoint.machines.catalog import find_machine
-from ridgepoint.machines.machine import Machine
-from ridgepoint.models.architecture import Model
-from ridgepoint.models.catalog import find_model
-from ridgepoint.models.networks.network import Network
-from ridgepoint.plan import Plan
-from ridgepoint.scenario import Scenario, scenario
-from ridgepoint.tasks import Decode, Forward, Generate, Prefill, Sample, Train
+>>> import ridgepoint as rp
+>>> est = rp.estimate("llama-3.1-8b", on="h100-sxm", task=rp.Decode(batch=32, context=8192))
+>>> est.bottleneck
+'hbm'
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ridgepoint.errors import RidgepointError
+    from ridgepoint.estimates import Estimate, estimate
+    from ridgepoint.machines.catalog import find_machine
+    from ridgepoint.machines.machine import Machine
+    from ridgepoint.models.architecture import Model
+    from ridgepoint.models.catalog import find_model
+    from ridgepoint.models.networks.network import Network
+    from ridgepoint.plan import Plan
+    from ridgepoint.scenario import Scenario
+    from ridgepoint.tasks import Decode, Forward, Generate, Prefill, Sample, Train
 
 __version__ = "0.1.0"
 
@@ -30,5 +42,31 @@ __all__ = [
     "estimate",
     "find_machine",
     "find_model",
-    "scenario",
 ]
+
+# Where each public name lives. Names are imported when first used, so that `ridgepoint --help` does not wait for NumPy.
+_HOMES = {
+    "ridgepoint.errors": ("RidgepointError",),
+    "ridgepoint.estimates": ("Estimate", "estimate"),
+    "ridgepoint.machines.catalog": ("find_machine",),
+    "ridgepoint.machines.machine": ("Machine",),
+    "ridgepoint.models.architecture": ("Model",),
+    "ridgepoint.models.catalog": ("find_model",),
+    "ridgepoint.models.networks.network": ("Network",),
+    "ridgepoint.plan": ("Plan",),
+    "ridgepoint.scenario": ("Scenario",),
+    "ridgepoint.tasks": ("Decode", "Forward", "Generate", "Prefill", "Sample", "Train"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'ridgepoint' has no attribute '{name}'")
+    value = getattr(import_module(_HOME_OF[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

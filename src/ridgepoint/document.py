@@ -1,6 +1,6 @@
 """The JSON document of an estimate: design §10's keys, plain values only. A sweep gives lists for numbers.
 
->>> from ridgepoint.estimate import estimate
+>>> from ridgepoint.estimates import estimate
 >>> from ridgepoint.tasks import Decode
 >>> doc = document(estimate("llama-3.1-8b", on="h100-sxm", task=Decode(batch=32, context=8192)))
 >>> doc["task"], doc["bottleneck"], doc["memory"]["fits"]
@@ -25,7 +25,7 @@ from ridgepoint.tasks.layout import resolve_formats
 from ridgepoint.tasks.networks import formats_of
 
 if TYPE_CHECKING:
-    from ridgepoint.estimate import Estimate
+    from ridgepoint.estimates import Estimate
     from ridgepoint.scenario import Scenario
 
 Document = dict[str, Any]

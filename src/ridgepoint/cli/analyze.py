@@ -24,7 +24,7 @@ def analyze(
 ) -> None:
     """What a model takes on a machine: time, its limit, the bottleneck, memory, energy and money."""
     from ridgepoint.document import document
-    from ridgepoint.estimate import Estimate
+    from ridgepoint.estimates import Estimate
 
     est = Estimate(to_scenario(request), strict, "bound" if bound else "expected")
     if save is not None:

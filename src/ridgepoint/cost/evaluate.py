@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -242,7 +242,7 @@ def _picked(op: Op, partition: Partition) -> Op:
 
 
 def _arrays(op: Op) -> dict[str, np.ndarray]:
-    return {f.name: v for f in fields(op) if isinstance(v := getattr(op, f.name), np.ndarray)}
+    return {name: value for name, value in vars(op).items() if isinstance(value, np.ndarray)}
 
 
 def _partitions(ops: list[Op], known: Mapping[int, Partition | None]) -> dict[int, Partition | None]:

@@ -196,7 +196,12 @@ def _write(target: Path, text: str) -> None:
 
 def user_catalog() -> Path:
     """The folder of a user's own catalogue."""
-    return Path(os.environ.get("RIDGEPOINT_CATALOG") or Path.home() / ".config" / "ridgepoint")
+    return _user_catalog(os.environ.get("RIDGEPOINT_CATALOG", ""), os.environ.get("HOME", ""))
+
+
+@cache
+def _user_catalog(named: str, _home: str) -> Path:
+    return Path(named) if named else Path.home() / ".config" / "ridgepoint"
 
 
 def fold(name: str) -> str:

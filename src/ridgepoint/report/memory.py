@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from rich.table import Table
 from rich.text import Text
 
-from ridgepoint.estimate import Estimate
+from ridgepoint.estimates import Estimate
 from ridgepoint.report.table import Cell, fitted
 from ridgepoint.report.text import bar, count, gigabytes, percent
 

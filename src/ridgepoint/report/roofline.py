@@ -42,7 +42,8 @@ class _Frame:
 def roofline(ceilings: Sequence[tuple[str, float]], bytes_per_s: float, width: int, height: int = 12) -> list[str]:
     """The lines of a picture at most ``width`` characters wide; ``ceilings`` are (label, operations per second).
 
-    >>> print("\n".join(roofline([("bf16", 989e12), ("fp32", 67e12)], 3.35e12, 60, height=4)))
+    >>> for line in roofline([("bf16", 989e12), ("fp32", 67e12)], 3.35e12, 60, height=4):
+    ...     print(line)
        1 PFLOP/s ┤               ⣀⣠⡤⠖⠒⠒⠒⠒⠒⠒⠒ bf16  989 TFLOP/s
                  ┤         ⢀⣀⣤⠴⠖⠋⠉
      100 TFLOP/s ┤    ⣀⣠⡤⠶⠚⠛⠓⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒⠒ fp32  67.0 TFLOP/s

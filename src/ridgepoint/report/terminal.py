@@ -9,7 +9,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from ridgepoint.estimate import Estimate
+from ridgepoint.estimates import Estimate
 from ridgepoint.report.headline import headline, results, summary
 from ridgepoint.report.limits import limit_table
 from ridgepoint.report.memory import memory_table, memory_text

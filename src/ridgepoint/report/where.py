@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.table import Table
 from rich.text import Text
 
-from ridgepoint.estimate import Estimate
+from ridgepoint.estimates import Estimate
 from ridgepoint.report.components import Row, rows
 from ridgepoint.report.table import Cell, fitted
 from ridgepoint.report.text import bar, count, number, percent, resource

@@ -43,13 +43,13 @@ def find_network(name: str) -> Network | None:
     >>> find_network("resnet-50").option("depths")
     (3, 4, 6, 3)
     """
-    entry = _index(_folders()).get(fold(name))
+    entry = _index(user_catalog()).get(fold(name))
     return None if entry is None else to_network(entry)
 
 
 def network_entries() -> list[Entry]:
     """All entries by name."""
-    return sorted({id(e): e for e in _index(_folders()).values()}.values(), key=lambda e: e.name)
+    return sorted({id(e): e for e in _index(user_catalog()).values()}.values(), key=lambda e: e.name)
 
 
 def network_names() -> list[str]:
@@ -97,13 +97,10 @@ def read_entries(text: str, where: str) -> tuple[Entry, ...]:
         raise RidgepointError("bad_model", f"{where}: {error}".replace("`$.", "`"), needed) from None
 
 
-def _folders() -> tuple[Path, ...]:
-    return (Path(str(resources.files("ridgepoint.catalog") / "networks")), user_catalog() / "networks")
-
-
 @cache
-def _index(folders: tuple[Path, ...]) -> dict[str, Entry]:
+def _index(own: Path) -> dict[str, Entry]:
     """Folded name or alias → entry; a user's file replaces a built-in entry of the same name."""
+    folders = (Path(str(resources.files("ridgepoint.catalog") / "networks")), own / "networks")
     found: dict[str, Entry] = {}
     for folder in folders:
         for path in sorted(folder.glob("*.toml")):
