@@ -12,8 +12,9 @@ from importlib import resources
 from pathlib import Path
 
 from ridgepoint.errors import RidgepointError, nearest, unknown_name
-from ridgepoint.machines.description import Device, read_device
+from ridgepoint.machines.description import Device
 from ridgepoint.machines.machine import Machine
+from ridgepoint.machines.reader import read_device
 
 _COUNTED = re.compile(r"(?:(\d+)[x×*])?(?:(\d+)[x×*])?(.+)")
 MAX_DEVICES = 10_000_000
@@ -57,7 +58,9 @@ def _find(name: str, _catalog: str) -> Machine:
 def _compose(name: str, device: Device, nodes: int, per_node: int) -> Machine:
     largest = _largest_node(device)
     if nodes < 1 or per_node < 1 or nodes * per_node > MAX_DEVICES:
-        raise RidgepointError("bad_machine", f"{name}: counts must be from 1 to {MAX_DEVICES:,} devices", "e.g. 8xh100-sxm")
+        raise RidgepointError(
+            "bad_machine", f"{name}: counts must be from 1 to {MAX_DEVICES:,} devices", "e.g. 8xh100-sxm"
+        )
     if per_node > largest:
         raise RidgepointError(
             "bad_machine",
@@ -123,7 +126,9 @@ def device_files() -> dict[str, Path]:
 def _load(path: Path) -> Device:
     device = read_device(path.read_text(), path.name)
     if device.name != path.stem:
-        raise RidgepointError("bad_machine", f"{path.name}: `name` is '{device.name}'", "name the file after the machine")
+        raise RidgepointError(
+            "bad_machine", f"{path.name}: `name` is '{device.name}'", "name the file after the machine"
+        )
     return device
 
 

@@ -1,4 +1,4 @@
-"""The sheet of a device: what its TOML file may say, read strictly (design §4).
+"""The sheet of a device: what its TOML file may say (design §4); ``reader.py`` reads and checks it.
 
 Unknown keys are refused with their path; quantities are numbers in SI or text with a unit; every number must be covered
 by ``[provenance]``, whose values are documents in ``[sources]``.
@@ -6,13 +6,10 @@ by ``[provenance]``, whose values are documents in ``[sources]``.
 
 from __future__ import annotations
 
-import tomllib
+import math
 from typing import Any
 
 import msgspec
-
-from ridgepoint.errors import RidgepointError
-from ridgepoint.units import parse_quantity
 
 
 class Quantity(float):
@@ -75,14 +72,24 @@ class Engine(Sheet, frozen=True, forbid_unknown_fields=True):
     rates: dict[str, FlopPerSecond]
     structured_sparsity: float | None = None
 
+    NAMES = ("matrix", "vector", "special")
+    """Matrix products, everything else, and transcendental functions (exponentials per second as ``fp32``)."""
+
 
 class MemoryLevel(Sheet, frozen=True, forbid_unknown_fields=True):
-    """A memory: ``main`` holds the data, ``cache`` and ``scratch`` are on chip, ``tier`` is larger and slower than main."""
+    """A memory: ``main`` holds the data, ``cache`` and ``scratch`` are on chip, ``tier`` is larger and slower than main.
+
+    ``shared_by`` devices share a memory (a pool): capacity and bandwidth are then those of the whole. ``link`` names the
+    link that a tier is reached over.
+    """
 
     label: str
     role: str
     capacity: Bytes
     bandwidth: BytesPerSecond | None = None
+    latency: Seconds | None = None
+    shared_by: int | None = None
+    link: str | None = None
 
     ROLES = ("main", "cache", "scratch", "tier")
 
@@ -171,76 +178,15 @@ class Device(Sheet, frozen=True, forbid_unknown_fields=True):
     KINDS = ("gpu", "cpu", "tpu", "npu", "soc", "wafer", "fpga", "mcu")
 
 
-def read_device(text: str, where: str) -> Device:
-    """The device that TOML ``text`` describes; ``where`` names the file in errors.
-
-    Errors: ``bad_machine`` with the file, the key's path, what was expected.
-    """
-    try:
-        raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise RidgepointError("bad_machine", f"{where} is not valid TOML: {error}", "fix the line it names") from None
-    try:
-        device = msgspec.convert(raw, Device, dec_hook=_quantity)
-    except msgspec.ValidationError as error:
-        raise RidgepointError("bad_machine", f"{where}: {error}".replace("`$.", "`"), "see docs/machines.md") from None
-    _check(device, where)
-    return device
-
-
-def _quantity(kind: type, value: Any) -> Any:
-    if issubclass(kind, Quantity):
-        if isinstance(value, bool):
-            raise ValueError(f"expected a quantity in {kind.unit}, not {value}")
-        try:
-            return kind(parse_quantity(value, kind.unit))
-        except RidgepointError as error:
-            raise ValueError(str(error)) from None
-    raise NotImplementedError(kind)
-
-
-def _check(device: Device, where: str) -> None:
-    def refuse(path: str, problem: str, hint: str) -> None:
-        raise RidgepointError("bad_machine", f"{where}: `{path}` {problem}", hint)
-
-    if device.kind not in Device.KINDS:
-        refuse("kind", f"is '{device.kind}'", "use one of " + ", ".join(Device.KINDS))
-    if not device.engines or not any(e.rates for e in device.engines.values()):
-        refuse("engines", "has no rate", "give at least one engine one rate, e.g. [engines.vector.rates] fp32")
-    if sum(m.role == "main" for m in device.memory.values()) != 1:
-        refuse("memory", "must have exactly one level with role 'main'", "mark the memory that holds weights as main")
-    for name, level in device.memory.items():
-        if level.role not in MemoryLevel.ROLES:
-            refuse(f"memory.{name}.role", f"is '{level.role}'", "use one of " + ", ".join(MemoryLevel.ROLES))
-        if level.role == "main" and level.bandwidth is None:
-            refuse(f"memory.{name}.bandwidth", "is missing", "the main memory needs its bandwidth")
-    for name, link in device.links.items():
-        if link.scope not in Link.SCOPES:
-            refuse(f"links.{name}.scope", f"is '{link.scope}'", "use one of " + ", ".join(Link.SCOPES))
-        if link.topology not in Link.TOPOLOGIES:
-            refuse(f"links.{name}.topology", f"is '{link.topology}'", "use one of " + ", ".join(Link.TOPOLOGIES))
-    for path, value in numbers(device):
-        if not (value > 0.0 and value < 1e30):
-            refuse(path, f"is {value:g}", "give a positive number")
-        if provenance(device, path) is None:
-            refuse(path, "has no source", "cover it in [provenance] with a key of [sources]")
-    for path, key in device.provenance.items():
-        if key not in device.sources:
-            refuse(f"provenance.{path}", f"names the source '{key}'", "add it to [sources]")
-
-
 def numbers(device: Device) -> list[tuple[str, float]]:
-    """Every number on the sheet with its path, e.g. ``('memory.hbm.bandwidth', 3.35e12)``; coefficients left out.
-
-    ``released`` and link group sizes are identity, not measured quantities, and are left out too.
-    """
+    """Every number on the sheet with its path, e.g. ``('memory.hbm.bandwidth', 3.35e12)``; coefficients left out."""
     found: list[tuple[str, float]] = []
 
     def visit(path: str, value: object) -> None:
         if isinstance(value, bool):
             return
         if isinstance(value, int | float):
-            found.append((path, float(value)))
+            found.append((path, _float(value)))
         elif isinstance(value, dict):
             for key, child in value.items():
                 visit(f"{path}.{key}" if path else key, child)
@@ -249,7 +195,14 @@ def numbers(device: Device) -> list[tuple[str, float]]:
 
     for part in ("chip", "engines", "memory", "links", "host", "storage", "power", "price"):
         visit(part, getattr(device, part))
-    return [(path, value) for path, value in found if not path.endswith((".devices", ".structured_sparsity"))]
+    return found
+
+
+def _float(value: float) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
 
 
 def provenance(device: Device, path: str) -> Source | None:
