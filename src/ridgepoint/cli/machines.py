@@ -41,9 +41,8 @@ def list_machines(
         close = nearest(sort, SORTS)
         hint = f"did you mean {' or '.join(close)}?" if close else "use one of " + ", ".join(SORTS)
         raise RidgepointError("bad_option", f"--sort is '{sort}'", hint)
-    found = [
-        {**facts(m), "aliases": list(m.device.aliases)} for m in map(find_machine, device_names()) if _matches(m, text)
-    ]
+    machines = (m for m in map(find_machine, device_names()) if _matches(m, text))
+    found: list[dict[str, Any]] = [{**facts(m), "aliases": list(m.device.aliases)} for m in machines]
     key = SORTS[sort]
     if sort in _WORDS:
         found.sort(key=lambda m: str(m[key]))

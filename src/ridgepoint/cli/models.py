@@ -44,13 +44,16 @@ def _matches(facts: dict[str, Any], text: str) -> bool:
 @app.command()
 def show(
     name: Annotated[str, typer.Argument(metavar="MODEL", help="Model name, config.json, or folder with one")],
-    context: Annotated[str, typer.Option("--context", metavar="N", help="Tokens that the token attends to.")] = "4k",
+    context: Annotated[
+        str | None,
+        typer.Option("--context", metavar="N", help="Tokens that the token attends to (4k, or the model's most)."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """One model: its parts, their parameters, operations and bytes; what a sequence keeps."""
     from ridgepoint.scenario import find
 
-    facts, parts = _anatomy(find(name), parse_length(context))
+    facts, parts = _anatomy(find(name), None if context is None else parse_length(context))
     if as_json:
         print_json(facts | {"parts": [asdict(part) | {"intensity": part.intensity} for part in parts]})
         return
@@ -71,7 +74,7 @@ def parse_length(text: str) -> float:
     return float(whole(parse_count(text), "--context", 1e9))
 
 
-def _anatomy(model: Model | Network, context: float) -> tuple[dict[str, Any], list[Any]]:
+def _anatomy(model: Model | Network, length: float | None) -> tuple[dict[str, Any], list[Any]]:
     from ridgepoint.models.catalog import find_entry
     from ridgepoint.models.listing import model_facts, network_facts
     from ridgepoint.tasks.anatomy import network_parts, parts, state
@@ -84,6 +87,7 @@ def _anatomy(model: Model | Network, context: float) -> tuple[dict[str, Any], li
             "state": None,
         }, found
     entry = find_entry(model.name)
+    context = length if length is not None else float(min(4096, model.max_context or 4096))
     facts = model_facts(model) | {"released": entry.released if entry else None, "per": "token", "context": context}
     kept = asdict(state(model, context)) if model.decoder is not None else None
     return facts | {"state": kept}, parts(model, context)

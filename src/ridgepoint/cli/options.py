@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ridgepoint.errors import RidgepointError
 from ridgepoint.request import Request, read_request
 
 TASK, FORMATS, LAYOUT, TRAINING, ENGINE = "Task", "Number formats", "Layout", "Training", "Engine"
@@ -128,5 +129,5 @@ def compiled(mode: str) -> bool:
     False
     """
     if mode not in ("eager", "compiled"):
-        raise typer.BadParameter(f"--mode is '{mode}': use eager or compiled")
+        raise RidgepointError("bad_option", f"--mode is '{mode}'", "use eager or compiled")
     return mode == "compiled"
