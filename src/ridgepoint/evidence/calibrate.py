@@ -15,7 +15,7 @@ import numpy as np
 
 from ridgepoint.cost.evaluate import evaluate
 from ridgepoint.errors import RidgepointError
-from ridgepoint.evidence.rows import Batch
+from ridgepoint.evidence.rows import Batch, Condition
 from ridgepoint.formats import multiply_format
 from ridgepoint.kernels.gemm import product_name
 from ridgepoint.machines.calibration import Fit, Parameter, fit
@@ -30,28 +30,38 @@ SHORT_S, SHORT_WEIGHT = 5e-6, 0.3
 
 @dataclass(frozen=True)
 class Bounds:
-    """Where a coefficient may lie. ``by_format``: one value per multiply format in the rows."""
+    """Where a coefficient may lie, and what it has one value for each of: ``product`` or ``library``."""
 
     low: float
     high: float
-    by_format: bool = False
+    each: str = ""
 
 
 PARAMETERS: dict[str, dict[str, Bounds]] = {
     "gemm": {
-        "efficiency": Bounds(0.15, 1.0, by_format=True),
+        "efficiency": Bounds(0.15, 1.0, each="product"),
         "memory_efficiency": Bounds(0.4, 1.0),
         "memory_bytes_per_clock": Bounds(4.0, 200.0),
         "operand_flop_per_byte": Bounds(15.0, 200.0),
         "tail": Bounds(0.02, 1.0),
         "wave_s": Bounds(5e-8, 5e-6),
-        "joule_per_flop": Bounds(1e-14, 1e-10, by_format=True),
-        "step_s": Bounds(1e-8, 1e-6, by_format=True),
-        "start_s": Bounds(5e-7, 8e-6, by_format=True),
+        "joule_per_flop": Bounds(1e-14, 1e-10, each="product"),
+        "step_s": Bounds(1e-8, 1e-6, each="product"),
+        "start_s": Bounds(5e-7, 8e-6, each="product"),
         "split_s": Bounds(5e-8, 1e-5),
     },
 }
+# Fitted after the table's own rows, with those values fixed: products in groups, by the library that the rows name.
+LATER: dict[str, dict[str, Bounds]] = {
+    "gemm": {
+        "grouped": Bounds(0.05, 1.0, each="library"),
+        "start_s.grouped": Bounds(5e-7, 1.2e-5),
+        "step_s.grouped": Bounds(1e-8, 1e-6),
+        "efficiency": Bounds(0.15, 1.0, each="product"),
+    }
+}
 OPS = {"gemm": ("gemm", "batched_gemm")}
+LATER_OPS = {"gemm": ("grouped_gemm",)}
 
 
 def with_values(machine: Machine, table: str, values: Mapping[str, float]) -> Machine:
@@ -71,12 +81,12 @@ def measured_s(batch: Batch) -> Array:
 
 def log_errors(batches: Iterable[Batch], table: str, values: Mapping[str, float]) -> Array:
     """log(predicted / measured) of every row of the batches under these values."""
-    machines: dict[int, Machine] = {}
+    machines: dict[tuple[str, Condition], Machine] = {}
     parts = []
     for batch in batches:
-        key = id(batch.machine)
+        key = (batch.sheet.name, batch.condition)
         if key not in machines:
-            machines[key] = with_values(batch.machine, table, values)
+            machines[key] = batch.condition.of(with_values(batch.sheet, table, values))
         predicted = evaluate(batch.work, machines[key], strict=True).time_s
         parts.append(np.log(predicted / measured_s(batch)))
     return np.concatenate(parts) if parts else np.zeros(0)
@@ -107,20 +117,24 @@ def products(work: Work) -> set[tuple[str, str]]:
     return set().union(*(products(child) for child in work.children()))
 
 
-def parameters(batches: list[Batch], table: str, fixed: Mapping[str, float] | None = None) -> list[Parameter]:
-    """The free parameters of a table, started at the machine's present values."""
-    current: dict[str, Any] = msgspec.to_builtins(getattr(batches[0].machine.coefficients, table))
+def parameters(
+    batches: list[Batch], table: str, free: Mapping[str, Bounds], fixed: Mapping[str, float]
+) -> list[Parameter]:
+    """The free parameters of a table that are not fixed, started at the machine's present values."""
+    current: dict[str, Any] = msgspec.to_builtins(getattr(batches[0].sheet.coefficients, table))
     formats = dict(sorted(set().union(*(products(batch.work) for batch in batches))))
+    keys = {"product": list(formats), "library": sorted({batch.condition.library for batch in batches} - {""})}
     found = []
-    for name, bounds in PARAMETERS[table].items():
-        for path in [f"{name}.{key}" for key in formats] if bounds.by_format else [name]:
-            if path in (fixed or {}):
+    for name, bounds in free.items():
+        for path in [f"{name}.{key}" for key in keys[bounds.each]] if bounds.each else [name]:
+            if path in fixed:
                 continue
-            key = path.partition(".")[2]
-            start = current[name].get(key, current[name]["default"]) if key else current[name]
+            table_name, _, key = path.partition(".")
+            start = current[table_name].get(key, current[table_name]["default"]) if key else current[table_name]
+            limits = bounds
             if name == "joule_per_flop":
-                bounds, start = _power_bounds(batches[0].machine, formats[key], start)
-            found.append(Parameter(path, min(max(start, bounds.low), bounds.high), bounds.low, bounds.high))
+                limits, start = _power_bounds(batches[0].sheet, formats[key], start)
+            found.append(Parameter(path, min(max(start, limits.low), limits.high), limits.low, limits.high))
     return found
 
 
@@ -128,17 +142,24 @@ def _power_bounds(machine: Machine, format_name: str, start: float) -> tuple[Bou
     """Energy per operation between the power limit at peak rate (no cap) and a tenth of that rate."""
     power = machine.device.power
     peak = machine.arithmetic(format_name).flop_per_s
-    least = (300.0 if power is None or power.tdp is None else float(power.tdp)) / peak
+    limit = None if power is None else power.tdp
+    least = (300.0 if limit is None else limit) / peak
     return Bounds(least, 10.0 * least), start or 1.4 * least
 
 
-def fit_table(batches: list[Batch], table: str, fixed: Mapping[str, float] | None = None, **options: Any) -> Fit:
-    """The values of a table that fit the batches best; ``fixed`` values are kept."""
+def fit_table(
+    batches: list[Batch],
+    table: str,
+    fixed: Mapping[str, float] | None = None,
+    free: Mapping[str, Bounds] | None = None,
+    **options: Any,
+) -> Fit:
+    """The values of a table that fit the batches best; ``fixed`` values are kept, ``free`` ones are those of the table."""
     if not batches:
         raise RidgepointError("no_data", f"no row prices the table '{table}'", "give a table with rows of its ops")
     kept = dict(fixed or {})
     result = fit(
-        parameters(batches, table, kept),
+        parameters(batches, table, PARAMETERS[table] if free is None else free, kept),
         lambda values: log_errors(batches, table, {**kept, **values}),
         weights(batches),
         **options,

@@ -15,6 +15,9 @@ from ridgepoint.numeric import Array
 from ridgepoint.ops import Conv, Gemm, Host, Stream
 from ridgepoint.work import Seq, Work
 
+# Kernels that sort tokens by expert: fused in one library, plain framework operations in another.
+_ROUTE_LAUNCHES = {"trtllm_gen": 2.0, "triton_mxfp4": 24.0}
+_FOREIGN = 0.5  # part of other ranks' token rows that SGLang's kernels still work on
 _ENGINE_S = 5e-6  # starting a TensorRT engine of one kernel
 # A mixed dtype names weight and activation bits; the weight_dtype column says which weight format it is.
 
@@ -104,29 +107,46 @@ def _experts(rows: Rows, machine: Machine) -> Work:
     mine, active = routed(tokens, experts, top_k, ranks, _power(rows.tag("dist", "balanced")))
     if rows.tag("proj", "moe_ffn") != "moe_ffn":
         raise InexpressibleError(f"expert projection '{rows.tag('proj')}'")
+    library = _library(rows)
+    if rows.text("framework") == "sglang" and library in {"triton", "marlin"}:
+        mine = mine + _FOREIGN * (tokens * top_k - mine)
     each = mine / active
+    fused, narrow = library == "trtllm_gen", FORMATS[acts].bits < 16
 
     def product(n: Array, k: Array, label: str) -> Gemm:
         return Gemm(m=each, n=n, k=k, batch=active, acts=acts, weights=weights, out=out, grouped=True, label=label)
 
+    # Sorting tokens by expert, gathering (and quantizing) them; fused libraries do less of it in kernels of its own.
+    gather = Stream(
+        read_bytes=2.0 * tokens * hidden,
+        write_bytes=FORMATS[acts].bytes * mine * hidden,
+        pattern="copy",
+        launches=_ROUTE_LAUNCHES.get(library, 4.0 if narrow else 3.0),
+        label="route",
+    )
     activation = Stream(
         read_bytes=2.0 * gates * mine * inner,
         write_bytes=FORMATS[acts].bytes * mine * inner,
         flop=4.0 * mine * inner,
         special=mine * inner,
+        launches=2.0 if narrow and not fused else 1.0,
         label="activation",
-    )
-    gather = Stream(
-        read_bytes=2.0 * tokens * hidden,
-        write_bytes=FORMATS[acts].bytes * mine * hidden,
-        pattern="copy",
-        launches=2.0,
-        label="route",
     )
     scatter = Stream(
         read_bytes=2.0 * mine * hidden, write_bytes=2.0 * tokens * hidden, flop=2.0 * mine * hidden, label="combine"
     )
     return Seq(gather, product(gates * inner, hidden, "up"), activation, product(hidden, inner, "down"), scatter)
+
+
+def _library(rows: Rows) -> str:
+    kernel = rows.tag("kernel")
+    if rows.text("framework") == "trtllm" and rows.text("weight_dtype") == "mxfp4" and rows.text("dtype") == "w4a16":
+        return "triton_mxfp4"
+    if rows.text("framework") == "trtllm" and rows.text("dtype") == "w4a8":
+        return "trtllm_gen"
+    known = ("mxfp4_flashinfer_trtllm", "flashinfer_trtllm", "flashinfer_cutlass", "triton", "marlin", "deepgemm")
+    found = next((name for name in known if name in kernel), "cutlass" if "torch_flow" in kernel else "")
+    return "trtllm_gen" if "flashinfer_trtllm" in found else found
 
 
 def _power(dist: str) -> float | None:
@@ -169,6 +189,6 @@ def _operands(rows: Rows) -> Array:
 BUILDERS = {
     "gemm": Builder(_gemm, tags=("kernel",), repeated_bytes=_operands),
     "batched_gemm": Builder(_batched, tags=("kernel", "name"), repeated_bytes=_operands),
-    "grouped_gemm": Builder(_experts, tags=("kernel", "dist", "gated", "proj")),
+    "grouped_gemm": Builder(_experts, tags=("kernel", "dist", "gated", "proj"), library=_library),
     "conv2d": Builder(_conv, tags=("dir", "stride_w")),
 }

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -78,21 +80,39 @@ class Builder:
     """Numeric columns whose value decides the form of the work (causal, ranks), and so split rows too."""
     repeated_bytes: Callable[[Rows], Array] | None = None
     """Bytes that a harness touches again and again, which a large cache then holds."""
+    library: Callable[[Rows], str] | None = None
+    """Which library's grouped products the rows timed."""
     place: Callable[[Rows], str] = field(default=lambda rows: rows.text("machine"))
     """The machine's name, with node counts where several devices take part."""
 
 
 @dataclass(frozen=True)
-class Batch:
-    """Rows that one work with array fields describes, on one machine.
+class Condition:
+    """How a harness found the machine: operands already in the cache, and the library of its grouped products."""
 
-    ``machine`` is as the harness found it (operands already in the cache), ``sheet`` as described.
-    """
+    cached: bool = False
+    library: str = ""
+
+    def of(self, machine: Machine) -> Machine:
+        """The machine under this condition."""
+        if self.library:
+            machine = with_library(machine, self.library)
+        return from_cache(machine) if self.cached else machine
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows that one work with array fields describes, on one machine: its ``sheet``, under the harness's condition."""
 
     rows: Rows
-    machine: Machine
-    work: Work
     sheet: Machine
+    work: Work
+    condition: Condition
+
+    @cached_property
+    def machine(self) -> Machine:
+        """The machine as the harness found it."""
+        return self.condition.of(self.sheet)
 
 
 @dataclass(frozen=True)
@@ -141,21 +161,32 @@ def express(table: Table, builders: dict[str, Builder]) -> Expressed:
             if builder is None:
                 raise InexpressibleError(f"op {rows.text('op')} has no expression")
             sheet = find_machine(builder.place(rows))
-            for part, machine in _by_residence(rows, builder, sheet):
-                batches.append(Batch(part, machine, builder.build(part, machine), sheet))
+            for part, condition in _conditions(rows, builder, sheet):
+                batches.append(Batch(part, sheet, builder.build(part, sheet), condition))
         except (InexpressibleError, RidgepointError) as error:
             refused |= dict.fromkeys((int(i) for i in rows.index), str(error))
     return Expressed(table, batches, refused)
 
 
-def _by_residence(rows: Rows, builder: Builder, machine: Machine) -> list[tuple[Rows, Machine]]:
+def _conditions(rows: Rows, builder: Builder, machine: Machine) -> list[tuple[Rows, Condition]]:
     """Rows whose buffers stay in the last-level cache apart from those that stream from main memory."""
-    if builder.repeated_bytes is None or machine.cache is None:
-        return [(rows, machine)]
+    library = builder.library(rows) if builder.library is not None else ""
     copies = harness_of(rows.text("source")).copies
-    held = builder.repeated_bytes(rows) * copies <= machine.cache[1] if copies else np.zeros(len(rows), dtype=bool)
-    parts = [(rows.index[~held], machine), (rows.index[held], from_cache(machine))]
-    return [(Rows(rows.table, index), place) for index, place in parts if len(index)]
+    if builder.repeated_bytes is None or machine.cache is None or not copies:
+        return [(rows, Condition(library=library))]
+    held = builder.repeated_bytes(rows) * copies <= machine.cache[1]
+    parts = [(rows.index[~held], False), (rows.index[held], True)]
+    return [(Rows(rows.table, index), Condition(cached, library)) for index, cached in parts if len(index)]
+
+
+def with_library(machine: Machine, library: str) -> Machine:
+    """The machine with a grouped-product library as its default; unchanged where its table does not know the library."""
+    table: dict[str, Any] = msgspec.to_builtins(machine.coefficients.gemm)
+    if library not in table["grouped"]:
+        return machine
+    table["grouped"] = table["grouped"] | {"default": table["grouped"][library]}
+    coefficients = dict(machine.device.coefficients) | {"gemm": table}
+    return replace(machine, device=msgspec.structs.replace(machine.device, coefficients=coefficients))
 
 
 def from_cache(machine: Machine) -> Machine:

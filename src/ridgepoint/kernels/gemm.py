@@ -9,9 +9,9 @@ The model of one kernel:
     memory  = (a·m·k + b·k·n + o·m·n) · batch bytes over main memory, from as many multiprocessors as have a tile
     time    = ‖engine, cache, memory‖_p + ⌈w⌉ · wave + split reduction + start
 
-and the library takes the best tile and split of a menu. Steps of the main loop have a latency that lone tiles show; long
-kernels run at the rate that the power limit sustains. Ideas: tile and wave quantization (NVIDIA, "Matrix Multiplication
-Background User's Guide"), split-K and stream-K (CUTLASS; Osama et al. 2023).
+and the library takes the best tile and split of a menu. Steps of the main loop have a latency that lone tiles show;
+long kernels run at the rate that the power limit sustains. Ideas: tile and wave quantization (NVIDIA, "Matrix
+Multiplication Background User's Guide"), split-K and stream-K (CUTLASS; Osama et al. 2023).
 """
 
 from __future__ import annotations
@@ -110,9 +110,10 @@ def throttled(seconds: Num, efficiency: float, machine: Machine, name: str, arit
     """
     joule = own(machine.coefficients.gemm.joule_per_flop, name, arithmetic)
     power = machine.device.power
-    if not joule or power is None or power.tdp is None:
+    limit = None if power is None else power.tdp
+    if limit is None or joule <= 0.0:
         return seconds
-    slower = max(joule * arithmetic.flop_per_s * efficiency / float(power.tdp) - 1.0, 0.0)
+    slower = max(joule * arithmetic.flop_per_s * efficiency / limit - 1.0, 0.0)
     return seconds * (1.0 + slower * seconds / (seconds + _POWER_S))
 
 
@@ -144,7 +145,8 @@ def tiled(op: Gemm, machine: Machine, menu: Array | None = None) -> Demand:
     full = np.maximum(waves, 1.0)
     load = full + table.tail * (whole - full)
 
-    efficiency = own(table.efficiency, name, arithmetic)
+    timing, reach = ("grouped", table.grouped["default"]) if op.grouped else (name, 1.0)
+    efficiency = own(table.efficiency, name, arithmetic) * reach
     busy = load * tm * tn * depth * (2.0 * sms) / (arithmetic.flop_per_s * efficiency * _shape(tm, tn))
     seconds: dict[str, Num] = {arithmetic.engine: throttled(busy, efficiency, machine, name, arithmetic)}
     draw = np.minimum(
@@ -152,10 +154,10 @@ def tiled(op: Gemm, machine: Machine, menu: Array | None = None) -> Demand:
         np.minimum(tiles, sms) * (table.memory_bytes_per_clock * clock),
     )
     seconds[machine.main_memory] = (read_bytes(op) + write_bytes(op)) / draw
-    cache, received = (machine.cache or ("l2",))[0], operand_bytes_per_s(machine)
+    cache, received = (machine.cache or ("l2",))[0], operand_bytes_per_s(machine) * reach
     seconds[cache] = load * (tm * acts + tn * weights) * depth / received
     rounds = np.maximum(waves / np.clip(_RESIDENT / (tm * tn), 1.0, 4.0), 1.0)
-    seconds["wave"] = rounds * depth * (acts / 128.0) * own(table.step_s, name, arithmetic)
+    seconds["wave"] = rounds * depth * (acts / 128.0) * own(table.step_s, timing, arithmetic)
     if op.weights != op.acts and FORMATS[op.weights].bits < FORMATS[op.acts].bits:
         widened = row_tiles * op.k * op.n * op.batch * table.dequantize_flop
         seconds["vector"] = seconds.get("vector", 0.0) + widened / (
@@ -163,7 +165,7 @@ def tiled(op: Gemm, machine: Machine, menu: Array | None = None) -> Demand:
         )
     parts = np.where(split > 1.0, split, 0.0)
     partial_sums = parts * op.m * op.n * op.batch * 4.0 / (received * sms)
-    start = own(table.start_s, name, arithmetic) + (table.group_s if op.grouped else 0.0)
+    start = own(table.start_s, timing, arithmetic)
     return Demand(
         (
             Phase(seconds, table.sharpness),

@@ -7,16 +7,17 @@ the standard deviation of log(measured / predicted), from which an estimate's in
 
 from __future__ import annotations
 
+import tomllib
+from collections.abc import Iterator
 from functools import cache
 from importlib import resources
+from importlib.resources.abc import Traversable
 from typing import Annotated, Any
 
 import msgspec
-import tomllib
 
-from ridgepoint.errors import RidgepointError
+from ridgepoint.errors import RidgepointError, nearest
 from ridgepoint.machines.description import Device, Sheet
-
 
 Fraction = Annotated[float, msgspec.Meta(gt=0.0, le=1.0)]
 
@@ -71,15 +72,16 @@ class GemmTable(Table, frozen=True, forbid_unknown_fields=True):
     wave_s: float
     """Prologue and epilogue of one wave of tiles."""
     step_s: dict[str, float]
-    """Latency of one step of the main loop (128 bytes of k) that a lone tile cannot hide, by format; ``default``."""
+    """Latency of one step of the main loop (128 bytes of k) that a lone tile cannot hide, as ``start_s``."""
     start_s: dict[str, float]
-    """From the end of the kernel before to the first tile, drain included (captured graph), by format; ``default``."""
+    """From the end of the kernel before to the first tile, drain included (captured graph), by format; ``grouped`` for
+    products in groups; ``default``."""
     split_s: float
     """Synchronisation of a split of k, beyond the traffic of its partial sums."""
     max_split: dict[str, float]
     """Largest split of k that the libraries of a format use; ``default``."""
-    group_s: float
-    """Start of a grouped product beyond ``start_s``: offsets and descriptors of the groups."""
+    grouped: dict[str, Fraction]
+    """Fraction of the engine's rate that a library's grouped products (MoE experts) reach; ``default``: the vendor's."""
     sharpness: float
     dequantize_flop: float
     """Vector operations per weight that is widened on the way in (weight-only formats)."""
@@ -227,29 +229,72 @@ class Coefficients(Sheet, frozen=True, forbid_unknown_fields=True):
 
 
 def coefficients_of(device: Device) -> Coefficients:
-    """The family's tables, overridden by what the machine's own file says."""
-    raw = {table: dict(values) for table, values in _family(device.family).items()}
+    """The family's tables, overridden by what the machine's own file says.
+
+    Errors: ``bad_machine`` for an unknown family, an unknown table or key, or a number that is out of range.
+    """
+    raw = {table: dict(values) for table, values in _family(device.family, device.name).items()}
     for table, values in device.coefficients.items():
         if table not in raw:
-            raise RidgepointError("bad_machine", f"{device.name}: unknown table `coefficients.{table}`", _known(raw))
+            close = nearest(table, raw, count=1)
+            hint = f"did you mean {close[0]}?" if close else "known tables: " + ", ".join(sorted(raw))
+            raise _bad(device.name, f"unknown table `coefficients.{table}`", hint)
         raw[table] |= values
     try:
-        return msgspec.convert(raw, Coefficients)
+        tables = msgspec.convert(raw, Coefficients)
     except msgspec.ValidationError as error:
-        raise RidgepointError("bad_machine", f"{device.name}: coefficients: {error}", "see docs/machines.md") from None
+        raise _bad(device.name, f"{error}".replace("`$.", "`coefficients."), "see docs/machines.md") from None
+    for path, problem, hint in _problems(tables):
+        raise _bad(device.name, f"`coefficients.{path}` {problem}", hint)
+    return tables
+
+
+def family_names() -> list[str]:
+    """Architecture families with coefficients of their own, and ``generic``."""
+    return sorted(path.name.removesuffix(".toml") for path in _families().iterdir() if path.name.endswith(".toml"))
+
+
+def _families() -> Traversable:
+    return resources.files("ridgepoint.catalog") / "families"
 
 
 @cache
-def _family(name: str) -> dict[str, dict[str, Any]]:
-    """``generic.toml``, overridden table by table by the family's own file where there is one."""
-    folder = resources.files("ridgepoint.catalog") / "families"
-    raw: dict[str, dict[str, Any]] = tomllib.loads((folder / "generic.toml").read_text())
-    own = folder / f"{name}.toml"
-    if name != "generic" and own.is_file():
-        for table, values in tomllib.loads(own.read_text()).items():
-            raw[table] = raw.get(table, {}) | values
+def _family(name: str, device: str) -> dict[str, dict[str, Any]]:
+    """``generic.toml``, overridden table by table by the family's own file."""
+    if name not in family_names():
+        close = nearest(name, family_names(), count=1)
+        hint = f"did you mean {close[0]}?" if close else "use generic, or one of " + ", ".join(family_names())
+        raise _bad(device, f"unknown `family` '{name}'", hint)
+    raw: dict[str, dict[str, Any]] = tomllib.loads((_families() / "generic.toml").read_text())
+    own = tomllib.loads((_families() / f"{name}.toml").read_text()) if name != "generic" else {}
+    for table, values in own.items():
+        raw[table] = raw.get(table, {}) | values
     return raw
 
 
-def _known(raw: dict[str, dict[str, Any]]) -> str:
-    return "known tables: " + ", ".join(sorted(raw))
+_SCOPES = ("node", "host", "cluster")
+_ENTRIES = {"collective.efficiency": (*_SCOPES, "in_switch", "direct")} | {
+    f"collective.{name}": _SCOPES for name in ("latency_s", "chunk_s")
+}
+"""What a table of numbers must say; ``default`` where nothing else is asked for."""
+
+
+def _problems(tables: Coefficients) -> Iterator[tuple[str, str, str]]:
+    """(path, problem, hint) of what no type says: numbers are finite and not negative, spreads positive."""
+    for name in tables.__struct_fields__:
+        table = getattr(tables, name)
+        for field in table.__struct_fields__:
+            value, path = getattr(table, field), f"{name}.{field}"
+            if isinstance(value, Provenance):
+                continue
+            entries = value if isinstance(value, dict) else {"": value}
+            missing = [key for key in _ENTRIES.get(path, ("default",)) if isinstance(value, dict) and key not in value]
+            for key in missing:
+                yield path, f"has no entry '{key}'", f"give it one: {{ {key} = … }}"
+            for key, number in entries.items():
+                if not 0.0 <= number < 1e30 or (field == "spread" and number == 0.0):
+                    yield f"{path}.{key}".rstrip("."), f"is {number:g}", "give a positive number"
+
+
+def _bad(device: str, problem: str, hint: str) -> RidgepointError:
+    return RidgepointError("bad_machine", f"{device}: {problem}", hint)
