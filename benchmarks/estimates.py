@@ -34,8 +34,9 @@ def scalar() -> float:
 def million() -> rp.Estimate:
     """A Llama-8B decode step at a million random (batch, context, tp)."""
     random = np.random.default_rng(0)
-    task = rp.Decode(batch=random.integers(1, 257, POINTS), context=random.integers(128, 32768, POINTS))
-    plan = rp.Plan(tp=random.choice([1, 2, 4, 8], POINTS))
+    batch, context = random.integers(1, 257, POINTS), random.integers(128, 32768, POINTS)
+    task = rp.Decode(batch=batch.astype(float), context=context.astype(float))
+    plan = rp.Plan(tp=random.choice([1.0, 2.0, 4.0, 8.0], POINTS))
     return rp.estimate("llama-3.1-8b", on="8xh100-sxm", task=task, plan=plan)
 
 

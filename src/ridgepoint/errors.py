@@ -46,7 +46,7 @@ def nearest(name: str, known: Iterable[str], count: int = 3) -> list[str]:
 def unknown_name(what: str, name: str, known: Iterable[str]) -> RidgepointError:
     """The error for a name that is in no catalogue: the nearest known ones and where to see all.
 
-    >>> str(unknown_name("format", "bf61", ["bf16", "fp16"]))
+    >>> str(unknown_name("format", "bf61", ["bf16", "int8"]))
     "unknown format 'bf61' (did you mean bf16?)"
     """
     known = sorted(known)

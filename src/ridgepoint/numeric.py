@@ -5,7 +5,7 @@ Every numeric field of a work, a plan or a task is a ``Num``: a float or a NumPy
 
 from __future__ import annotations
 
-from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -48,8 +48,6 @@ def as_num(value: Any) -> Num:
 
 
 _MANY = 2048
-_recent: deque[Partition] = deque(maxlen=4)
-"""Partitions found lately: the ops of one model vary together, so that a later op mostly shares an earlier partition."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,10 +72,6 @@ class Partition:
             return np.broadcast_to(result[..., 0], self.shape) if result.ndim == 1 else result
         return result[..., self.group].reshape(*result.shape[:-1], *self.shape)
 
-    def holds_for(self, arrays: list[Array]) -> bool:
-        """Whether every array is constant in every group."""
-        return all(np.array_equal(array[self.first][self.group], array) for array in arrays)
-
 
 def distinct(*values: Num) -> tuple[list[Num], Partition] | None:
     """The distinct rows of several broadcast arrays, and the partition that spreads results over the original shape.
@@ -94,24 +88,51 @@ def distinct(*values: Num) -> tuple[list[Num], Partition] | None:
     size = int(np.prod(shape, dtype=np.int64))
     if size < _MANY:
         return None
-    arrays = [np.broadcast_to(np.asarray(v, dtype=np.float64), shape).ravel() for v in values if np.ndim(v)]
-    found = next((p for p in _recent if p.shape == shape and p.holds_for(arrays)), None) or _partition(arrays, shape)
+    arrays = _flat(values, shape)
+    found = _partition(arrays, shape) if _repeats(arrays) else None
     return None if found is None else ([found.pick(v) for v in values], found)
 
 
-def _partition(arrays: list[Array], shape: tuple[int, ...]) -> Partition | None:
-    """The groups of equal rows, or None where most points differ."""
-    # A random projection stands for the row; rows that differ get different sums but for a chance below 1e-9.
+def shared_partition(rows: list[list[Num]]) -> list[Partition | None]:
+    """For several sets of arrays over one sweep the groups within which all sets that repeat are constant.
+
+    The ops of one model vary together: one partition found at once serves nearly all of them. A set gets ``None`` when most
+    of its points differ, or when the sweep is small.
+    """
+    shape = np.broadcast_shapes(*(np.shape(v) for row in rows for v in row))
+    if int(np.prod(shape, dtype=np.int64)) < _MANY:
+        return [None] * len(rows)
+    flat = [_flat(row, shape) for row in rows]
+    useful = [bool(arrays) and _repeats(arrays) for arrays in flat]
+    together = [array for arrays, use in zip(flat, useful, strict=True) if use for array in arrays]
+    joint = _partition(together, shape) if together else None
+    if joint is not None or not together:
+        return [joint if use else None for use in useful]
+    return [_partition(arrays, shape) if use else None for arrays, use in zip(flat, useful, strict=True)]
+
+
+def _flat(values: Iterable[Num], shape: tuple[int, ...]) -> list[Array]:
+    return [np.broadcast_to(np.asarray(v, dtype=np.float64), shape).ravel() for v in values if np.ndim(v)]
+
+
+def _code(arrays: list[Array]) -> Array:
+    """One number per row: a random projection, which differs for different rows but for a chance below 1e-9."""
     weights = np.random.default_rng(0).uniform(1.0, 2.0, len(arrays))
     code = np.zeros(arrays[0].size)
     for weight, array in zip(weights, arrays, strict=True):
         code += weight * array
-    sample = code[:: max(1, code.size // _MANY)]
-    if np.unique(sample).size * 2 > sample.size:
-        return None
+    return code
+
+
+def _repeats(arrays: list[Array]) -> bool:
+    """Whether a sample of the rows shows many equal ones."""
+    step = max(1, arrays[0].size // _MANY)
+    sample = _code([array[::step] for array in arrays])
+    return bool(np.unique(sample).size * 2 <= sample.size)
+
+
+def _partition(arrays: list[Array], shape: tuple[int, ...]) -> Partition | None:
+    """The groups of equal rows, or None where most points differ."""
+    code = _code(arrays)
     _, first, inverse = np.unique(code, return_index=True, return_inverse=True)
-    if first.size * 2 > code.size:
-        return None
-    found = Partition(first, inverse, shape)
-    _recent.append(found)
-    return found
+    return None if first.size * 2 > code.size else Partition(first, inverse, shape)

@@ -26,7 +26,7 @@ from ridgepoint.kernels import KERNELS
 from ridgepoint.kernels.demand import Demand, Phase, Timing, settle
 from ridgepoint.kernels.rules import Rules
 from ridgepoint.machines.machine import Machine
-from ridgepoint.numeric import Num, Partition, distinct, plain
+from ridgepoint.numeric import Num, Partition, plain, shared_partition
 from ridgepoint.work import Mix, Op, Pipeline, Repeat, Work
 
 EXPECTED, BOUND = "expected", "bound"
@@ -246,17 +246,11 @@ def _arrays(op: Op) -> dict[str, np.ndarray]:
 
 
 def _partitions(ops: list[Op], known: Mapping[int, Partition | None]) -> dict[int, Partition | None]:
-    """For every op the groups of equal shapes of a large sweep, or None. Ops with many varying sizes come first: their
-    groups mostly serve the others too.
-    """
-    found: dict[int, Partition | None] = {}
-    for op in sorted(ops, key=lambda op: -len(_arrays(op))):
-        arrays = _arrays(op)
-        if id(op) in known:
-            found[id(op)] = known[id(op)]
-        else:
-            result = distinct(*arrays.values()) if arrays else None
-            found[id(op)] = None if result is None else result[1]
+    """For every op the groups of equal shapes of a large sweep, or None."""
+    found = {id(op): known.get(id(op)) for op in ops}
+    new = [op for op in ops if id(op) not in known and _arrays(op)]
+    if new:
+        found |= dict(zip(map(id, new), shared_partition([list(_arrays(op).values()) for op in new]), strict=True))
     return found
 
 
