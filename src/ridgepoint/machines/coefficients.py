@@ -233,7 +233,11 @@ def coefficients_of(device: Device) -> Coefficients:
 
     Errors: ``bad_machine`` for an unknown family, an unknown table or key, or a number that is out of range.
     """
-    raw = {table: dict(values) for table, values in _family(device.family, device.name).items()}
+    if device.family not in family_names():
+        close = nearest(device.family, family_names(), count=1)
+        hint = f"did you mean {close[0]}?" if close else "use generic, or one of " + ", ".join(family_names())
+        raise _bad(device.name, f"unknown `family` '{device.family}'", hint)
+    raw = {table: dict(values) for table, values in _family(device.family).items()}
     for table, values in device.coefficients.items():
         if table not in raw:
             close = nearest(table, raw, count=1)
@@ -249,6 +253,7 @@ def coefficients_of(device: Device) -> Coefficients:
     return tables
 
 
+@cache
 def family_names() -> list[str]:
     """Architecture families with coefficients of their own, and ``generic``."""
     return sorted(path.name.removesuffix(".toml") for path in _families().iterdir() if path.name.endswith(".toml"))
@@ -259,12 +264,8 @@ def _families() -> Traversable:
 
 
 @cache
-def _family(name: str, device: str) -> dict[str, dict[str, Any]]:
+def _family(name: str) -> dict[str, dict[str, Any]]:
     """``generic.toml``, overridden table by table by the family's own file."""
-    if name not in family_names():
-        close = nearest(name, family_names(), count=1)
-        hint = f"did you mean {close[0]}?" if close else "use generic, or one of " + ", ".join(family_names())
-        raise _bad(device, f"unknown `family` '{name}'", hint)
     raw: dict[str, dict[str, Any]] = tomllib.loads((_families() / "generic.toml").read_text())
     own = tomllib.loads((_families() / f"{name}.toml").read_text()) if name != "generic" else {}
     for table, values in own.items():
