@@ -22,7 +22,7 @@ def kv_heads_per_rank(mixer: SelfAttention, tp: Num) -> Num:
 
 def self_attention(mixer: SelfAttention, hidden: int, tokens: Tokens, run: Execution, causal: bool, at: str) -> Work:
     """Projections, rotary embedding and cache write, attention, output projection, sum over ranks."""
-    tp, rows = run.cut.tp, tokens.total / run.cut.cp
+    tp, rows = run.cut.tp, run.rows(tokens)
     heads, kv_heads = mixer.heads / tp, kv_heads_per_rank(mixer, tp)
     query_width = heads * mixer.head_dim * (2.0 if mixer.output_gate else 1.0)
     kv_width = kv_heads * mixer.head_dim
@@ -57,8 +57,7 @@ def _over_context(
     mixer: SelfAttention, tokens: Tokens, run: Execution, causal: bool, heads: Num, kv_heads: Num, at: str
 ) -> list[Work]:
     """The attention itself; with context parallelism keys and values come from the other ranks."""
-    cp = run.cut.cp
-    new, context = split_context(tokens, cp, causal)
+    new, context = split_context(tokens, run.cut.cp, causal, mixer.window)
     op = Attention(
         batch=tokens.batch,
         heads=heads,
@@ -75,27 +74,39 @@ def _over_context(
         label=f"{at}.attention",
     )
     parts: list[Work] = [op] if run.fused_attention else [unfused(op, run)]
-    if tokens.decode:
-        moved = tokens.batch * heads * mixer.head_dim * FORMATS[run.formats.stream].bytes * cp
-    else:
-        keys = 2.0 * kv_heads * mixer.head_dim * FORMATS[run.formats.kv].bytes
-        moved = tokens.batch * tokens.new * keys
+    return [*parts, *_context_exchange(tokens, run, heads * mixer.head_dim, 2.0 * kv_heads * mixer.head_dim, at)]
+
+
+def _context_exchange(tokens: Tokens, run: Execution, output: Num, keys: Num, at: str) -> list[Work]:
+    """What context-parallel ranks tell each other: in a decode step their partial outputs (``output`` values per token),
+    otherwise keys and values (``keys`` per token).
+    """
+    cp = run.cut.cp
     if is_one(cp):
-        return parts
-    exchange = Collective(
-        operation="all_gather", bytes=moved, ranks=cp, stride=run.cut.tp, label=f"{at}.context_exchange"
-    )
-    return [*parts, exchange]
+        return []
+    moved = output * FORMATS[run.formats.stream].bytes * cp if tokens.decode else keys * FORMATS[run.formats.kv].bytes
+    return [
+        Collective(
+            operation="all_gather",
+            bytes=tokens.total * moved,
+            ranks=cp,
+            stride=run.cut.tp,
+            label=f"{at}.context_exchange",
+        )
+    ]
 
 
-def split_context(tokens: Tokens, cp: Num, causal: bool = True) -> tuple[Num, Num]:
+def split_context(tokens: Tokens, cp: Num, causal: bool = True, window: Num = 0.0) -> tuple[Num, Num]:
     """Queries and keys per context-parallel rank such that a rank does exactly 1/cp of the query–key pairs.
 
-    Decode splits the keys; otherwise queries are split, each rank's over all keys. Causal queries are split in the
-    balanced (zig-zag) order, and q' = q/cp of them over kv' = kv − (q − q')/2 keys have (q·kv − q(q−1)/2)/cp pairs.
+    Decode splits the keys that the ``window`` leaves; otherwise queries are split, each rank's over all keys. Causal
+    queries are split in the balanced (zig-zag) order: q' = q/cp of them over kv' = kv − (q − q')/2 keys have
+    (q·kv − q(q−1)/2)/cp pairs.
     """
+    if is_one(cp):
+        return tokens.new, tokens.context
     if tokens.decode:
-        return tokens.new, tokens.context / cp
+        return tokens.new, (np.minimum(tokens.context, window) if window else tokens.context) / cp
     new = tokens.new / cp
     if not causal:
         return new, tokens.context
@@ -137,19 +148,20 @@ def cross_attention(mixer: SelfAttention, hidden: int, tokens: Tokens, source: N
     """Attention of the decoder to ``source`` encoder positions per sequence; keys and values are projected when the
     encoder's output is new (not in a decode step, which finds them cached).
     """
-    tp, rows = run.cut.tp, tokens.total
+    tp, rows = run.cut.tp, run.rows(tokens)
     heads, kv_heads = mixer.heads / tp, kv_heads_per_rank(mixer, tp)
+    new, keys = split_context(replace(tokens, context=source), run.cut.cp, causal=False)
     width = heads * mixer.head_dim
     parts: list[Work] = [projection(run, "attention", f"{at}.query", rows, width, hidden)]
     if not tokens.decode:
-        memory = tokens.batch * source
+        memory = tokens.batch * source / run.cut.cp
         parts.append(projection(run, "attention", f"{at}.key_value", memory, 2.0 * kv_heads * mixer.head_dim, hidden))
     op = Attention(
         batch=tokens.batch,
         heads=heads,
         kv_heads=kv_heads,
-        q_len=tokens.new,
-        kv_len=source,
+        q_len=new,
+        kv_len=keys,
         head_dim=mixer.head_dim,
         causal=False,
         acts=run.formats.stream,
@@ -157,6 +169,9 @@ def cross_attention(mixer: SelfAttention, hidden: int, tokens: Tokens, source: N
         label=f"{at}.attention",
     )
     parts.append(op if run.fused_attention else unfused(op, run))
+    if not is_one(run.cut.cp):
+        stored = 2.0 * kv_heads * mixer.head_dim
+        parts += _context_exchange(replace(tokens, new=source), run, width / source, stored, at)
     parts.append(projection(run, "attention", f"{at}.output", rows, hidden, width))
     parts.append(sum_over_ranks(run, f"{at}.all_reduce", rows, hidden))
     return Seq(*parts)
@@ -168,7 +183,7 @@ def latent_attention(
     """Multi-head latent attention (DeepSeek-AI 2024). A decode step absorbs the key and value expansions into queries and
     outputs and reads the latent cache once for all heads; otherwise keys and values are expanded for the whole context.
     """
-    tp, rows = run.cut.tp, tokens.total / run.cut.cp
+    tp, rows = run.cut.tp, run.rows(tokens)
     heads = mixer.heads / tp
     query = heads * (mixer.nope_dim + mixer.rope_dim)
     parts: list[Work] = []
@@ -186,6 +201,7 @@ def latent_attention(
         parts.append(_indexer(mixer, hidden, tokens, run, at))
     inner = _absorbed if tokens.decode else _expanded
     parts.append(inner(mixer, tokens, run, causal, heads, at))
+    parts += _context_exchange(tokens, run, heads * mixer.kv_rank, mixer.kv_rank + mixer.rope_dim, at)
     parts.append(projection(run, "attention", f"{at}.output", rows, hidden, heads * mixer.value_dim))
     parts.append(sum_over_ranks(run, f"{at}.all_reduce", rows, hidden))
     return Seq(*parts)
@@ -206,8 +222,8 @@ def _latent_rotary(mixer: LatentAttention, rows: Num, heads: Num, run: Execution
 
 def _absorbed(mixer: LatentAttention, tokens: Tokens, run: Execution, causal: bool, heads: Num, at: str) -> Work:
     """Queries in latent space: heads batched (nope → kv_rank), attention over the latent, heads batched (kv_rank → value)."""
-    rows = tokens.total
-    new, context = split_context(tokens, run.cut.cp, causal)
+    rows = run.rows(tokens)
+    new, context = split_context(tokens, run.cut.cp, causal, mixer.index_topk)
     absorb = projection(run, "attention", f"{at}.absorb_query", rows, mixer.kv_rank, mixer.nope_dim, heads)
     attend = Attention(
         batch=tokens.batch,
@@ -259,8 +275,8 @@ def _expanded(mixer: LatentAttention, tokens: Tokens, run: Execution, causal: bo
 
 def _indexer(mixer: LatentAttention, hidden: int, tokens: Tokens, run: Execution, at: str) -> Work:
     """DeepSeek sparse attention's indexer: light heads score every key in 8 bits, the best ``index_topk`` are kept."""
-    rows = tokens.total
-    pairs = rows * (tokens.context if tokens.decode else tokens.context - (tokens.new - 1.0) / 2.0)
+    rows = run.rows(tokens)
+    pairs = tokens.total / run.cut.cp * (tokens.context if tokens.decode else tokens.context - (tokens.new - 1.0) / 2.0)
     source = mixer.q_rank or hidden
     queries = projection(run, "attention", f"{at}.index_query", rows, mixer.index_heads * mixer.index_dim, source)
     key = projection(run, "attention", f"{at}.index_key", rows, mixer.index_dim + mixer.index_heads, hidden)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ridgepoint.formats import FORMATS
-from ridgepoint.numeric import Num
+from ridgepoint.numeric import Num, plain
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,6 @@ class Tokens:
     """What passes through: ``batch`` sequences with ``new`` tokens each that attend to ``context`` keys (new ones included).
 
     ``decode``: one step of generation (absorbed latent attention). ``keep``: positions per sequence that get logits.
-    ``expert_imbalance`` multiplies the busiest expert rank's rows (0 = what random routing does by chance).
     """
 
     batch: Num
@@ -74,7 +73,6 @@ class Tokens:
     context: Num
     decode: bool = False
     keep: Num = 1.0
-    expert_imbalance: Num = 0.0
 
     @property
     def total(self) -> Num:
@@ -84,7 +82,10 @@ class Tokens:
 
 @dataclass(frozen=True)
 class Execution:
-    """Everything that a layer builder needs: formats, cut, kernels."""
+    """Everything that a layer builder needs: formats, cut, kernels.
+
+    ``expert_imbalance`` multiplies the busiest expert rank's rows (0 = what random routing does by chance).
+    """
 
     formats: Formats
     cut: Cut = field(default_factory=Cut)
@@ -92,3 +93,11 @@ class Execution:
     fused_elementwise: bool = True
     paged: bool = False
     training: bool = False
+    expert_imbalance: Num = 0.0
+
+    def rows(self, tokens: Tokens) -> Num:
+        """Tokens of one context-parallel rank: those of a decode step are split by whole sequences."""
+        if isinstance(self.cut.cp, float) and self.cut.cp == 1.0:
+            return tokens.total
+        here = tokens.total / self.cut.cp
+        return plain(np.ceil(here)) if tokens.decode else here

@@ -16,7 +16,7 @@ from ridgepoint.work import Seq, Work
 
 def dense(feed: FeedForward, hidden: int, tokens: Tokens, run: Execution, at: str) -> Work:
     """Up (and gate) projection, nonlinearity, down projection, sum over ranks."""
-    rows = tokens.total / run.cut.cp
+    rows = run.rows(tokens)
     return Seq(
         *_two_projections(run, at, rows, hidden, feed.width / run.cut.tp, feed.gated),
         sum_over_ranks(run, f"{at}.all_reduce", rows, hidden),
@@ -52,7 +52,7 @@ def experts(feed: Experts, hidden: int, tokens: Tokens, run: Execution, at: str)
 
     With ``ep`` > ``tp`` the tokens of several attention replicas meet at the experts by an all-to-all.
     """
-    cut, rows = run.cut, tokens.total / run.cut.cp
+    cut, rows = run.cut, run.rows(tokens)
     pooled = rows * cut.pooled_replicas
     here = feed.count / cut.ep
     expert_rows = pooled * feed.top_k / cut.ep
@@ -61,9 +61,13 @@ def experts(feed: Experts, hidden: int, tokens: Tokens, run: Execution, at: str)
         projection(run, "router", f"{at}.router", rows, feed.count, hidden),
         _top_k(feed, rows, run, at),
     ]
+    if feed.hidden:
+        parts.append(projection(run, "feed", f"{at}.latent_down", rows, feed.hidden / cut.tp, hidden))
     parts += _exchange(feed, hidden, rows, run, f"{at}.dispatch")
-    parts += _grouped(feed, hidden, pooled, expert_rows, np.minimum(touched, here), tokens, run, at)
+    parts += _grouped(feed, hidden, pooled, expert_rows, np.minimum(touched, here), run, at)
     parts += _exchange(feed, hidden, rows, run, f"{at}.combine")
+    if feed.hidden:
+        parts.append(projection(run, "feed", f"{at}.latent_up", rows, hidden, feed.hidden / cut.tp))
     if feed.shared_width:
         parts += _two_projections(run, f"{at}.shared", rows, hidden, feed.shared_width / cut.tp, feed.gated)
     parts.append(sum_over_ranks(run, f"{at}.all_reduce", rows, hidden))
@@ -96,14 +100,14 @@ def _exchange(feed: Experts, hidden: int, rows: Num, run: Execution, label: str)
 
 
 def _grouped(
-    feed: Experts, hidden: int, pooled: Num, expert_rows: Num, touched: Num, tokens: Tokens, run: Execution, at: str
+    feed: Experts, hidden: int, pooled: Num, expert_rows: Num, touched: Num, run: Execution, at: str
 ) -> list[Work]:
     """Grouped up and down products with the nonlinearity between, weighted sum back into token order. The products gather
     their rows themselves, as fused expert kernels do.
     """
     width, inner = feed.width / run.cut.expert_slices, feed.hidden or hidden
     inputs, stored = run.formats.gemm_inputs("experts"), FORMATS[run.formats.stream].bytes
-    given = np.asarray(tokens.expert_imbalance, dtype=float)
+    given = np.asarray(run.expert_imbalance, dtype=float)
     imbalance = plain(np.where(given > 0.0, given, chance_imbalance(expert_rows, run.cut.ep)))
 
     def product(label: str, n: Num, k: Num) -> Gemm:

@@ -1,21 +1,44 @@
-"""Layers with a recurrent state instead of a growing cache: Mamba-1, Mamba-2, gated delta net."""
+"""Layers with a recurrent state instead of a growing cache: Mamba-1, Mamba-2, gated delta net.
+
+Context-parallel ranks hold slices of the sequence for the projections and slices of the heads for the scan, which runs
+through the whole sequence; an all-to-all before and after it turns one into the other (Megatron-LM's hybrid models).
+"""
 
 from __future__ import annotations
+
+import numpy as np
 
 from ridgepoint.formats import FORMATS
 from ridgepoint.models.architecture import DeltaAttention, Mamba1, Mamba2
 from ridgepoint.models.execution import Execution, Tokens
-from ridgepoint.models.pieces import pointwise, projection, sum_over_ranks
-from ridgepoint.numeric import Num
-from ridgepoint.ops import Scan, Stream
+from ridgepoint.models.pieces import is_one, pointwise, projection, sum_over_ranks
+from ridgepoint.numeric import Num, plain
+from ridgepoint.ops import Collective, Scan, Stream
 from ridgepoint.work import Seq, Work
+
+
+def groups_per_rank(groups: Num, ranks: Num) -> Num:
+    """Groups of shared B and C (or keys) on one rank: with more ranks than groups each rank keeps a copy of one."""
+    return plain(np.maximum(groups / np.asarray(ranks, dtype=float), 1.0))
+
+
+def _turned(run: Execution, at: str, rows: Num, into: Num, scan: Work, out: Num) -> list[Work]:
+    """The scan between the exchanges of context-parallel ranks: ``into`` and ``out`` values per token."""
+    if is_one(run.cut.cp):
+        return [scan]
+    width = FORMATS[run.formats.stream].bytes
+    before, after = (
+        Collective(operation="all_to_all", bytes=rows * n * width, ranks=run.cut.cp, stride=run.cut.tp, label=label)
+        for n, label in ((into, f"{at}.to_heads"), (out, f"{at}.to_sequence"))
+    )
+    return [before, scan, after]
 
 
 def short_convolution(run: Execution, at: str, tokens: Tokens, channels: Num, kernel: int) -> Stream:
     """Depthwise causal convolution over ``kernel`` tokens; in decode it reads and shifts its little state."""
     width = FORMATS[run.formats.stream].bytes
-    values = tokens.total * channels
-    state = tokens.batch * channels * (kernel - 1.0) * width if tokens.decode else 0.0
+    values = tokens.total / run.cut.cp * channels
+    state = tokens.batch / run.cut.cp * channels * (kernel - 1.0) * width if tokens.decode else 0.0
     return Stream(
         read_bytes=values * width + state,
         write_bytes=values * width + state,
@@ -27,16 +50,16 @@ def short_convolution(run: Execution, at: str, tokens: Tokens, channels: Num, ke
 
 def mamba2(mixer: Mamba2, hidden: int, tokens: Tokens, run: Execution, at: str) -> Work:
     """State-space duality (Dao, Gu 2024): one projection in, convolution, scan, gated norm, projection out."""
-    tp, rows = run.cut.tp, tokens.total
+    tp, cp, rows = run.cut.tp, run.cut.cp, run.rows(tokens)
     heads = mixer.heads / tp
-    inner, shared = heads * mixer.head_dim, 2.0 * mixer.groups * mixer.state_dim
+    inner, shared = heads * mixer.head_dim, 2.0 * groups_per_rank(mixer.groups, tp) * mixer.state_dim
     scan = Scan(
         batch=tokens.batch,
         seq=tokens.new,
-        heads=heads,
+        heads=heads / cp,
         head_dim=mixer.head_dim,
         state_dim=mixer.state_dim,
-        groups=mixer.groups,
+        groups=groups_per_rank(mixer.groups, tp * cp),
         chunk=mixer.chunk,
         variant="mamba2",
         acts=run.formats.stream,
@@ -45,7 +68,7 @@ def mamba2(mixer: Mamba2, hidden: int, tokens: Tokens, run: Execution, at: str) 
     return Seq(
         projection(run, "attention", f"{at}.in", rows, 2.0 * inner + shared + heads, hidden),
         short_convolution(run, at, tokens, inner + shared, mixer.conv_kernel),
-        scan,
+        *_turned(run, at, rows, inner + shared + heads, scan, inner),
         pointwise(run, f"{at}.gated_norm", rows * inner, reads=2.0, flop=10.0, special=1.0),
         projection(run, "attention", f"{at}.out", rows, hidden, inner),
         sum_over_ranks(run, f"{at}.all_reduce", rows, hidden),
@@ -54,13 +77,13 @@ def mamba2(mixer: Mamba2, hidden: int, tokens: Tokens, run: Execution, at: str) 
 
 def mamba1(mixer: Mamba1, hidden: int, tokens: Tokens, run: Execution, at: str) -> Work:
     """Selective scan (Gu, Dao 2023): input, Δ/B/C and Δ projections around a per-channel scan."""
-    tp, rows = run.cut.tp, tokens.total
+    tp, cp, rows = run.cut.tp, run.cut.cp, run.rows(tokens)
     inner = mixer.inner / tp
     low_rank = mixer.dt_rank + 2.0 * mixer.state_dim
     scan = Scan(
         batch=tokens.batch,
         seq=tokens.new,
-        heads=inner,
+        heads=inner / cp,
         head_dim=1.0,
         state_dim=mixer.state_dim,
         variant="mamba1",
@@ -72,7 +95,7 @@ def mamba1(mixer: Mamba1, hidden: int, tokens: Tokens, run: Execution, at: str) 
         short_convolution(run, at, tokens, inner, mixer.conv_kernel),
         projection(run, "attention", f"{at}.parameters", rows, low_rank, inner),
         projection(run, "attention", f"{at}.delta", rows, inner, mixer.dt_rank),
-        scan,
+        *_turned(run, at, rows, 2.0 * inner + 2.0 * mixer.state_dim, scan, inner),
         projection(run, "attention", f"{at}.out", rows, hidden, inner),
         sum_over_ranks(run, f"{at}.all_reduce", rows, hidden),
     )
@@ -80,8 +103,8 @@ def mamba1(mixer: Mamba1, hidden: int, tokens: Tokens, run: Execution, at: str) 
 
 def delta_attention(mixer: DeltaAttention, hidden: int, tokens: Tokens, run: Execution, at: str) -> Work:
     """Gated delta net (Yang et al. 2024): query, key, value, gate and decay projections, convolution, delta-rule scan."""
-    tp, rows = run.cut.tp, tokens.total
-    key_width = mixer.key_heads * mixer.key_dim / tp
+    tp, cp, rows = run.cut.tp, run.cut.cp, run.rows(tokens)
+    key_width = groups_per_rank(mixer.key_heads, tp) * mixer.key_dim
     value_heads = mixer.value_heads / tp
     value_width = value_heads * mixer.value_dim
     if mixer.channel_gate:
@@ -97,10 +120,10 @@ def delta_attention(mixer: DeltaAttention, hidden: int, tokens: Tokens, run: Exe
     scan = Scan(
         batch=tokens.batch,
         seq=tokens.new,
-        heads=value_heads,
+        heads=value_heads / cp,
         head_dim=mixer.value_dim,
         state_dim=mixer.key_dim,
-        groups=mixer.key_heads / tp,
+        groups=groups_per_rank(mixer.key_heads, tp * cp),
         chunk=mixer.chunk,
         variant="gated_delta",
         acts=run.formats.stream,
@@ -110,7 +133,7 @@ def delta_attention(mixer: DeltaAttention, hidden: int, tokens: Tokens, run: Exe
         projection(run, "attention", f"{at}.in", rows, width, hidden),
         *gates,
         short_convolution(run, at, tokens, 2.0 * key_width + value_width, mixer.conv_kernel),
-        scan,
+        *_turned(run, at, rows, 2.0 * key_width + value_width + 2.0 * value_heads, scan, value_width),
         pointwise(run, f"{at}.gated_norm", rows * value_width, reads=2.0, flop=10.0, special=1.0),
         projection(run, "attention", f"{at}.out", rows, hidden, value_width),
         sum_over_ranks(run, f"{at}.all_reduce", rows, hidden),

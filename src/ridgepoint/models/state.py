@@ -156,19 +156,19 @@ def _delta_state(mixer: DeltaAttention, _: Num, run: Execution) -> Num:
     state = mixer.value_heads * mixer.value_dim * mixer.key_dim * _STATE_BYTES
     channels = 2.0 * mixer.key_heads * mixer.key_dim + mixer.value_heads * mixer.value_dim
     convolution = channels * (mixer.conv_kernel - 1) * FORMATS[run.formats.stream].bytes
-    return (state + convolution) / run.cut.tp
+    return (state + convolution) / (run.cut.tp * run.cut.cp)
 
 
 def _mamba2_state(mixer: Mamba2, _: Num, run: Execution) -> Num:
     inner = mixer.heads * mixer.head_dim
     channels = inner + 2.0 * mixer.groups * mixer.state_dim
     convolution = channels * (mixer.conv_kernel - 1) * FORMATS[run.formats.stream].bytes
-    return (inner * mixer.state_dim * _STATE_BYTES + convolution) / run.cut.tp
+    return (inner * mixer.state_dim * _STATE_BYTES + convolution) / (run.cut.tp * run.cut.cp)
 
 
 def _mamba1_state(mixer: Mamba1, _: Num, run: Execution) -> Num:
     convolution = mixer.inner * (mixer.conv_kernel - 1) * FORMATS[run.formats.stream].bytes
-    return (mixer.inner * mixer.state_dim * _STATE_BYTES + convolution) / run.cut.tp
+    return (mixer.inner * mixer.state_dim * _STATE_BYTES + convolution) / (run.cut.tp * run.cut.cp)
 
 
 _STATES: dict[type, Callable[..., Num]] = {
@@ -215,6 +215,10 @@ _TRANSIENT: dict[type, Callable[[Any], Num]] = {
 }
 
 
+_ROW_PARALLEL = (".output", ".feed.down", ".shared.down", ".out", ".latent_up")
+"""Ends of the labels of products whose left operand is divided among the tensor-parallel ranks anyway."""
+
+
 def saved_bytes(work: Work, hidden: int, tp: Num, sequence: bool) -> Num:
     """What the forward pass of ``work`` keeps for its backward pass: inputs of products, norms and nonlinearities; queries,
     keys, values and softmax statistics of fused attention. With ``sequence`` parallelism inputs as wide as the residual
@@ -224,7 +228,9 @@ def saved_bytes(work: Work, hidden: int, tp: Num, sequence: bool) -> Num:
     al. 2022 count with them.
     """
     if isinstance(work, Gemm):
-        share = tp if sequence and work.k == hidden else 1.0
+        own = work.grouped or work.label.endswith(_ROW_PARALLEL)
+        whole_width = not own and bool(np.all(np.asarray(work.k) == hidden))
+        share = tp if sequence and whole_width else 1.0
         return work.m * work.k * work.batch * FORMATS[work.acts].bytes / share
     if isinstance(work, Repeat):
         return work.count * saved_bytes(work.body, hidden, tp, sequence)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from ridgepoint.errors import RidgepointError
 from ridgepoint.formats import FORMATS
@@ -133,15 +132,6 @@ def decoder_of(model: Model) -> Stack:
         raise RidgepointError(
             "bad_task",
             f"{model.name} has no decoder and generates no tokens",
-            "use --task forward with --prompt and --batch",
+            "use --task forward with --batch and --seq",
         )
     return model.decoder
-
-
-def encode(model: Model, tokens: Tokens, run: Execution, share: Num = 1.0) -> Work:
-    """The encoder over ``tokens`` (embedding included)."""
-    stack: Any = model.encoder
-    return Seq(
-        embed(model, tokens.total, run, "encoder.embedding"),
-        stack_work(stack, tokens, run, "encoder.layers", share=share),
-    )

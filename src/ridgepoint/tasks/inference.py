@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import numpy as np
 
 from ridgepoint.cost.evaluate import rules_of
 from ridgepoint.formats import FORMATS
 from ridgepoint.machines.machine import Machine
-from ridgepoint.models.architecture import Model
+from ridgepoint.models.architecture import Model, Stack
 from ridgepoint.models.execution import Execution, Tokens
+from ridgepoint.models.pieces import is_one
 from ridgepoint.models.state import stage_share
-from ridgepoint.models.transformer import decoder_of, embed, encode, logits, sample, stack_work
+from ridgepoint.models.transformer import decoder_of, embed, logits, sample, stack_work
 from ridgepoint.numeric import Num, plain
 from ridgepoint.ops import Attention, Collective, Conv, Gemm, Host, Scan, Stream
 from ridgepoint.tasks import Decode, Forward, Generate, Prefill
@@ -32,96 +36,117 @@ def prefill_work(model: Model, run: Execution, layout: Layout, batch: Num, promp
     """The pass over the prompts, with logits for the last position of each. Encoder–decoders read the prompt with the
     encoder; the decoder then makes the first token.
     """
-    decoder_of(model)
-    here = per_replica(batch, layout)
-    if model.encoder is not None:
-        read = encode(model, Tokens(here, prompt, prompt), run, share=_share(model, layout))
-        return Seq(read, _token_step(model, run, layout, Tokens(here, 1.0, 1.0), source=prompt))
-    return _token_step(model, run, layout, Tokens(here, prompt, prompt))
+    stack = decoder_of(model)
+    tokens = Tokens(per_replica(batch, layout), prompt, prompt)
+    if model.encoder is None:
+        return _staged(model, stack, run, layout, tokens, "", _next_token(model, run))
+    first = Tokens(tokens.batch, 1.0, 1.0)
+    return Seq(
+        _staged(model, model.encoder, run, layout, tokens, "encoder."),
+        _staged(model, stack, run, layout, first, "", _next_token(model, run), source=prompt),
+    )
 
 
 def decode_work(model: Model, run: Execution, layout: Layout, batch: Num, context: Num, source: Num = 0.0) -> Work:
     """One token for every sequence. With pipeline stages the batch moves in pp groups, one per stage: a group's token takes
     one trip through all stages.
     """
-    decoder_of(model)
-    here = per_replica(batch, layout)
-    groups = np.minimum(layout.pp, here)
-    tokens = Tokens(
-        np.ceil(here / groups) if np.ndim(groups) else float(np.ceil(here / groups)), 1.0, context, decode=True
-    )
-    return _token_step(model, run, layout, tokens, source)
-
-
-def _share(model: Model, layout: Layout) -> Num:
-    """Part of the layers in one stage."""
-    return stage_share(model.main.depth, layout.pp)
-
-
-def _token_step(model: Model, run: Execution, layout: Layout, tokens: Tokens, source: Num = 0.0) -> Work:
-    """Embedding, layers, logits and sampling; prefill fills the pipeline sequence by sequence, decode passes once through."""
     stack = decoder_of(model)
-    kept = tokens.batch * tokens.keep
-    whole = Seq(
-        embed(model, tokens.total, run),
-        stack_work(stack, tokens, run, "layers", source),
-        logits(model, kept, run),
-        sample(model, kept, run),
-    )
-    if np.all(np.asarray(layout.pp) == 1.0):
-        return whole
-    hop = _hand_over(model, run, layout, tokens)
-    if tokens.decode:
-        return Seq(whole, Repeat(layout.pp, hop))
-    one = Tokens(1.0, tokens.new, tokens.context)
-    share = _share(model, layout)
-    middle = stack_work(stack, one, run, "layers", source, share)
-    ends = Seq(embed(model, one.total, run), middle), Seq(middle, logits(model, 1.0, run), sample(model, 1.0, run))
-    pp = np.asarray(layout.pp, dtype=float)
-    single = plain(np.where(pp == 1.0, 1.0, 0.0))
-    stages = (
-        Stage(single, Seq(ends[0], *ends[1].parts[1:])),
-        Stage(1.0 - single, ends[0], send=hop),
-        Stage(plain(np.maximum(pp - 2.0, 0.0)), middle, send=hop),
-        Stage(1.0 - single, ends[1]),
-    )
-    return Pipeline(stages, microbatches=tokens.batch)
-
-
-def _hand_over(model: Model, run: Execution, layout: Layout, tokens: Tokens) -> Collective:
-    rows = tokens.new * (tokens.batch if tokens.decode else 1.0)
-    size = rows * model.hidden * FORMATS[run.formats.stream].bytes / layout.cp
-    ranks = np.minimum(np.asarray(layout.pp, dtype=float), 2.0)
-    return Collective(
-        operation="send_recv",
-        bytes=size,
-        ranks=plain(ranks),
-        stride=layout.tp * layout.cp * layout.dp,
-        label="pipeline.send",
-    )
+    here = per_replica(batch, layout)
+    tokens = Tokens(plain(np.ceil(here / np.minimum(layout.pp, here))), 1.0, context, decode=True)
+    trip = _whole(model, stack, run, tokens, "", _next_token(model, run), source)
+    if is_one(layout.pp):
+        return trip
+    return Seq(trip, Repeat(layout.pp, _hand_over(model, run, layout, tokens)))
 
 
 def forward_work(model: Model, run: Execution, layout: Layout, batch: Num, seq: Num) -> Work:
     """One pass with an output for every position: encoders, scoring, embedding models."""
     here = per_replica(batch, layout)
     tokens = Tokens(here, seq, seq, keep=seq)
-    if model.decoder is None:
-        parts = [encode(model, tokens, run, share=1.0)]
-        return Seq(*parts, logits(model, tokens.total, run)) if model.embedding.head else Seq(*parts)
-    read: list[Work] = [encode(model, tokens, run)] if model.encoder is not None else []
+
+    def outputs(t: Tokens) -> Work:
+        return logits(model, run.rows(t), run)
+
+    if model.encoder is None or model.decoder is None:
+        stack, at = (model.main, "") if model.encoder is None else (model.encoder, "encoder.")
+        last = outputs if model.decoder is not None or model.embedding.head else None
+        return _staged(model, stack, run, layout, tokens, at, last)
     return Seq(
-        *read,
-        embed(model, tokens.total, run),
-        stack_work(model.decoder, tokens, run, "layers", source=seq),
-        logits(model, tokens.total, run),
+        _staged(model, model.encoder, run, layout, tokens, "encoder."),
+        _staged(model, model.decoder, run, layout, tokens, "", outputs, source=seq),
+    )
+
+
+Ending = Callable[[Tokens], Work]
+
+
+def _next_token(model: Model, run: Execution) -> Ending:
+    """Logits of the kept positions and the choice of a token."""
+
+    def ending(tokens: Tokens) -> Work:
+        kept = tokens.batch * tokens.keep
+        return Seq(logits(model, kept, run), sample(model, kept, run))
+
+    return ending
+
+
+def _whole(
+    model: Model, stack: Stack, run: Execution, tokens: Tokens, at: str, last: Ending | None, source: Num = 0.0
+) -> Work:
+    """Embedding, all layers of a stack, and what follows them."""
+    after = [] if last is None else [last(tokens)]
+    layers = stack_work(stack, tokens, run, f"{at}layers", source)
+    return Seq(embed(model, run.rows(tokens), run, f"{at}embedding"), layers, *after)
+
+
+def _staged(
+    model: Model,
+    stack: Stack,
+    run: Execution,
+    layout: Layout,
+    tokens: Tokens,
+    at: str,
+    last: Ending | None = None,
+    source: Num = 0.0,
+) -> Work:
+    """A pass through all pipeline stages: the whole batch at once on a single stage, else sequence by sequence."""
+    if is_one(layout.pp):
+        return _whole(model, stack, run, tokens, at, last, source)
+    pp = np.asarray(layout.pp, dtype=float)
+    single = plain(np.where(pp == 1.0, 1.0, 0.0))
+    several = 1.0 - single
+    one = replace(tokens, batch=plain(np.where(pp == 1.0, tokens.batch, 1.0)))
+    before = embed(model, run.rows(one), run, f"{at}embedding")
+    middle = stack_work(stack, one, run, f"{at}layers", source, stage_share(stack.depth, layout.pp))
+    after = [] if last is None else [last(one)]
+    hop = _hand_over(model, run, layout, one)
+    stages = (
+        Stage(single, Seq(before, middle, *after)),
+        Stage(several, Seq(before, middle), send=hop),
+        Stage(plain(np.maximum(pp - 2.0, 0.0)), middle, send=hop),
+        Stage(several, Seq(middle, *after)),
+    )
+    return Pipeline(stages, microbatches=plain(np.where(pp == 1.0, 1.0, tokens.batch)))
+
+
+def _hand_over(model: Model, run: Execution, layout: Layout, tokens: Tokens) -> Collective:
+    """One message from a pipeline stage to the next; none where there is one stage only."""
+    return Collective(
+        operation="send_recv",
+        bytes=run.rows(tokens) * model.hidden * FORMATS[run.formats.stream].bytes,
+        ranks=plain(np.minimum(np.asarray(layout.pp, dtype=float), 2.0)),
+        stride=layout.tp * layout.cp * layout.dp,
+        label="pipeline.send",
     )
 
 
 def generate_parts(model: Model, run: Execution, layout: Layout, task: Generate) -> tuple[Work, Work]:
     """Prefill, and one decode step at the mean over the growing context (``output`` − 1 of them follow the prefill)."""
     first = prefill_work(model, run, layout, task.batch, task.prompt)
-    # Steps attend to prompt + 1 … prompt + output − 1 tokens; an encoder–decoder starts its own context at one.
-    start = 1.0 if model.encoder is not None else task.prompt + 1.0
+    # Steps attend to prompt + 1 … prompt + output − 1 tokens; an encoder–decoder's own context starts with
+    # the token of the prefill.
+    start = 2.0 if model.encoder is not None else task.prompt + 1.0
     span = np.maximum(task.output - 2.0, 0.0)
     source = task.prompt if model.encoder is not None else 0.0
     cases = tuple(
@@ -154,6 +179,8 @@ def kernel_count(work: Work) -> Num:
         return work.count * kernel_count(work.body)
     if isinstance(work, Mix):
         return sum((p * kernel_count(case) for p, case in work.cases), 0.0)
+    if isinstance(work, Pipeline):
+        return sum((times * kernel_count(part) for times, part in work.runs()), 0.0)
     if isinstance(work, Stream):
         return work.launches
     if isinstance(work, Collective):

@@ -192,5 +192,6 @@ def execution(model: Model, plan: Plan, layout: Layout, training: bool) -> tuple
         fused_elementwise=plan.compiled,
         paged=not training,
         training=training,
+        expert_imbalance=plan.expert_imbalance,
     )
     return run, notes

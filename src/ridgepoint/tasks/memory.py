@@ -19,7 +19,7 @@ from ridgepoint.plan import Plan
 from ridgepoint.tasks import Decode, Forward, Generate, Prefill, Task, Train
 from ridgepoint.tasks.inference import per_replica
 from ridgepoint.tasks.layout import Layout
-from ridgepoint.tasks.training import gradient_bytes, loss, micro_batch
+from ridgepoint.tasks.training import Trained, gradient_bytes, loss, micro_batch, optimizer_bytes
 from ridgepoint.work import Seq, Work
 
 SERVING_FRACTION = 0.9
@@ -29,7 +29,6 @@ RUNTIME_BYTES = {"gpu": 0.6e9}
 """What driver context and libraries take, by kind of device; other kinds take nothing that matters."""
 TOKEN_BUDGET = 8192.0
 """Prompt tokens whose activations live at once: engines prefill in chunks of about this many."""
-_OPTIMIZER_BYTES = {"adam": 12.0, "adam8bit": 6.0, "sgd": 8.0, "none": 0.0}
 
 
 def usable_fraction(plan: Plan, training: bool) -> float:
@@ -51,15 +50,17 @@ def ledger(model: Model, machine: Machine, run: Execution, layout: Layout, task:
 
 
 def _prefill(model: Model, run: Execution, layout: Layout, task: Prefill, plan: Plan, weights: Num) -> dict[str, Num]:
-    return _serving(model, run, layout, task.batch, task.prompt, task.prompt)
+    cached = task.prompt if model.encoder is None else 1.0
+    return _serving(model, run, layout, task.batch, cached, task.prompt, task.prompt)
 
 
 def _decode(model: Model, run: Execution, layout: Layout, task: Decode, plan: Plan, weights: Num) -> dict[str, Num]:
-    return _serving(model, run, layout, task.batch, task.context, 1.0)
+    return _serving(model, run, layout, task.batch, task.context, task.context, 1.0)
 
 
 def _generate(model: Model, run: Execution, layout: Layout, task: Generate, plan: Plan, weights: Num) -> dict[str, Num]:
-    return _serving(model, run, layout, task.batch, task.prompt + task.output - 1.0, task.prompt)
+    cached = task.output + (task.prompt - 1.0 if model.encoder is None else 0.0)
+    return _serving(model, run, layout, task.batch, cached, task.prompt, task.prompt)
 
 
 def _forward(model: Model, run: Execution, layout: Layout, task: Forward, plan: Plan, weights: Num) -> dict[str, Num]:
@@ -68,12 +69,15 @@ def _forward(model: Model, run: Execution, layout: Layout, task: Forward, plan: 
     return {"activations": _transient(model, run, tokens)}
 
 
-def _serving(model: Model, run: Execution, layout: Layout, batch: Num, context: Num, new: Num) -> dict[str, Num]:
+def _serving(
+    model: Model, run: Execution, layout: Layout, batch: Num, cached: Num, source: Num, new: Num
+) -> dict[str, Num]:
+    """The cache of ``cached`` tokens (and of ``source`` encoder positions, where there is an encoder), and what ``new``
+    tokens at a time need.
+    """
     here = per_replica(batch, layout)
-    encoder = model.encoder is not None
-    cached, source = (context, context) if encoder else (context, 0.0)
-    cache = cache_bytes(model, here, cached, run, layout.pp, source)
-    return {"kv": cache, "activations": _transient(model, run, _scheduled(here, new, context))}
+    cache = cache_bytes(model, here, cached, run, layout.pp, source if model.encoder is not None else 0.0)
+    return {"kv": cache, "activations": _transient(model, run, _scheduled(here, new, np.maximum(cached, new)))}
 
 
 def _scheduled(batch: Num, new: Num, context: Num) -> Tokens:
@@ -95,25 +99,26 @@ def _transient(model: Model, run: Execution, tokens: Tokens) -> Num:
 
 def _train(model: Model, run: Execution, layout: Layout, task: Train, plan: Plan, weights: Num) -> dict[str, Num]:
     parameters = trained_parameters(model, run, layout)
-    states, gradients = _OPTIMIZER_BYTES[plan.optimizer], gradient_bytes(plan)
-    dp = np.asarray(layout.dp, dtype=float)
-    kept = 1.0 / dp if plan.zero_stage == 3 else 1.0
+    whole, mine = parameters.total, parameters.sharded(layout)
+    kept = mine / whole if plan.zero_stage == 3 else 1.0
     return {
         "weights": weights * kept,
-        "gradients": parameters * gradients / (dp if plan.zero_stage >= 2 else 1.0),
-        "optimizer": parameters * states / (dp if plan.zero_stage >= 1 else 1.0),
+        "gradients": (mine if plan.zero_stage >= 2 else whole) * gradient_bytes(plan),
+        "optimizer": (mine if plan.zero_stage >= 1 else whole) * optimizer_bytes(run, plan),
         "activations": _saved(model, run, layout, task, plan),
         "logits": _logits_workspace(model, run, layout, task, plan),
     }
 
 
-def trained_parameters(model: Model, run: Execution, layout: Layout) -> Num:
-    """Weights on the fullest device, as a number: the stored bytes with every format at one byte per weight."""
-    formats = {**dict(run.formats.weights)}
-    by_component = weight_bytes(model, run, layout.pp)
-    sizes = {name: FORMATS[formats.get(_FORMAT_OF.get(name, name), formats["default"])].bytes for name in by_component}
-    stream = FORMATS[run.formats.stream].bytes
-    return sum((b / (stream if name in ("norms", "other") else sizes[name]) for name, b in by_component.items()), 0.0)
+def trained_parameters(model: Model, run: Execution, layout: Layout) -> Trained:
+    """Weights on the fullest device, as numbers: stored bytes over the bytes of their formats."""
+    formats = dict(run.formats.weights)
+    found: dict[str, Num] = {}
+    for name, size in weight_bytes(model, run, layout.pp).items():
+        stored = formats.get(_FORMAT_OF.get(name, name), formats["default"])
+        found[name] = size / FORMATS[run.formats.stream if name in ("norms", "other") else stored].bytes
+    experts = found.pop("experts", 0.0)
+    return Trained(sum(found.values(), 0.0), experts)
 
 
 _FORMAT_OF = {"tables": "embedding"}
@@ -123,36 +128,32 @@ def in_flight(layout: Layout, plan: Plan, count: Num) -> Num:
     """Micro-batches whose activations the first stage holds at once: all for GPipe, pp for 1F1B, a little more interleaved
     (Narayanan et al. 2021).
     """
-    if plan.schedule == "gpipe":
-        return count
-    extra = 1.0 + (layout.pp - 1.0) / (layout.pp * plan.chunks) if plan.schedule == "interleaved" else 1.0
-    return np.minimum(count, layout.pp * extra)
+    pp = np.asarray(layout.pp, dtype=float)
+    extra = 1.0 + (pp - 1.0) / (pp * plan.chunks) if plan.schedule == "interleaved" else 1.0
+    most = np.where(pp > 1.0, count, 1.0) if plan.schedule == "gpipe" else np.minimum(count, pp * extra)
+    return plain(most)
 
 
 def _saved(model: Model, run: Execution, layout: Layout, task: Train, plan: Plan) -> Num:
+    """Activations of all micro-batches in flight on the first stage; with full recomputation each layer's input, and all
+    of the one layer that is being recomputed.
+    """
     size, count = micro_batch(task, plan, layout)
     tokens = Tokens(size, task.seq, task.seq, keep=task.seq)
-    total: Num = 0.0
+    kept: Num = 0.0
+    again: Num = 0.0
     for stack in filter(None, (model.encoder, model.decoder)):
         for layer, number in stack.layers:
             work = layer_work(layer, stack.hidden, tokens, run, stack.causal, "l", task.seq)
             whole = saved_bytes(work, stack.hidden, run.cut.tp, run.cut.sequence)
             held = stage_share(stack.depth, layout.pp) * number
-            total = total + _kept(whole, work, stack.hidden, tokens, run, plan, held)
-    return total * in_flight(layout, plan, count)
-
-
-def _kept(whole: Num, work: Work, hidden: int, tokens: Tokens, run: Execution, plan: Plan, held: Num) -> Num:
-    """Saved bytes of ``held`` layers under the recomputation rule; full recomputation keeps each layer's input, and one
-    layer's activations while it is recomputed.
-    """
-    if plan.recompute == "none":
-        return held * whole
-    if plan.recompute == "selective":
-        return held * (whole - _scores_bytes(work))
-    shard = run.cut.tp if run.cut.sequence else 1.0
-    inputs = tokens.total / run.cut.cp * hidden * FORMATS[run.formats.stream].bytes / shard
-    return held * inputs + whole / np.maximum(held, 1.0)
+            if plan.recompute == "full":
+                shard = run.cut.tp if run.cut.sequence else 1.0
+                inputs = run.rows(tokens) * stack.hidden * FORMATS[run.formats.stream].bytes / shard
+                kept, again = kept + held * inputs, np.maximum(again, whole)
+            else:
+                kept = kept + held * (whole - (_scores_bytes(work) if plan.recompute == "selective" else 0.0))
+    return kept * in_flight(layout, plan, count) + again
 
 
 def _scores_bytes(work: Work) -> Num:

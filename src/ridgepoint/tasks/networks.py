@@ -25,10 +25,15 @@ from ridgepoint.tasks import Forward, Sample, Task, Train
 from ridgepoint.tasks.inference import per_replica, with_host
 from ridgepoint.tasks.layout import Layout
 from ridgepoint.tasks.memory import RUNTIME_BYTES, usable_fraction
-from ridgepoint.tasks.training import gradient_exchange, micro_batch, optimizer_step
+from ridgepoint.tasks.training import (
+    Trained,
+    gradient_bytes,
+    gradient_exchange,
+    micro_batch,
+    optimizer_bytes,
+    optimizer_step,
+)
 from ridgepoint.work import Overlap, Repeat, Seq, Work
-
-_OPTIMIZER_BYTES = {"adam": 12.0, "adam8bit": 6.0, "sgd": 8.0, "none": 0.0}
 
 
 def network_layout(net: Network, machine: Machine, plan: Plan) -> Layout:
@@ -125,7 +130,7 @@ def _train(net: Network, machine: Machine, layout: Layout, task: Train, plan: Pl
     tape = forward_tape(net, plan, size, _sizes(net, task), training=True)
     forward, back = tape.work, backward(tape.work)
     again = [forward] if plan.recompute == "full" else []
-    parameters = tape.total_parameters
+    parameters = Trained(tape.total_parameters)
     exchange = [] if is_one(layout.dp) else [gradient_exchange(_execution(tape), layout, plan, parameters)]
     last = Overlap(back, *exchange) if plan.overlap_gradients else Seq(back, *exchange)
     update = optimizer_step(_execution(tape), layout, plan, parameters)
@@ -133,8 +138,8 @@ def _train(net: Network, machine: Machine, layout: Layout, task: Train, plan: Pl
     shard = layout.dp if plan.zero_stage >= 1 else 1.0
     entries = {
         "weights": _weight_bytes(tape) / (layout.dp if plan.zero_stage == 3 else 1.0),
-        "gradients": parameters * 4.0 / (layout.dp if plan.zero_stage >= 2 else 1.0),
-        "optimizer": parameters * _OPTIMIZER_BYTES[plan.optimizer] / shard,
+        "gradients": parameters.total * gradient_bytes(plan) / (layout.dp if plan.zero_stage >= 2 else 1.0),
+        "optimizer": parameters.total * optimizer_bytes(_execution(tape), plan) / shard,
         "activations": saved_bytes(forward, 0, 1.0, False),
     }
     return _result(

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from ridgepoint.formats import FORMATS
 from ridgepoint.models.architecture import Model
 from ridgepoint.models.backward import backward
 from ridgepoint.models.execution import Execution, Tokens
+from ridgepoint.models.pieces import is_one
 from ridgepoint.models.state import stage_share
-from ridgepoint.models.transformer import embed, encode, logits, stack_work
+from ridgepoint.models.transformer import embed, logits, stack_work
 from ridgepoint.numeric import Num, plain
 from ridgepoint.ops import Attention, Collective, Stream
 from ridgepoint.plan import Plan
 from ridgepoint.tasks import Train
 from ridgepoint.tasks.inference import per_replica
 from ridgepoint.tasks.layout import Layout
-from ridgepoint.work import Op, Overlap, Pipeline, Repeat, Seq, Stage, Work
+from ridgepoint.work import Mix, Op, Overlap, Pipeline, Repeat, Seq, Stage, Work
 
-# Bytes per parameter that one optimizer step reads and writes, besides the gradient and the 16-bit weights.
-_STATE_BYTES = {"adam": (12.0, 12.0), "adam8bit": (6.0, 6.0), "sgd": (8.0, 8.0), "none": (0.0, 0.0)}
+_MOMENT_BYTES = {"adam": 8.0, "adam8bit": 2.0, "sgd": 4.0}
+"""Bytes per parameter of what an optimizer keeps besides master weights."""
 
 
 def micro_batch(task: Train, plan: Plan, layout: Layout) -> tuple[Num, Num]:
@@ -30,19 +33,51 @@ def micro_batch(task: Train, plan: Plan, layout: Layout) -> tuple[Num, Num]:
     return (float(size), float(count)) if np.ndim(count) == 0 else (size, count)
 
 
-def step_work(model: Model, run: Execution, layout: Layout, task: Train, plan: Plan, parameters: Num) -> Work:
-    """The whole step. ``parameters`` is the number of weights on one device (after tp, pp, ep)."""
+@dataclass(frozen=True)
+class Trained:
+    """Weights on one device, as numbers: those that all its replicas hold, and routed experts, of which there are fewer
+    copies where expert-parallel ranks reach over several attention replicas.
+    """
+
+    dense: Num
+    experts: Num = 0.0
+
+    @property
+    def total(self) -> Num:
+        """All of them."""
+        return self.dense + self.experts
+
+    def sharded(self, layout: Layout) -> Num:
+        """One device's part where all copies of a weight share its states (ZeRO)."""
+        return self.dense / copies(layout) + self.experts / (copies(layout) / pooled(layout))
+
+
+def copies(layout: Layout) -> Num:
+    """Devices that hold the same weights: data-parallel replicas and context-parallel ranks."""
+    return layout.dp * layout.cp
+
+
+def pooled(layout: Layout) -> Num:
+    """Attention replicas that hold one set of experts together."""
+    return plain(np.maximum(layout.ep / np.asarray(layout.tp, dtype=float), 1.0))
+
+
+def step_work(model: Model, run: Execution, layout: Layout, task: Train, plan: Plan, parameters: Trained) -> Work:
+    """The whole step. ``parameters`` are the weights on one device (after tp, pp, ep)."""
     size, count = micro_batch(task, plan, layout)
-    tokens = Tokens(size, task.seq, task.seq, keep=task.seq, expert_imbalance=plan.expert_imbalance)
-    if np.all(np.asarray(layout.pp) == 1.0):
+    tokens = Tokens(size, task.seq, task.seq, keep=task.seq)
+    gradients = gradient_exchange(run, layout, plan, parameters)
+    one_stage = np.asarray(layout.pp) == 1.0
+    ways: list[tuple[Num, Work]] = []
+    if np.any(one_stage):
         forward, back = _passes(model, run, tokens, plan, "all")
-        gradients = gradient_exchange(run, layout, plan, parameters)
         last = Overlap(back, gradients) if plan.overlap_gradients else Seq(back, gradients)
-        compute: Work = Seq(Repeat(count - 1.0, Seq(forward, back)), forward, last)
-    else:
+        ways.append((plain(np.where(one_stage, 1.0, 0.0)), Seq(Repeat(count - 1.0, Seq(forward, back)), forward, last)))
+    if not np.all(one_stage):
         pipeline = _pipeline(model, run, layout, tokens, count, plan)
-        gradients = gradient_exchange(run, layout, plan, parameters)
-        compute = Overlap(pipeline, gradients) if plan.overlap_gradients else Seq(pipeline, gradients)
+        piped = Overlap(pipeline, gradients) if plan.overlap_gradients else Seq(pipeline, gradients)
+        ways.append((plain(np.where(one_stage, 0.0, 1.0)), piped))
+    compute = ways[0][1] if len(ways) == 1 else Mix(*ways)
     gathers = parameter_gathers(run, layout, plan, parameters, count)
     return Seq(Overlap(compute, gathers), optimizer_step(run, layout, plan, parameters))
 
@@ -51,16 +86,16 @@ def _passes(model: Model, run: Execution, tokens: Tokens, plan: Plan, part: str,
     """Forward and backward of one micro-batch on one stage: ``part`` is all, first, middle or last."""
     layers: list[Work] = []
     before: list[Work] = []
-    if part in ("all", "first"):
-        if model.encoder is not None:
-            before.append(encode(model, tokens, run))
-        if model.decoder is not None:
-            before.append(embed(model, tokens.total / run.cut.cp, run))
-    if model.decoder is not None:
-        layers.append(stack_work(model.decoder, tokens, run, "layers", source=tokens.context, share=share))
+    rows = run.rows(tokens)
+    for stack, at in ((model.encoder, "encoder."), (model.decoder, "")):
+        if stack is None:
+            continue
+        if part in ("all", "first"):
+            before.append(embed(model, rows, run, f"{at}embedding"))
+        layers.append(stack_work(stack, tokens, run, f"{at}layers", source=tokens.context, share=share))
     after: list[Work] = []
     if part in ("all", "last") and model.embedding.head:
-        after = [logits(model, tokens.total / run.cut.cp, run), loss(model, tokens, run)]
+        after = [logits(model, rows, run), loss(model, tokens, run)]
     body = Seq(*layers)
     again = recomputed(body, plan.recompute)
     return Seq(*before, body, *after), Seq(
@@ -108,7 +143,8 @@ def _pipeline(model: Model, run: Execution, layout: Layout, tokens: Tokens, coun
     share = stage_share(model.main.depth, layout.pp)
     size = tokens.total / run.cut.cp * model.hidden * FORMATS[run.formats.stream].bytes
     stride = layout.tp * layout.cp * layout.dp
-    hop = Collective(operation="send_recv", bytes=size, ranks=2.0, stride=stride, label="pipeline.send")
+    ends = plain(np.minimum(np.asarray(layout.pp, dtype=float), 2.0))
+    hop = Collective(operation="send_recv", bytes=size, ranks=ends, stride=stride, label="pipeline.send")
     pp = np.asarray(layout.pp, dtype=float)
     counts = {"first": 1.0, "middle": plain(np.maximum(pp - 2.0, 0.0)), "last": 1.0}
     stages = [
@@ -125,41 +161,56 @@ def gradient_bytes(plan: Plan) -> float:
     return 4.0 if plan.zero_stage < 2 else 2.0
 
 
-def gradient_exchange(run: Execution, layout: Layout, plan: Plan, parameters: Num) -> Work:
-    """All-reduce of the gradients over the data-parallel replicas, or reduce-scatter where optimizer states are sharded."""
+def _among_copies(operation: str, parameters: Trained, width: float, layout: Layout, label: str) -> Work:
+    """A collective over all copies of the weights; the routed experts have their own group where it is smaller."""
+    group = pooled(layout)
+    if is_one(group):
+        shares: list[tuple[Num, Num, str]] = [(parameters.total, 1.0, label)]
+    else:
+        shares = [(parameters.dense, 1.0, label), (parameters.experts, group, f"{label}.experts")]
+    works = [
+        Collective(
+            operation=operation,
+            bytes=values * width,
+            ranks=copies(layout) / apart,
+            stride=layout.tp * apart,
+            label=name,
+        )
+        for values, apart, name in shares
+    ]
+    return works[0] if len(works) == 1 else Seq(*works)
+
+
+def gradient_exchange(run: Execution, layout: Layout, plan: Plan, parameters: Trained) -> Work:
+    """All-reduce of the gradients over all copies of the weights, or reduce-scatter where optimizer states are sharded."""
     operation = "all_reduce" if plan.zero_stage == 0 else "reduce_scatter"
-    return Collective(
-        operation=operation,
-        bytes=parameters * gradient_bytes(plan),
-        ranks=layout.dp,
-        stride=layout.tp * layout.cp,
-        label="data_parallel.gradients",
-    )
+    return _among_copies(operation, parameters, gradient_bytes(plan), layout, "data_parallel.gradients")
 
 
-def parameter_gathers(run: Execution, layout: Layout, plan: Plan, parameters: Num, microbatches: Num) -> Work:
+def parameter_gathers(run: Execution, layout: Layout, plan: Plan, parameters: Trained, microbatches: Num) -> Work:
     """ZeRO: weights gathered once after the step (stages 1, 2), or before every forward and backward pass (stage 3)."""
     if plan.zero_stage == 0:
         return Seq()
-    gather = Collective(
-        operation="all_gather",
-        bytes=parameters * FORMATS[run.formats.stream].bytes,
-        ranks=layout.dp,
-        stride=layout.tp * layout.cp,
-        label="data_parallel.parameters",
-    )
+    width = FORMATS[run.formats.stream].bytes
+    gather = _among_copies("all_gather", parameters, width, layout, "data_parallel.parameters")
     return Repeat(2.0 * microbatches, gather) if plan.zero_stage == 3 else gather
 
 
-def optimizer_step(run: Execution, layout: Layout, plan: Plan, parameters: Num) -> Work:
-    """One pass over gradients, master weights and moments; the 16-bit weights are written. Sharded from ZeRO-1 on."""
-    mine = parameters / (layout.dp if plan.zero_stage >= 1 else 1.0)
-    read, write = _STATE_BYTES[plan.optimizer]
+def optimizer_bytes(run: Execution, plan: Plan) -> float:
+    """Bytes per parameter of the optimizer's states: fp32 master weights, where the weights are narrower, and moments."""
+    master = 0.0 if run.formats.stream == "fp32" else 4.0
+    return 0.0 if plan.optimizer == "none" else master + _MOMENT_BYTES[plan.optimizer]
+
+
+def optimizer_step(run: Execution, layout: Layout, plan: Plan, parameters: Trained) -> Work:
+    """One pass over gradients, master weights and moments; the weights are written. Sharded from ZeRO-1 on."""
+    mine = parameters.sharded(layout) if plan.zero_stage >= 1 else parameters.total
+    states = optimizer_bytes(run, plan)
     if plan.optimizer == "none":
         return Seq()
     return Stream(
-        read_bytes=mine * (read + gradient_bytes(plan)),
-        write_bytes=mine * (write + FORMATS[run.formats.stream].bytes),
+        read_bytes=mine * (states + gradient_bytes(plan)),
+        write_bytes=mine * (states + FORMATS[run.formats.stream].bytes),
         flop=12.0 * mine,
         special=mine,
         pattern="optimizer",
