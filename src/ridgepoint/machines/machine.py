@@ -90,7 +90,11 @@ class Machine:
         for key in (wanted.math, *wanted.wider):
             if key in self._rates:
                 rate, engine = self._rates[key]
-                note = "" if key == wanted.math else f"{self.device.name} has no {wanted.math} arithmetic: products run in {key}"
+                note = (
+                    ""
+                    if key == wanted.math
+                    else f"{self.device.name} has no {wanted.math} arithmetic: products run in {key}"
+                )
                 return Arithmetic(engine, key, rate, note)
         raise RidgepointError(
             "no_arithmetic",
@@ -152,6 +156,6 @@ _LABELS = {
     "delay": "fixed delay",
     "link_latency": "link latency",
     "network_latency": "network latency",
-    "wave": "tile waves",
+    "wave": "in-kernel latency",
     "storage_latency": "storage latency",
 }

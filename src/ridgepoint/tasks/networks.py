@@ -76,9 +76,8 @@ def build_network(net: Network, machine: Machine, task: Task, plan: Plan) -> dic
     """Works, ledger, layout and assumptions of a network's task, as ``Built`` takes them."""
     rule = _BUILDERS.get(type(task))
     if rule is None:
-        raise RidgepointError(
-            "bad_task", f"{net.name} has no task '{task.name}'", "use --task forward, sample or train"
-        )
+        tasks = "sample, forward or train" if net.is_sampler else "forward or train"
+        raise RidgepointError("bad_task", f"{net.name} has no task '{task.name}'", f"use --task {tasks}")
     layout = network_layout(net, machine, plan)
     acts, weights = formats_of(plan, isinstance(task, Train))
     said = (
