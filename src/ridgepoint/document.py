@@ -42,7 +42,7 @@ def document(est: Estimate) -> Document:
         "mode": est.mode,
         **_answers(est),
         "memory": _memory(est),
-        "ops": [_op(c) for c in est.cost.components if np.any(np.asarray(c.time_s) > 0.0)],
+        "ops": [_op(c, est.shape) for c in est.cost.components if np.any(np.asarray(c.time_s) > 0.0)],
         "unknown": [{"name": op.label or op.kind, "kind": op.kind} for op in est.cost.unknown],
         "unknown_share": plain(est.cost.unknown_share),
         "assumptions": list(est.assumptions),
@@ -132,18 +132,11 @@ def _memory(est: Estimate) -> Document:
     }
 
 
-def _op(component: Component) -> Document:
-    return {
-        "name": component.label,
-        "kind": component.kind,
-        "count": plain(component.count),
-        "time_s": plain(component.time_s),
-        "critical_s": plain(component.critical_s),
-        "bound_s": plain(component.bound_s),
-        "flop": plain(component.flop),
-        "bytes": plain(component.bytes),
-        "bound_by": plain(bound_by(component)),
-    }
+def _op(component: Component, shape: tuple[int, ...]) -> Document:
+    named = ("count", "time_s", "critical_s", "bound_s", "flop", "bytes")
+    amounts = {name: plain(np.broadcast_to(getattr(component, name), shape)) for name in named}
+    binding = plain(np.broadcast_to(bound_by(component), shape))
+    return {"name": component.label, "kind": component.kind, **amounts, "bound_by": binding}
 
 
 def bound_by(component: Component) -> Any:

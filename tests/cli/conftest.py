@@ -29,7 +29,8 @@ class Answer:
     def error(self) -> dict[str, str]:
         """The body of the error envelope."""
         assert self.code == 2, self
-        return self.document["error"]
+        body: dict[str, str] = self.document["error"]
+        return body
 
 
 Run = Callable[..., Answer]

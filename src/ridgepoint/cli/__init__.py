@@ -1,20 +1,29 @@
-"""The ``ridgepoint`` command (design §10): commands parse, call and render; everything else is below."""
+"""The ``ridgepoint`` command (design §10): commands parse, call and render; everything else is below.
+
+A command's module is imported when the command is run, so that ``ridgepoint --help`` waits for nothing.
+"""
 
 from __future__ import annotations
 
-from importlib import import_module
 from importlib.util import find_spec
 from typing import Annotated
 
 import typer
 
-from ridgepoint.cli import analyze, machines, models
 from ridgepoint.cli.guard import Program
+
+COMMANDS = {
+    "analyze": "What a model takes on a machine: time, its limit, the bottleneck, memory, energy and money.",
+    "models": "Models: list, show, import.",
+    "machines": "Machines: list, show, compare.",
+    "validate": "Predictions beside measurements: errors by group, and the plain roofline's.",
+    "calibrate": "Coefficients of a machine, fitted to measurements.",
+}
+"""Command → what it is for. Each has a module of its name in this package."""
 
 app = typer.Typer(
     cls=Program,
     help="What limits an AI workload on a machine, and what would lift the limit.",
-    no_args_is_help=False,
     invoke_without_command=True,
     add_completion=False,
     rich_markup_mode="rich",
@@ -36,12 +45,13 @@ def _program(
         print(context.get_help())
 
 
-app.command("analyze")(analyze.analyze)
-app.add_typer(models.app, name="models")
-app.add_typer(machines.app, name="machines")
-for _name in ("validate", "calibrate"):
-    if find_spec(f"ridgepoint.cli.{_name}") is not None:
-        app.command(_name)(getattr(import_module(f"ridgepoint.cli.{_name}"), _name))
+def _placeholder() -> None:
+    """Stands for a command until it is run."""
+
+
+for _name, _help in COMMANDS.items():
+    if find_spec(f"{__name__}.{_name}") is not None:
+        app.command(_name, help=_help)(_placeholder)
 
 
 def main() -> None:

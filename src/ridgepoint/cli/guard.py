@@ -7,10 +7,12 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Any
 
 import typer
 from typer.core import TyperGroup
+from typer.main import get_command
 
 from ridgepoint.errors import RidgepointError
 
@@ -19,6 +21,12 @@ WRONG_INPUT, INTERNAL, INTERRUPTED = 2, 70, 130
 
 class Program(TyperGroup):
     """The ``ridgepoint`` command: runs a subcommand and turns every failure into design §10's answer."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Replace the placeholder of the command that is asked for by the command itself."""
+        if args and args[0] in self.commands:
+            self.commands[args[0]] = load(args[0])
+        return super().resolve_command(ctx, args)
 
     def main(
         self,
@@ -53,6 +61,18 @@ class Program(TyperGroup):
         if not standalone_mode:
             return code
         sys.exit(code if isinstance(code, int) else 0)
+
+
+def load(name: str) -> Any:
+    """The command of that name: its module's ``app``, or the function of the same name."""
+    module = import_module(f"ridgepoint.cli.{name}")
+    found = getattr(module, "app", None)
+    if found is None:
+        found = typer.Typer(add_completion=False, rich_markup_mode="rich")
+        found.command(name)(getattr(module, name))
+    command = get_command(found)
+    command.name = name
+    return command
 
 
 def _print_anything() -> None:

@@ -13,7 +13,7 @@ from ridgepoint.machines.description import numbers, provenance
 from ridgepoint.machines.machine import Machine
 from ridgepoint.machines.ridge import facts, ridges
 
-app = typer.Typer(help="Machines: what is known of them, and from where.", no_args_is_help=False)
+app = typer.Typer(help="Machines: what is known of them, and from where.", add_completion=False)
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 SORTS = {
     "name": "name",

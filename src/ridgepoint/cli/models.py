@@ -12,7 +12,7 @@ from ridgepoint.models.architecture import Model
 from ridgepoint.models.networks.network import Network
 from ridgepoint.units import parse_count
 
-app = typer.Typer(help="Models: shapes, parameters, anatomy.", no_args_is_help=False)
+app = typer.Typer(help="Models: shapes, parameters, anatomy.", add_completion=False)
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 
 
