@@ -70,8 +70,12 @@ class Plan:
             raise RidgepointError(
                 "bad_plan", f"plan.memory_fraction is {self.memory_fraction}", "use a fraction above 0 and up to 1"
             )
-        if not np.all(np.asarray(self.expert_imbalance) >= 0.0):
-            raise RidgepointError("bad_plan", "plan.expert_imbalance is negative", "use 0 (by chance) or a factor ≥ 1")
+        imbalance = as_num(self.expert_imbalance)
+        if not np.all((np.asarray(imbalance) == 0.0) | (np.asarray(imbalance) >= 1.0) & np.isfinite(imbalance)):
+            raise RidgepointError(
+                "bad_plan", f"plan.expert_imbalance is {self.expert_imbalance}", "use 0 (by chance) or a factor ≥ 1"
+            )
+        object.__setattr__(self, "expert_imbalance", imbalance)
 
     def given(self) -> dict[str, object]:
         """The fields that differ from the defaults, for reports."""
@@ -89,8 +93,12 @@ def whole(value: object, name: str, largest: float) -> Num:
     except (TypeError, ValueError):
         raise RidgepointError("bad_size", f"{name} is {value!r}", "give a whole number of at least 1") from None
     array = np.asarray(number)
-    if array.size == 0 or not np.all(np.isfinite(array) & (array >= 1.0) & (array <= largest) & (array == np.floor(array))):
-        bad = array.ravel()[~(np.isfinite(array) & (array >= 1) & (array <= largest) & (array == np.floor(array))).ravel()]
+    if array.size == 0 or not np.all(
+        np.isfinite(array) & (array >= 1.0) & (array <= largest) & (array == np.floor(array))
+    ):
+        bad = array.ravel()[
+            ~(np.isfinite(array) & (array >= 1) & (array <= largest) & (array == np.floor(array))).ravel()
+        ]
         shown = f"{bad[0]:g}" if bad.size else "empty"
         raise RidgepointError("bad_size", f"{name} is {shown}", f"give a whole number from 1 to {largest:,.0f}")
     return number

@@ -31,7 +31,16 @@ class Scenario:
     @cached_property
     def shape(self) -> tuple[int, ...]:
         """The shape of the sweep; () for one scenario."""
-        return np.broadcast_shapes(*(np.shape(v) for v in self._numbers().values()))
+        shapes = {name: np.shape(v) for name, v in self._numbers().items() if np.ndim(v)}
+        try:
+            return np.broadcast_shapes(*shapes.values())
+        except ValueError:
+            raise RidgepointError(
+                "bad_sweep",
+                "arrays of these shapes do not broadcast: "
+                + ", ".join(f"{name} {'×'.join(map(str, shape))}" for name, shape in shapes.items()),
+                "give arrays of one shape, or of shapes that broadcast, e.g. (4, 1) and (3,)",
+            ) from None
 
     def _numbers(self) -> dict[str, Any]:
         numbers: dict[str, Any] = {f"task.{name}": value for name, value in self.task.sizes().items()}

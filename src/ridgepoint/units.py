@@ -12,7 +12,7 @@ import re
 from ridgepoint.errors import RidgepointError
 
 _DECIMAL = {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18}
-_SMALL = {"m": 1e-3, "u": 1e-6, "µ": 1e-6, "n": 1e-9, "p": 1e-12}
+_SMALL = {"m": 1e-3, "u": 1e-6, "µ": 1e-6, "μ": 1e-6, "n": 1e-9, "p": 1e-12}
 _BINARY = {"Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30, "Ti": 2.0**40}
 
 # Written unit -> (canonical unit, factor, prefixes that it takes).
@@ -29,7 +29,7 @@ _UNITS: dict[str, tuple[str, float, dict[str, float]]] = {
     "h": ("s", 3600.0, {"": 1.0}),
     "d": ("s", 86400.0, {"": 1.0}),
 }
-_QUANTITY = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*([A-Za-zµ]*)(/s|ps)?\s*$")
+_QUANTITY = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*([A-Za-zµμ]*?)(/s|ps)?\s*$")
 
 
 def parse_quantity(text: str | float, unit: str) -> float:
@@ -51,6 +51,8 @@ def parse_quantity(text: str | float, unit: str) -> float:
         raise _bad(text, unit)
     number, written, per_second = float(match[1]), match[2], match[3]
     canonical = unit.removesuffix("/s")
+    if per_second == "ps" and canonical == unit:  # picoseconds, not "per second"
+        written, per_second = f"{written}ps", None
     if written in _DECIMAL and not per_second:
         return _finite(number * _DECIMAL[written], text, unit)
     factor = _factor(written, canonical)
@@ -76,7 +78,9 @@ def _finite(value: float, text: object, unit: str) -> float:
 
 def _bad(text: object, unit: str) -> RidgepointError:
     example = {"B": "80 GB", "B/s": "3.35 TB/s", "FLOP/s": "989 TFLOP/s", "s": "20 ms", "W": "700 W", "Hz": "1.8 GHz"}
-    return RidgepointError("bad_quantity", f"'{text}' is not a quantity in {unit}", f"write it like {example.get(unit)}")
+    return RidgepointError(
+        "bad_quantity", f"'{text}' is not a quantity in {unit}", f"write it like {example.get(unit)}"
+    )
 
 
 def parse_count(text: str | float) -> float:
@@ -100,7 +104,17 @@ def si(value: float, unit: str, digits: int = 3) -> str:
     """
     if value == 0 or not math.isfinite(value):
         return f"{value:g} {unit}"
-    prefixes = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"))
+    prefixes = (
+        (1e15, "P"),
+        (1e12, "T"),
+        (1e9, "G"),
+        (1e6, "M"),
+        (1e3, "k"),
+        (1.0, ""),
+        (1e-3, "m"),
+        (1e-6, "µ"),
+        (1e-9, "n"),
+    )
     rounded = float(f"{abs(value):.{digits - 1}e}")
     scale, prefix = next(((s, p) for s, p in prefixes if rounded >= s), (1e-12, "p"))
     return f"{significant(value / scale, digits)} {prefix}{unit}"
@@ -124,6 +138,8 @@ def duration(seconds: float) -> str:
     >>> duration(0.0142), duration(3.2e-6), duration(90.0), duration(2e6)
     ('14.2 ms', '3.20 µs', '1.50 min', '23.1 days')
     """
+    if not math.isfinite(seconds):
+        return f"{seconds:g} s"
     for scale, name in ((86400.0, "days"), (3600.0, "h"), (60.0, "min")):
         if seconds >= 1.5 * scale:
             return f"{significant(seconds / scale)} {name}"

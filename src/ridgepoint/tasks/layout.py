@@ -12,7 +12,7 @@ from ridgepoint.machines.machine import Machine
 from ridgepoint.models.architecture import Experts, LatentAttention, Mamba1, Mamba2, Model, SelfAttention
 from ridgepoint.models.execution import Cut, Execution, Formats
 from ridgepoint.models.pieces import is_one
-from ridgepoint.numeric import Num
+from ridgepoint.numeric import Num, plain
 from ridgepoint.plan import Plan
 
 
@@ -49,8 +49,8 @@ def complete(model: Model, machine: Machine, plan: Plan, training: bool) -> Layo
     tp = plan.tp
     if tp is None:
         tp = _default_tp(model, machine, plan, training)
-        if tp > 1.0:
-            assumptions.append(f"tensor parallel over {tp:g} devices of a node (no --tp given)")
+        if np.any(np.asarray(tp) > 1.0):
+            assumptions.append(f"tensor parallel over {np.max(tp):g} devices of a node (no --tp given)")
     used = tp * pp * cp
     dp = plan.dp
     if dp is None:
@@ -73,31 +73,50 @@ def _one(value: Num | None) -> Num:
     return 1.0 if value is None else value
 
 
-def _default_tp(model: Model, machine: Machine, plan: Plan, training: bool) -> float:
+def _default_tp(model: Model, machine: Machine, plan: Plan, training: bool) -> Num:
     """The largest power of two that fits a node and divides the heads; training starts from plain data parallelism."""
     if training or plan.dp is not None or machine.devices_per_node == 1:
         return 1.0
-    others = float(np.max(_one(plan.pp))) * float(np.max(_one(plan.cp)))
-    room = machine.devices_per_node / others if machine.nodes == 1 else float(machine.devices_per_node)
-    degree = 1
-    while degree * 2 <= room and all(heads % (degree * 2) == 0 for heads in _divisible(model).values()):
-        degree *= 2
-    return float(degree)
+    others = np.asarray(_one(plan.pp)) * np.asarray(_one(plan.cp))
+    room = machine.devices_per_node / (others if machine.nodes == 1 else np.ones_like(others))
+    degree = np.ones_like(room)
+    for power in range(1, 11):
+        possible = all(heads.takes(2**power) for heads in _divisible(model))
+        degree = np.where(possible & (2.0**power <= room), 2.0**power, degree)
+    return plain(degree)
 
 
-def _divisible(model: Model) -> dict[str, int]:
-    """What tensor parallelism must divide: the heads of each kind of mixer."""
-    found: dict[str, int] = {}
+@dataclass(frozen=True)
+class _Heads:
+    """What tensor parallelism must divide: the heads of one kind of mixer, and the key–value heads that they share."""
+
+    count: int
+    name: str
+    shared: int = 0
+
+    def takes(self, tp: int) -> bool:
+        """Whether ``tp`` ranks get whole heads, and whole key–value heads or copies of one."""
+        return self.count % tp == 0 and (not self.shared or self.shared % tp == 0 or tp % self.shared == 0)
+
+    def __str__(self) -> str:
+        return f"{self.count} {self.name}" + (f" over {self.shared} key–value heads" if self.shared else "")
+
+
+def _divisible(model: Model) -> list[_Heads]:
+    found: list[_Heads] = []
     for stack in (model.decoder, model.encoder):
         for layer, _ in stack.layers if stack else ():
             mixer = layer.mixer
-            if isinstance(mixer, SelfAttention | LatentAttention | Mamba2):
-                found[f"{mixer.heads} heads"] = mixer.heads
+            if isinstance(mixer, SelfAttention):
+                shared = mixer.kv_heads if mixer.kv_heads != mixer.heads else 0
+                found.append(_Heads(mixer.heads, "heads", shared))
+            elif isinstance(mixer, LatentAttention | Mamba2):
+                found.append(_Heads(mixer.heads, "heads"))
             elif isinstance(mixer, Mamba1):
-                found[f"{mixer.inner} channels"] = mixer.inner
+                found.append(_Heads(mixer.inner, "channels"))
             elif mixer is not None:
-                found[f"{mixer.value_heads} value heads"] = mixer.value_heads
-    return found
+                found.append(_Heads(mixer.value_heads, "value heads"))
+    return list(dict.fromkeys(found))
 
 
 def _check_devices(machine: Machine, layout: Layout) -> None:
@@ -111,8 +130,8 @@ def _check_devices(machine: Machine, layout: Layout) -> None:
 
 
 def _check_divisors(model: Model, layout: Layout) -> None:
-    for what, heads in _divisible(model).items():
-        _divides("tp", layout.tp, heads, what, model)
+    for heads in _divisible(model):
+        _divides("tp", layout.tp, heads, model)
     for stack in (model.decoder, model.encoder):
         if stack is not None and np.any(np.asarray(layout.pp) > stack.depth):
             raise RidgepointError(
@@ -122,7 +141,7 @@ def _check_divisors(model: Model, layout: Layout) -> None:
             )
     counts = {layer.feed.count for layer, _ in model.main.layers if isinstance(layer.feed, Experts)}
     for count in counts:
-        _divides("ep", layout.ep, count, f"{count} experts", model)
+        _divides("ep", layout.ep, _Heads(count, "experts"), model)
     if np.any(np.asarray(layout.ep) > 1) and not counts:
         raise RidgepointError("bad_plan", f"ep is given, but {model.name} has no experts", "leave --ep out")
     if not is_one(layout.ep):
@@ -139,14 +158,14 @@ def _check_expert_ranks(layout: Layout) -> None:
         )
 
 
-def _divides(name: str, degree: Num, count: int, what: str, model: Model) -> None:
-    bad = np.asarray(degree)[np.asarray(count % np.asarray(degree) != 0)]
-    if bad.size:
-        divisors = [d for d in range(1, min(count, 4096) + 1) if count % d == 0]
+def _divides(name: str, degree: Num, heads: _Heads, model: Model) -> None:
+    bad = [d for d in np.unique(degree) if not heads.takes(int(d))]
+    if bad:
+        valid = [d for d in range(1, min(heads.count, 4096) + 1) if heads.takes(d)]
         raise RidgepointError(
             "bad_plan",
-            f"{name} = {bad.ravel()[0]:g} does not divide the {what} of {model.name}",
-            "use one of " + ", ".join(map(str, divisors[:16])),
+            f"{name} = {bad[0]:g} does not divide the {heads} of {model.name}",
+            "use one of " + ", ".join(map(str, valid[:16])),
         )
 
 
