@@ -18,7 +18,7 @@ from ridgepoint.errors import RidgepointError
 from ridgepoint.evidence.rows import Batch, Condition
 from ridgepoint.formats import multiply_format
 from ridgepoint.kernels.gemm import product_name
-from ridgepoint.machines.calibration import Fit, Parameter, fit
+from ridgepoint.machines.calibration import Fit, Parameter, fit, robust_spread
 from ridgepoint.machines.machine import Machine
 from ridgepoint.numeric import Array
 from ridgepoint.ops import Gemm
@@ -40,7 +40,7 @@ class Bounds:
 PARAMETERS: dict[str, dict[str, Bounds]] = {
     "gemm": {
         "efficiency": Bounds(0.15, 1.0, each="product"),
-        "memory_efficiency": Bounds(0.4, 1.0),
+        "memory_efficiency": Bounds(0.5, 1.0),
         "memory_bytes_per_clock": Bounds(4.0, 200.0),
         "operand_flop_per_byte": Bounds(15.0, 200.0),
         "tail": Bounds(0.02, 1.0),
@@ -60,6 +60,9 @@ LATER: dict[str, dict[str, Bounds]] = {
         "efficiency": Bounds(0.15, 1.0, each="product"),
     }
 }
+# Rows of eager frameworks are too long to tell latencies: they fit only these.
+COARSE = {"gemm": ("efficiency", "joule_per_flop")}
+COARSE_S = 20e-6
 OPS = {"gemm": ("gemm", "batched_gemm")}
 LATER_OPS = {"gemm": ("grouped_gemm",)}
 
@@ -142,8 +145,9 @@ def _power_bounds(machine: Machine, format_name: str, start: float) -> tuple[Bou
     """Energy per operation between the power limit at peak rate (no cap) and a tenth of that rate."""
     power = machine.device.power
     peak = machine.arithmetic(format_name).flop_per_s
-    limit = None if power is None else power.tdp
-    least = (300.0 if limit is None else limit) / peak
+    if power.tdp is None:
+        return Bounds(1e-14, 1e-10), start or 1e-12
+    least = power.tdp / peak
     return Bounds(least, 10.0 * least), start or 1.4 * least
 
 
@@ -165,3 +169,22 @@ def fit_table(
         **options,
     )
     return replace(result, values={**kept, **result.values})
+
+
+def fit_all(batches: list[Batch], table: str, fixed: Mapping[str, float] | None = None, **options: Any) -> Fit:
+    """The whole table from the rows of its ops, then what belongs to groups; a fit of what the rows can tell.
+
+    The spread and the error are those of all rows that the table prices, the grouped ones included.
+    """
+    own = [batch for batch in batches if batch.rows.text("op") in OPS[table]]
+    later = [batch for batch in batches if batch.rows.text("op") in LATER_OPS.get(table, ())]
+    free = PARAMETERS[table]
+    if own and np.percentile(np.concatenate([measured_s(batch) for batch in own]), 5) > COARSE_S:
+        free = {name: bounds for name, bounds in free.items() if name in COARSE[table]}
+    result = fit_table(own, table, fixed, free, **options)
+    if not later:
+        return result
+    second = fit_table(later, table, result.values, LATER[table], **options)
+    residuals = log_errors(own + later, table, second.values)
+    error = float(np.median(np.abs(np.expm1(residuals))))
+    return replace(second, spread=robust_spread(residuals), median_error=error)

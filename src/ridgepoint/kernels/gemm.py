@@ -110,10 +110,9 @@ def throttled(seconds: Num, efficiency: float, machine: Machine, name: str, arit
     """
     joule = own(machine.coefficients.gemm.joule_per_flop, name, arithmetic)
     power = machine.device.power
-    limit = None if power is None else power.tdp
-    if limit is None or joule <= 0.0:
+    if power.tdp is None:
         return seconds
-    slower = max(joule * arithmetic.flop_per_s * efficiency / limit - 1.0, 0.0)
+    slower = max(joule * arithmetic.flop_per_s * efficiency / power.tdp - 1.0, 0.0)
     return seconds * (1.0 + slower * seconds / (seconds + _POWER_S))
 
 

@@ -1,0 +1,64 @@
+"""Fitted coefficients as sections of catalogue files: what a machine or family file says after ``calibrate``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ridgepoint.machines.calibration import Fit
+from ridgepoint.machines.machine import Machine
+
+MARKER = "# Coefficients fitted to measurements by `ridgepoint calibrate`."
+
+
+def merged(machine: Machine, table: str, values: Mapping[str, float]) -> dict[str, Any]:
+    """The machine's present table with fitted values in it, provenance and spread left out."""
+    current: dict[str, Any] = msgspec.to_builtins(getattr(machine.coefficients, table))
+    for path, value in values.items():
+        name, _, key = path.partition(".")
+        rounded = float(f"{value:.3g}")
+        current[name] = current[name] | {key: rounded} if key else rounded
+    return {name: value for name, value in current.items() if name not in ("spread", "provenance")}
+
+
+def section(header: str, values: Mapping[str, Any], fit: Fit, spread: float, source: str, rows: int, date: str) -> str:
+    """One TOML section with its spread and provenance.
+
+    >>> fit = Fit({"a": 1.0}, 0.1, 0.05, 0.0)
+    >>> print(section("gemm", {"a": 1.0, "b": {"x": 2.0}}, fit, 0.1, "kernels.csv", 7, "2026-11"))
+    [gemm]
+    a = 1.0
+    b = { x = 2.0 }
+    spread = 0.1
+    provenance = { kind = "fitted", source = "kernels.csv", rows = 7, median_error = 0.05, date = "2026-11" }
+    <BLANKLINE>
+    """
+    lines = [f"[{header}]"]
+    for name, value in values.items():
+        if isinstance(value, dict):
+            inner = ", ".join(f"{key} = {item!r}" for key, item in value.items())
+            lines.append(f"{name} = {{ {inner} }}")
+        else:
+            lines.append(f"{name} = {value!r}")
+    lines.append(f"spread = {spread:.3g}")
+    lines.append(
+        f'provenance = {{ kind = "fitted", source = "{source}", rows = {rows}, '
+        f'median_error = {fit.median_error:.3g}, date = "{date}" }}'
+    )
+    return "\n".join(lines) + "\n"
+
+
+def write_section(path: Path, header: str, text: str) -> None:
+    """Put a section into a catalogue file: in place of the one of that name, or at the end behind the marker."""
+    content = path.read_text()
+    pattern = re.compile(rf"^\[{re.escape(header)}\]\n.*?(?=^\[|\Z)", re.MULTILINE | re.DOTALL)
+    if pattern.search(content):
+        content = pattern.sub(lambda _: text + "\n", content, count=1)
+    else:
+        mark = "" if MARKER in content or not header.startswith("coefficients") else f"{MARKER}\n"
+        content = content.rstrip("\n") + f"\n\n{mark}{text}"
+    path.write_text(content.rstrip("\n") + "\n")
