@@ -45,5 +45,6 @@ def answer(*arguments: str) -> Answer:
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Runs a command with an empty catalogue of the user's own, in an empty folder."""
     monkeypatch.setenv("RIDGEPOINT_CATALOG", str(tmp_path / "catalog"))
+    monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.chdir(tmp_path)
     return answer

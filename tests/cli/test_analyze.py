@@ -194,6 +194,15 @@ def test_the_page_says_what_a_reader_needs(run: Run) -> None:
     assert "all reduce" not in answer.out, "components that take no time are not shown"
 
 
+# design §7
+def test_citations_are_printed_when_asked_for(run: Run) -> None:
+    doc = run(*DECODE, "--json").document
+    assert any("gemm coefficients of h100-sxm" in line for line in doc["citations"])
+    assert "Citations" not in run(*DECODE).out
+    page = " ".join(run(*DECODE, "--citations").out.split())
+    assert all(line.split(":")[0] in page for line in doc["citations"])
+
+
 # design §10
 def test_a_model_may_be_a_file_or_a_folder(run: Run, tmp_path: Any) -> None:
     config = (

@@ -69,5 +69,10 @@ def test_a_node_is_shown_as_its_devices(run: Run) -> None:
 def test_machines_are_compared_with_the_first(run: Run) -> None:
     page = run("machines", "compare", "h100-sxm", "b200-sxm", "mi300x").out
     assert "2.27×" in page  # 2.25 over 0.989 PFLOP/s
+    many = run(
+        "machines", "compare", "h100-sxm", "b200-sxm", "mi300x", "t4", "a100-sxm-80gb", "l40s", "v100-sxm-16gb"
+    ).out
+    assert "…" not in many
+    assert many.count("h100-sxm") == 3, "the first stands in every table"
     names = [m["name"] for m in run("machines", "compare", "h100-sxm", "t4", "--json").document]
     assert names == ["h100-sxm", "t4"]

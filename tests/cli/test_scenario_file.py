@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from ridgepoint.errors import RidgepointError
+from ridgepoint.machines.catalog import device_files, find_device
 from ridgepoint.request import Request, read_request, write_request
 from tests.cli.conftest import Run
 
@@ -91,10 +92,10 @@ def test_files_beside_the_scenario_are_found_from_anywhere(
 ) -> None:
     folder = tmp_path / "deep"
     folder.mkdir()
-    machine = Path(str(__import__("ridgepoint").__path__[0])) / "catalog" / "machines" / "t4.toml"
+    machine = device_files()["t4"]
     (folder / "mine.toml").write_text(machine.read_text())
     (folder / "s.toml").write_text("model = 'gpt2'\n[machine]\nfile = 'mine.toml'\n")
-    assert run("analyze", "deep/s.toml", "--json").document["machine"] == "t4"
+    assert run("analyze", "deep/s.toml", "--json").document["machine_detail"]["title"] == find_device("t4").title
 
 
 # design §10

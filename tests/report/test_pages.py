@@ -63,7 +63,7 @@ def test_the_page_names_task_machine_limit_and_bottleneck() -> None:
 # design §10
 def test_what_does_not_fit_says_so_and_what_would() -> None:
     text = drawn(page(ESTIMATES["too large"], 100), 100)
-    assert "does not fit" in text.partition("Where the time goes")[0]
+    assert "does not fit: 11.3× what is usable" in text
     assert "Warnings" in text
 
 

@@ -20,6 +20,7 @@ def analyze(
     save: Annotated[
         Path | None, typer.Option("--save", metavar="FILE.toml", help="Write the scenario to a file.")
     ] = None,
+    citations: Annotated[bool, typer.Option("--citations", help="Print what the figures rely on.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
     """What a model takes on a machine: time, its limit, the bottleneck, memory, energy and money."""
@@ -35,4 +36,4 @@ def analyze(
     from ridgepoint.report.terminal import page
 
     screen = console()
-    print_page(page(est, screen.width), screen)
+    print_page(page(est, screen.width, citations), screen)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -13,6 +14,8 @@ from ridgepoint.report.table import Cell, fitted
 from ridgepoint.report.text import gigabytes, money, number, ratio, resource
 from ridgepoint.units import si
 
+_LABELS, _COLUMN = 24, 22
+"""Characters that the words and one machine take in a comparison."""
 Facts = Mapping[str, float | str | None]
 
 
@@ -36,8 +39,17 @@ def machine_list(machines: Sequence[Facts], width: int) -> Table:
     return fitted(titles, rows, width, wordy=(0, 1), left=(2,))
 
 
-def comparison(machines: Sequence[Machine], width: int) -> Table:
-    """Devices beside each other; each figure with its ratio to the first device's."""
+def comparison(machines: Sequence[Machine], width: int) -> Group:
+    """Devices beside each other, each figure with its ratio to the first device's; as many tables as the width needs."""
+    room = max(2, (width - _LABELS) // _COLUMN)
+    first, others = machines[0], list(machines[1:])
+    parts: list[RenderableType] = []
+    for start in range(0, max(len(others), 1), room - 1):
+        parts += [Text(""), _comparison([first, *others[start : start + room - 1]], width)]
+    return Group(*parts[1:])
+
+
+def _comparison(machines: Sequence[Machine], width: int) -> Table:
     lines = _comparison_lines(machines)
     rows: list[list[Cell]] = [
         [label, *(_against(values[0], value, show) for value in values)]

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from ridgepoint.estimates import Estimate
 from ridgepoint.report.table import Cell, fitted
-from ridgepoint.report.text import bar, count, gigabytes, percent
+from ridgepoint.report.text import bar, count, gigabytes, percent, ratio
 
 _LABELS = {"kv": "KV cache", "runtime": "driver, libs", "optimizer": "optimizer states"}
 
@@ -37,9 +37,10 @@ def memory_table(est: Estimate, width: int) -> Table:
 def memory_text(est: Estimate) -> Text:
     """Whether it fits, into what, and the most that would."""
     ledger = est.memory
-    used = percent(float(ledger.total_bytes) / ledger.usable_bytes)
+    share = float(ledger.total_bytes) / ledger.usable_bytes
+    used = f"{percent(share)} of" if share < 2.0 else ratio(share)
     verdict = ("fits", "bold green") if ledger.fits else ("does not fit", "bold red")
-    text = Text.assemble(verdict, f": {used} of what is usable")
+    text = Text.assemble(verdict, f": {used} what is usable")
     most = list(_largest(est))
     return text.append("\nat most " + ", or ".join(most)) if most else text
 
