@@ -111,7 +111,8 @@ class Cost:
 
     def limit(self, resource: str) -> Num:
         """The speed-up if ``resource`` were infinitely fast: the generalised Amdahl ceiling."""
-        return plain(self.time_s / np.maximum(self.timing_at({resource: math.inf}).time_s, 1e-300))
+        time, without = self.time_s, self.timing_at({resource: math.inf}).time_s
+        return plain(np.where(np.asarray(time) > 0.0, time / np.maximum(without, 1e-300), 1.0))
 
     @cached_property
     def limits(self) -> dict[str, Num]:
