@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any
@@ -55,6 +56,8 @@ class Scenario:
         shape = self.shape
 
         def cut(value: Any) -> Any:
+            if isinstance(value, Mapping):
+                return {name: cut(item) for name, item in value.items()}
             return np.broadcast_to(value, shape).ravel()[points] if isinstance(value, np.ndarray) else value
 
         return replace(self, task=_mapped(self.task, cut), plan=_mapped(self.plan, cut))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from typing import ClassVar, TypeAlias
 
 import numpy as np
 
-from ridgepoint.numeric import Num
+from ridgepoint.errors import RidgepointError
+from ridgepoint.numeric import Num, as_num
 from ridgepoint.plan import whole
 
 LARGEST_BATCH = 1e9
@@ -23,18 +25,48 @@ class _Sized:
     def __post_init__(self) -> None:
         for f in fields(self):
             largest = LARGEST_BATCH if f.name == "batch" else LARGEST_LENGTH
-            if getattr(self, f.name) is None:
+            if f.name == "inputs" or getattr(self, f.name) is None:
                 continue
             object.__setattr__(self, f.name, whole(getattr(self, f.name), f"{self.name}.{f.name}", largest))
 
     def sizes(self) -> dict[str, Num]:
         """The task's numbers by name; those left to the model's defaults are absent."""
-        return {f.name: v for f in fields(self) if (v := getattr(self, f.name)) is not None}
+        own = {f.name: v for f in fields(self) if f.name != "inputs" and (v := getattr(self, f.name)) is not None}
+        return {**own, **getattr(self, "inputs", {})}
 
     @property
     def shape(self) -> tuple[int, ...]:
         """The shape of the sweep."""
         return np.broadcast_shapes(*(np.shape(v) for v in self.sizes().values()))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _WithInputs(_Sized):
+    """A task of networks: ``inputs`` gives any size of their input by its name (``nodes``, ``vectors``, ``tokens`` …), as a
+    positive number or an array of them.
+    """
+
+    inputs: Mapping[str, Num] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        own = {f.name for f in fields(self)}
+        for name in self.inputs:
+            if name in own:
+                raise RidgepointError("bad_size", f"{self.name}.inputs names {name}", f"give it as {name}=…")
+        given = {name: _positive(value, f"{self.name}.inputs.{name}") for name, value in self.inputs.items()}
+        object.__setattr__(self, "inputs", given)
+
+
+def _positive(value: object, name: str) -> Num:
+    try:
+        number = as_num(value)
+    except (TypeError, ValueError):
+        raise RidgepointError("bad_size", f"{name} is {value!r}", "give a positive number") from None
+    array = np.asarray(number)
+    if array.size == 0 or not np.all(np.isfinite(array) & (array > 0.0)):
+        raise RidgepointError("bad_size", f"{name} is {value!r}", "give a positive number")
+    return number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +98,7 @@ class Generate(_Sized):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Train(_Sized):
+class Train(_WithInputs):
     """One optimizer step over ``batch`` sequences (over all devices) of ``seq`` tokens, or images of ``image_px`` pixels."""
 
     name: ClassVar[str] = "train"
@@ -76,7 +108,7 @@ class Train(_Sized):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Forward(_Sized):
+class Forward(_WithInputs):
     """One forward pass of ``batch`` sequences of ``seq`` tokens with outputs for every position (encoders, scoring), or of
     ``batch`` images of ``image_px`` pixels a side (vision; the model's own size by default).
     """
@@ -88,7 +120,7 @@ class Forward(_Sized):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sample(_Sized):
+class Sample(_WithInputs):
     """``batch`` samples of a diffusion model: conditioning, ``steps`` denoising passes, decoding. Sizes left out are the
     model's own.
     """

@@ -51,6 +51,8 @@ def build(model: Model | Network, machine: Machine, task: Task, plan: Plan) -> B
         return Built(**build_network(model, machine, task, plan))
     if isinstance(task, Sample):
         raise RidgepointError("bad_task", f"{model.name} is no diffusion model", "use --task generate or forward")
+    if getattr(task, "inputs", None):
+        raise RidgepointError("bad_size", f"{model.name} has no input sizes of its own", "give batch and lengths alone")
     training = isinstance(task, Train)
     layout = complete(model, machine, plan, training)
     run, notes = execution(model, plan, layout, training)

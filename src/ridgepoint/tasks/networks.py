@@ -90,7 +90,15 @@ def build_network(net: Network, machine: Machine, task: Task, plan: Plan) -> dic
 
 
 def _sizes(net: Network, task: Forward | Sample | Train) -> dict[str, Num]:
-    """Input sizes that the task gives; the network's own are the defaults."""
+    """Input sizes that the task gives; the network's own are the defaults.
+
+    Errors: ``bad_size`` for a name in the task's ``inputs`` that the network has no input of.
+    """
+    for name in task.inputs:
+        if name not in dict(net.inputs):
+            raise RidgepointError(
+                "bad_size", f"{net.name} has no input '{name}'", f"it has {', '.join(dict(net.inputs))}"
+            )
     return {name: value for name, value in task.sizes().items() if name in dict(net.inputs)}
 
 
@@ -111,8 +119,9 @@ def _sample(net: Network, machine: Machine, layout: Layout, task: Sample, plan: 
     steps = task.steps if task.steps is not None else defaults["steps"]
     passes = defaults.get("guidance", 1.0)
     tape = forward_tape(net, plan, here * passes, sizes)
-    before = [forward_tape(_part(name), plan, here * passes, {}) for name in net.option("conditioning", ())]
-    after = [forward_tape(_part(name), plan, here, sizes) for name in net.option("decoders", ())]
+    before = _conditioning(net, plan, here * passes)
+    whole = {**dict(net.inputs), **sizes}
+    after = [forward_tape(_part(name), plan, here, whole) for name in net.option("decoders", ())]
     works = [t.work for t in before], tape.work, [t.work for t in after]
     device = Seq(*works[0], Repeat(steps, works[1], label="step"), *works[2])
     captured = bool(plan.graph_capture)
@@ -122,6 +131,14 @@ def _sample(net: Network, machine: Machine, layout: Layout, task: Sample, plan: 
         activations = np.maximum(activations, peak_transient_bytes(t.work))
     entries = {"weights": sum(_weight_bytes(t) for t in tapes), "activations": activations}
     return _result(machine, plan, with_host(device, machine, captured), device, entries, task.batch)
+
+
+def _conditioning(net: Network, plan: Plan, batch: Num) -> list[Tape]:
+    """The prompt's encoders, each over the ``conditioning_tokens`` that this pipeline gives it (or its own default)."""
+    names = net.option("conditioning", ())
+    tokens = net.option("conditioning_tokens", (None,) * len(names))
+    sizes: list[dict[str, Num]] = [{} if count is None else {"tokens": float(count)} for count in tokens]
+    return [forward_tape(_part(name), plan, batch, size) for name, size in zip(names, sizes, strict=True)]
 
 
 def _train(net: Network, machine: Machine, layout: Layout, task: Train, plan: Plan) -> dict[str, Any]:

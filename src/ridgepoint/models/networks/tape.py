@@ -88,10 +88,10 @@ class Tape:
         self._flush()
         self._parts.append(op)
 
-    def count(self, name: str, parameters: float) -> None:
+    def count(self, name: str, parameters: Num) -> None:
         """Adds trained parameters under the present scope."""
         label = self.label(name)
-        self.parameters[label] = self.parameters.get(label, 0.0) + self._times * parameters
+        self.parameters[label] = self.parameters.get(label, 0.0) + self._times * _size(parameters)
 
     def _flush(self) -> None:
         if self._chain is not None:
@@ -169,8 +169,12 @@ class Tape:
         pad: int | tuple[int, int] | None = None,
         dilation: int = 1,
         name: str = "conv",
+        counted: bool = True,
     ) -> Map:
-        """A 2-D convolution (frames of ``depth`` go along with the batch); padding keeps the size unless given."""
+        """A 2-D convolution (frames of ``depth`` go along with the batch); padding keeps the size unless given.
+
+        ``counted`` False is a fixed filter, or weights that another call counted.
+        """
         kh, kw = (kernel, kernel) if isinstance(kernel, int) else kernel
         ph, pw = ((kh - 1) * dilation // 2, (kw - 1) * dilation // 2) if pad is None else _pair(pad)
         op = Conv(
@@ -190,7 +194,8 @@ class Tape:
             label=self.label(name),
         )
         self.record(op)
-        self.count(name, _size(op.c_in / op.groups * op.c_out * kh * kw) + (_size(op.c_out) if bias else 0.0))
+        if counted:
+            self.count(name, _size(op.c_in / op.groups * op.c_out * kh * kw) + (_size(op.c_out) if bias else 0.0))
         height = np.floor((x.height + 2.0 * ph - dilation * (kh - 1) - 1.0) / stride) + 1.0
         width = np.floor((x.width + 2.0 * pw - dilation * (kw - 1) - 1.0) / stride) + 1.0
         return Map(x.batch, _num(out), _num(height), _num(width), x.depth)
