@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 
 from ridgepoint.cost.ledger import Ledger
+from ridgepoint.machines.coefficients import table_origin
 from ridgepoint.models.architecture import Model
 from ridgepoint.numeric import Num
 from ridgepoint.scenario import Scenario
 from ridgepoint.tasks import Train
 from ridgepoint.tasks.layout import Layout
 
-WIDE_SPREAD = 0.25
-"""Standard deviation of log(measured / predicted) from which an interval is called wide."""
-
-
 def cautions(
-    given: Scenario, ledger: Ledger, layout: Layout, largest_batch: Num | None, shares: Mapping[str, Num]
+    given: Scenario, ledger: Ledger, layout: Layout, largest_batch: Num | None
 ) -> tuple[str, ...]:
     """One sentence per thing to know, most important first."""
     said: list[str] = []
@@ -28,7 +23,7 @@ def cautions(
     longest = _longest_context(given) if limit else 0.0
     if longest > limit:
         said.append(f"{longest:,.0f} tokens of context exceed the {limit:,} that {given.model.name} was made for")
-    said += _guessed_tables(given, shares)
+    said += _guessed_tables(given)
     return tuple(said)
 
 
@@ -53,12 +48,12 @@ def _longest_context(given: Scenario) -> float:
     return float(np.max(length))
 
 
-def _guessed_tables(given: Scenario, shares: Mapping[str, Num]) -> list[str]:
-    """Kernel tables that are neither fitted to this device nor to its family, where they matter."""
-    table = given.machine.coefficients.gemm
-    if table.provenance.kind == "fitted" or table.spread < WIDE_SPREAD:
+def _guessed_tables(given: Scenario) -> list[str]:
+    """Whether the kernel tables come from other architectures' measurements."""
+    device = given.machine.device
+    if table_origin(device, "gemm") != "generic":
         return []
     return [
-        f"no measurements of {given.machine.device.name} or its family stand behind the kernel coefficients: "
-        "the interval is wide on purpose"
+        f"nobody measured {device.name} or its architecture ({device.family}): kernel coefficients are those of other "
+        "machines, and the interval is wide on purpose"
     ]

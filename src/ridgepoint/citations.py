@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from functools import cache
 from importlib import resources
 
-from ridgepoint.machines.coefficients import Table
+from ridgepoint.machines.coefficients import Table, table_origin
 from ridgepoint.machines.machine import Machine
 
 
@@ -26,12 +26,20 @@ def cite(key: str) -> str:
     return f"{entry['authors']}: {entry['title']}. {entry['where']}"
 
 
+_WHOSE = {
+    "machine": "fitted to this machine",
+    "family": "of its architecture",
+    "generic": "of other machines, for want of its own",
+}
+
+
 def coefficient_sources(machine: Machine, tables: Iterable[str]) -> list[str]:
-    """One line per coefficient table: fitted to which measurements, or a family's default, with its spread."""
+    """One line per coefficient table: whose it is, from which measurements or assumption, with its spread."""
     lines = []
     for name in sorted(set(tables)):
         table: Table = getattr(machine.coefficients, name)
         origin = table.provenance
-        fitted = f"fitted to {origin.rows:,} rows of {origin.source}" if origin.kind == "fitted" else f"{origin.source}"
-        lines.append(f"{name} coefficients of {machine.device.name}: {origin.kind}, {fitted}, spread {table.spread:.0%}")
+        rows = f"{origin.rows:,} rows of " if origin.rows else ""
+        whose = _WHOSE[table_origin(machine.device, name)]
+        lines.append(f"{name} coefficients {whose}: {origin.kind}, {rows}{origin.source}, spread {table.spread:.0%}")
     return lines

@@ -34,8 +34,8 @@ _SMALL = ((128, 64), (64, 128), (64, 64), (32, 128), (128, 32), (32, 64), (64, 3
 _NARROW = ((16, 128), (128, 16), (16, 64), (64, 16))
 _SPLITS = (1, 2, 3, 4, 6, 8, 12, 16, 32)
 _MENU = np.array([(m, n, s) for m, n in (*_LARGE, *_SMALL, *_NARROW) for s in _SPLITS], dtype=float)
-_UNSPLIT = _MENU[_MENU[:, 2] == 1.0]
-_HALF = 16.0  # tile intensity tm·tn/(tm+tn) at which a tile reaches half of the engine's rate
+# A vector engine computes single rows without padding them; matrix engines have no smaller tiles.
+_ROWS = np.array([(m, n, s) for m, n in ((1, 64), (2, 64), (4, 64), (8, 64)) for s in _SPLITS], dtype=float)
 _RESIDENT = 32768.0  # accumulators that one multiprocessor holds: smaller tiles run side by side and hide latency
 _LEAST_BYTES_PER_CLOCK = 16.0  # what a multiprocessor without fast 16-bit arithmetic receives from the cache
 _SAME = {"bf16": "fp16"}  # formats that run alike
@@ -131,7 +131,9 @@ def tiled(op: Gemm, machine: Machine, menu: Array | None = None) -> Demand:
     sms, clock = machine.multiprocessors, machine.device.chip.clock
     points = np.broadcast(op.m, op.n, op.k, op.batch, op.imbalance).ndim
     if menu is None:
-        menu = _MENU if own(table.max_split, name, arithmetic) > 1.0 else _UNSPLIT
+        menu = np.concatenate([_MENU, _ROWS]) if arithmetic.engine == "vector" else _MENU
+        if own(table.max_split, name, arithmetic) <= 1.0:
+            menu = menu[menu[:, 2] == 1.0]
     tm, tn, split = (column.reshape(-1, *([1] * points)) for column in menu.T)
 
     acts, weights = FORMATS[op.acts].bytes, FORMATS[op.weights].bytes
@@ -146,7 +148,7 @@ def tiled(op: Gemm, machine: Machine, menu: Array | None = None) -> Demand:
 
     timing, reach = ("grouped", table.grouped["default"]) if op.grouped else (name, 1.0)
     efficiency = own(table.efficiency, name, arithmetic) * reach
-    busy = load * tm * tn * depth * (2.0 * sms) / (arithmetic.flop_per_s * efficiency * _shape(tm, tn))
+    busy = load * tm * tn * depth * (2.0 * sms) / (arithmetic.flop_per_s * efficiency * _shape(tm, tn, table.tile_half))
     seconds: dict[str, Num] = {arithmetic.engine: throttled(busy, efficiency, machine, name, arithmetic)}
     draw = np.minimum(
         machine.memory_bytes_per_s * table.memory_efficiency,
@@ -184,11 +186,11 @@ def _row_tiles(op: Gemm, tm: Num) -> Num:
     return np.maximum(rows / tm + 0.5, 1.0) if op.grouped else ceil_div(rows, tm)
 
 
-def _shape(tm: Num, tn: Num) -> Num:
-    """Efficiency of a tile relative to 256 × 128: small tiles reload operands from shared memory more often."""
+def _shape(tm: Num, tn: Num, half: float) -> Num:
+    """Efficiency of a tile relative to 256 × 128: small tiles reload operands more often."""
     intensity = tm * tn / (tm + tn)
     largest = 256.0 * 128.0 / (256.0 + 128.0)
-    return intensity / (intensity + _HALF) * (largest + _HALF) / largest
+    return intensity / (intensity + half) * (largest + half) / largest
 
 
 RULES = Rules(flop, read_bytes, write_bytes, bound, expected, table="gemm", sources=("williams-2009",))

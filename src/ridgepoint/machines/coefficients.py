@@ -52,6 +52,8 @@ class DeviceTable(Table, frozen=True, forbid_unknown_fields=True):
     """Bytes per clock that one multiprocessor can draw from main memory: few blocks cannot saturate it."""
     vector_efficiency: Fraction
     """Achieved fraction of the vector engine's peak in simple kernels."""
+    fabric: bool = False
+    """All multiprocessors work on one kernel's tile together (wafers, spatial dataflow): to the tile models they are one."""
 
 
 class GemmTable(Table, frozen=True, forbid_unknown_fields=True):
@@ -85,6 +87,9 @@ class GemmTable(Table, frozen=True, forbid_unknown_fields=True):
     sharpness: float
     dequantize_flop: float
     """Vector operations per weight that is widened on the way in (weight-only formats)."""
+    tile_half: float = 16.0
+    """Tile intensity tm·tn/(tm+tn) at which a tile reaches half of the engine's rate: operands of a GPU's tile come from
+    shared memory, those of a CPU's from registers and the first-level cache."""
 
 
 class AttentionTable(Table, frozen=True, forbid_unknown_fields=True):
@@ -251,6 +256,14 @@ def coefficients_of(device: Device) -> Coefficients:
     for path, problem, hint in _problems(tables):
         raise _bad(device.name, f"`coefficients.{path}` {problem}", hint)
     return tables
+
+
+def table_origin(device: Device, table: str) -> str:
+    """Where a device's table comes from: its own file (``machine``), its architecture's (``family``), or ``generic``."""
+    if table in device.coefficients:
+        return "machine"
+    own = tomllib.loads((_families() / f"{device.family}.toml").read_text())
+    return "family" if device.family != "generic" and table in own else "generic"
 
 
 @cache

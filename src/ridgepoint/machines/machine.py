@@ -26,6 +26,20 @@ class Arithmetic:
 
 
 @dataclass(frozen=True)
+class Tier:
+    """A larger, slower memory behind the main one, as one device has it.
+
+    ``link`` is the link that it is reached over, ``bytes_per_s`` what the memory itself delivers; a side that the sheet
+    does not state does not limit.
+    """
+
+    capacity_bytes: float
+    bytes_per_s: float | None
+    link: str | None
+    latency_s: float | None
+
+
+@dataclass(frozen=True)
 class Machine:
     """``nodes`` nodes of ``devices_per_node`` equal devices. ``name`` is what the user typed, e.g. ``16x8xh100-sxm``."""
 
@@ -44,10 +58,10 @@ class Machine:
         """What real kernels reach on this device."""
         return coefficients_of(self.device)
 
-    @property
+    @cached_property
     def multiprocessors(self) -> int:
-        """Multiprocessors (or cores) of one device."""
-        return self.device.chip.multiprocessors
+        """Multiprocessors (or cores) of one device; one where they work on a tile together."""
+        return 1 if self.coefficients.device.fabric else self.device.chip.multiprocessors
 
     @cached_property
     def main_memory(self) -> str:
@@ -77,30 +91,44 @@ class Machine:
         clocked = self.coefficients.device.cache_bytes_per_clock * self.multiprocessors * self.device.chip.clock
         return name, float(cache.capacity), float(cache.bandwidth or clocked)
 
+    @cached_property
+    def tiers(self) -> dict[str, Tier]:
+        """The memories behind the main one, as one device sees them: its part of a pool that others share."""
+        found = {}
+        for name, level in self.device.memory.items():
+            if level.role == "tier":
+                sharers = min(level.shared_by or 1, self.devices)
+                own = None if level.bandwidth is None else float(level.bandwidth) / sharers
+                found[name] = Tier(float(level.capacity) / sharers, own, level.link, level.latency)
+        return found
+
     def _largest(self, role: str) -> tuple[str, MemoryLevel] | None:
         levels = [(name, level) for name, level in self.device.memory.items() if level.role == role]
         return max(levels, key=lambda item: item[1].capacity, default=None)
 
     def arithmetic(self, format_name: str) -> Arithmetic:
-        """The fastest engine for a format; a format that the machine lacks runs in the next wider one (design §4).
+        """The fastest engine for a format; one that the machine lacks, or is slow in, runs in a wider one (design §4).
 
         Errors: ``no_arithmetic`` when no wider format exists on the machine either.
         """
         wanted = FORMATS[format_name]
-        for key in (wanted.math, *wanted.wider):
-            if key in self._rates:
-                rate, engine = self._rates[key]
-                note = (
-                    ""
-                    if key == wanted.math
-                    else f"{self.device.name} has no {wanted.math} arithmetic: products run in {key}"
-                )
-                return Arithmetic(engine, key, rate, note)
+        known = [key for key in (wanted.math, *wanted.wider) if key in self._rates]
+        if known:
+            # Libraries widen where the native format is slower, as fp16 on GeForce 10.
+            best = max(known, key=lambda key: self._rates[key][0])
+            rate, engine = self._rates[best]
+            return Arithmetic(engine, best, rate, self._widened(wanted.math, best))
         raise RidgepointError(
             "no_arithmetic",
             f"{self.device.name} computes neither {format_name} nor any wider format",
             "formats that it has: " + ", ".join(sorted(self._rates)),
         )
+
+    def _widened(self, wanted: str, used: str) -> str:
+        if used == wanted:
+            return ""
+        why = "is slower in" if wanted in self._rates else "has no"
+        return f"{self.device.name} {why} {wanted} arithmetic: products run in {used}"
 
     @cached_property
     def _rates(self) -> dict[str, tuple[float, str]]:
