@@ -105,7 +105,7 @@ def _check_task(name: str) -> None:
 
 
 def _sizes_of(task: str) -> list[str]:
-    return [f.name for f in fields(TASKS[task])] if task in TASKS else []
+    return [f.name for f in fields(TASKS[task]) if f.name != "inputs"] if task in TASKS else []
 
 
 def _check_belongs(request: Request, task: str, inputs: Inputs | None) -> None:
@@ -213,8 +213,14 @@ def _subject(path: Path, raw: dict[str, Any], table: str) -> str | None:
         return None
     if not isinstance(value, str) or "\0" in value:
         raise _bad(path, f"`{table}` is {value!r}", "write a name or a path in quotes")
-    beside = path.parent / value
-    return str(beside) if _is_path(value) and beside.exists() else value
+    return _beside(path.parent, value)
+
+
+def _beside(folder: Path, name: str) -> str:
+    try:
+        return str(folder / name) if _is_path(name) and (folder / name).exists() else name
+    except OSError:  # a name that no file can have
+        return name
 
 
 def _table(path: Path, raw: dict[str, Any], name: str) -> dict[str, Any]:
@@ -255,7 +261,11 @@ def write_request(request: Request, path: Path) -> None:
 
 def _absolute(name: str) -> str:
     """A path that holds from everywhere; a name as it is."""
-    return str(Path(name).expanduser().resolve()) if _is_path(name) and Path(name).expanduser().exists() else name
+    try:
+        path = Path(name).expanduser()
+        return str(path.resolve()) if _is_path(name) and path.exists() else name
+    except (OSError, RuntimeError):  # a name that no file can have
+        return name
 
 
 def _is_path(name: str) -> bool:

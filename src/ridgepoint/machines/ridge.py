@@ -72,7 +72,7 @@ def facts(machine: Machine) -> dict[str, float | str | None]:
     device, rate = machine.device, wide_rate(machine)
     price = device.price or Price()
     return {
-        "name": device.name,
+        "name": machine.name,
         "title": device.title,
         "vendor": device.vendor,
         "kind": device.kind,

@@ -217,12 +217,12 @@ def _config_path(text: str) -> Path | None:
     """The configuration file that a path names, if there is one."""
     if not text or "\0" in text:
         return None
-    path = Path(text).expanduser()
     try:
+        path = Path(text).expanduser()
         if path.is_dir() and (path / "config.json").is_file():
             return path / "config.json"
         return path if path.is_file() else None
-    except OSError:
+    except (OSError, RuntimeError):  # RuntimeError: the home of a user that does not exist
         return None
 
 

@@ -39,7 +39,7 @@ def machine_page(machine: Machine, width: int) -> RenderableType:
 
 def _sections(machine: Machine, width: int) -> Iterator[RenderableType]:
     device = machine.device
-    yield Text.assemble((device.name, "bold"), f" · {device.title}")
+    yield Text.assemble((machine.name, "bold"), f" · {device.title}")
     about = [device.vendor, device.kind, f"family {device.family}", str(device.released or "")]
     counted = f"{machine.devices:,} devices in {machine.nodes:,} nodes" if machine.devices > 1 else ""
     yield Text(" · ".join(word for word in (*about, counted) if word), style="dim")
