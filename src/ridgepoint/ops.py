@@ -153,7 +153,8 @@ class Collective(Op):
 
 @dataclass(frozen=True, kw_only=True)
 class Transfer(Op):
-    """``bytes`` moved in ``pieces`` copies between the device's memory and another tier (``host``, ``storage``).
+    """``bytes`` moved in ``pieces`` copies between the device's memory and another tier (``host``, ``storage``, or
+    one of the machine's own tiers by its name).
 
     ``direction``: ``read`` (towards the device) or ``write``.
     """

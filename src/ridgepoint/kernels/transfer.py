@@ -1,7 +1,8 @@
-"""Copies between a device's memory and another tier: host memory over the host link, or storage.
+"""Copies between a device's memory and another tier: host memory over the host link, storage, or a tier of its own.
 
     host:     bytes / (link · efficiency) + pieces · latency         pageable memory has an efficiency of its own
     storage:  max(bytes / storage, bytes / link) + request latency    the two stages stream side by side
+    tier:     max(bytes / tier, bytes / link) + pieces · latency      a memory of role ``tier`` on the sheet, by its name
 
 On Grace machines the host link is NVLink-C2C, otherwise PCIe. A machine without a host link (a CPU, a chip with unified
 memory) copies within its main memory: each byte is read once and written once there.
@@ -30,8 +31,21 @@ def write_bytes(op: Transfer) -> Num:
     return op.bytes if op.direction == "read" else 0.0
 
 
+def _tier(op: Transfer, machine: Machine, efficiency: float, memory_efficiency: float) -> dict[str, Num]:
+    """Seconds of a tier's memory, of which a device has its share, and of the link that it is reached over."""
+    tier = machine.tiers[op.tier]
+    seconds: dict[str, Num] = {}
+    if tier.bytes_per_s is not None:
+        seconds[op.tier] = op.bytes / (tier.bytes_per_s * memory_efficiency)
+    if tier.link is not None:
+        seconds[tier.link] = op.bytes / (float(machine.device.links[tier.link].bandwidth) * efficiency)
+    return seconds
+
+
 def _moved(op: Transfer, machine: Machine, efficiency: float, memory_efficiency: float) -> dict[str, Num]:
-    """Seconds on the path between the device and its host."""
+    """Seconds on the path between the device and its host, or to a tier of its own."""
+    if op.tier in machine.tiers:
+        return _tier(op, machine, efficiency, memory_efficiency)
     link = machine.link("host")
     if link is None:
         return {machine.main_memory: 2.0 * op.bytes / (machine.memory_bytes_per_s * memory_efficiency)}
@@ -41,7 +55,7 @@ def _moved(op: Transfer, machine: Machine, efficiency: float, memory_efficiency:
 
 def bound(op: Transfer, machine: Machine) -> Demand:
     """Bytes over the peak bandwidth of the slowest stage."""
-    seconds = _moved(_checked(op), machine, 1.0, 1.0)
+    seconds = _moved(_checked(op, machine), machine, 1.0, 1.0)
     if op.tier == "storage":
         seconds["storage"] = op.bytes / storage.bytes_per_s(machine)
     return Demand((Phase(seconds),))
@@ -59,17 +73,20 @@ def expected(op: Transfer, machine: Machine) -> Demand:
     """
     table = machine.coefficients.transfer
     efficiency = table.efficiency if op.pinned else table.pageable_efficiency
-    seconds = _moved(_checked(op), machine, efficiency, machine.coefficients.device.memory_efficiency)
-    if op.tier == "host":
-        return Demand((Phase(seconds), Phase({"link_latency": op.pieces * table.latency_s})))
+    seconds = _moved(_checked(op, machine), machine, efficiency, machine.coefficients.device.memory_efficiency)
+    if op.tier != "storage":
+        tier = machine.tiers.get(op.tier)
+        start = table.latency_s if tier is None else (tier.latency_s or table.latency_s)
+        return Demand((Phase(seconds), Phase({"link_latency": op.pieces * start})))
     seconds["storage"] = op.bytes / (storage.bytes_per_s(machine) * machine.coefficients.storage.efficiency)
     latency = storage.access_s(machine, op.pieces)
     return Demand((Phase(seconds), Phase({"storage_latency": latency}), Phase({"link_latency": table.latency_s})))
 
 
-def _checked(op: Transfer) -> Transfer:
-    if op.tier not in TIERS:
-        raise RidgepointError("bad_work", f"unknown transfer tier '{op.tier}'", "use one of " + ", ".join(TIERS))
+def _checked(op: Transfer, machine: Machine) -> Transfer:
+    known = (*TIERS, *machine.tiers)
+    if op.tier not in known:
+        raise RidgepointError("bad_work", f"unknown transfer tier '{op.tier}'", "use one of " + ", ".join(known))
     if op.direction not in ("read", "write"):
         raise RidgepointError("bad_work", f"unknown transfer direction '{op.direction}'", "use read or write")
     return op

@@ -1,6 +1,11 @@
-"""Finding machines by name: catalogue files, aliases, ``8x`` and ``16x8x`` prefixes, a user's own files.
+"""Finding machines by name: sheets of devices and systems, aliases, counts, changes, a user's own files.
 
-``RIDGEPOINT_CATALOG`` names a folder whose ``machines/*.toml`` come before the built-in ones.
+    h100-sxm   h100   8xh100-sxm   16x8xh100-sxm     a device, its alias, a node, nodes of it
+    dgx-h100   4xdgx-h100                            a system, and four of it
+    h100-sxm@bandwidth=4.8T   custom:bf16=400T,…     with other figures; one's own (custom.py)
+    ./mine.toml   8x./mine.toml                      a sheet in a file
+
+``RIDGEPOINT_CATALOG`` names a folder whose ``machines/*.toml`` and ``systems/*.toml`` come before the built-in ones.
 """
 
 from __future__ import annotations
@@ -12,47 +17,104 @@ from importlib import resources
 from pathlib import Path
 
 from ridgepoint.errors import RidgepointError, nearest, unknown_name
+from ridgepoint.machines.custom import custom_device, parse_spec, with_options
 from ridgepoint.machines.description import Device
 from ridgepoint.machines.machine import Machine
 from ridgepoint.machines.reader import read_device
+from ridgepoint.machines.systems import System, SystemSheet, read_system, system_of
 
-_COUNTED = re.compile(r"(?:(\d+)[x×*])?(?:(\d+)[x×*])?(.+)")
+_COUNTED = re.compile(r"(?:(\d{1,9})[x×*])?(?:(\d{1,9})[x×*])?(.+)", re.ASCII)
 MAX_DEVICES = 10_000_000
+USUAL_NODE = 16
+"""Devices that a node may have where the sheet does not say."""
 
 
 def find_machine(name: str) -> Machine:
-    """The machine that a name describes: ``h100-sxm``, ``8xh100-sxm`` (one node), ``16x8xh100-sxm`` (16 nodes of 8), or
-    the path of a machine file.
+    """The machine that a name describes: ``h100-sxm``, ``8xh100-sxm`` (one node), ``16x8xh100-sxm`` (16 nodes of 8), a
+    system (``dgx-h100``, ``4xdgx-h100``), a changed or a custom machine (``custom.py``), or the path of a machine file.
 
     >>> m = find_machine("16x8xh100-sxm")
     >>> m.nodes, m.devices_per_node, m.device.name
     (16, 8, 'h100-sxm')
+    >>> find_machine("4xdgx-h100").devices
+    32
+    >>> find_machine("8xh100-sxm@bandwidth=4.8T").memory_bytes_per_s
+    4800000000000.0
 
-    Errors: ``unknown_machine`` with the nearest names; ``bad_machine`` for a count that the device cannot form.
+    Errors: ``unknown_machine`` with the nearest names; ``bad_machine`` for a count that the device cannot form, and for a
+    sheet or a change that cannot be read.
     """
-    return _find(name.strip(), os.environ.get("RIDGEPOINT_CATALOG", ""))
+    name = name.strip()
+    if ".toml" in name:  # files change; names do not
+        return _read(name)
+    return _known(name, _catalog())
 
 
 @cache
-def _find(name: str, _catalog: str) -> Machine:
-    if name.endswith(".toml"):
-        path = Path(name)
-        if not path.is_file():
-            raise RidgepointError("unknown_machine", f"there is no machine file {name}", "check the path")
-        device = read_device(path.read_text(), name)
-        return Machine(device.name, device)
-    match = _COUNTED.fullmatch(name)
-    if match is None:
-        raise unknown_name("machine", name, device_names())
-    first, second, base = match.groups()
-    device = find_device(base)
-    if second is not None:
-        return _compose(name, device, nodes=int(first), per_node=int(second))
+def _known(name: str, _catalog: str) -> Machine:
+    return _read(name)
+
+
+def _read(name: str) -> Machine:
+    match = None if _is_file(name) else _COUNTED.fullmatch(name)
+    first, second, base = match.groups() if match is not None else (None, None, name)
+    found = _base(base)
     count = int(first or 1)
-    largest = _largest_node(device)
+    if isinstance(found, System):
+        if second is not None:
+            hint = f"write {count * int(second)}x{base}"
+            raise RidgepointError("bad_machine", f"{name}: {found.name} is a whole system", hint)
+        return _compose(name, found.device, nodes=count * found.nodes, per_node=found.devices_per_node)
+    if second is not None:
+        return _compose(name, found, nodes=count, per_node=int(second))
+    largest = _largest_node(found)
     if count > largest and count % largest == 0:
-        return _compose(name, device, nodes=count // largest, per_node=largest)
-    return _compose(name, device, nodes=1, per_node=count)
+        return _compose(name, found, nodes=count // largest, per_node=largest)
+    return _compose(name, found, nodes=1, per_node=count)
+
+
+def _is_file(name: str) -> bool:
+    try:
+        return name.endswith(".toml") and Path(name).expanduser().is_file()
+    except (OSError, RuntimeError):  # a name that no file can have
+        return False
+
+
+def _base(text: str) -> Device | System:
+    """The device or system that a name without counts means."""
+    if text.startswith("custom:"):
+        values = parse_spec(text.removeprefix("custom:"))
+        return custom_device({k: v for k, v in values.items() if k != "base"}, _base_of(values.get("base")))
+    base, changed, spec = text.partition("@")
+    found = _file(base) if base.endswith(".toml") else _named(base)
+    if not changed:
+        return found
+    values = parse_spec(spec)
+    if isinstance(found, System):
+        device = custom_device(values, found.device)
+        return System(found.name, found.title, device, found.devices_per_node, found.nodes, found.sheet)
+    return custom_device(values, found)
+
+
+def _base_of(name: str | None) -> Device | None:
+    return None if name is None else find_device(name)
+
+
+def _named(name: str) -> Device | System:
+    folded = _fold(name)
+    if folded in device_files():
+        return find_device(name)
+    return find_system(name) if folded in system_files() or folded in _aliases("systems") else find_device(name)
+
+
+def _file(name: str) -> Device:
+    try:
+        text = Path(name).expanduser().read_text("utf-8")
+    except (OSError, ValueError, RuntimeError) as error:
+        raise RidgepointError(
+            "unknown_machine", f"cannot read the machine file {name}: {error}", "check the path"
+        ) from None
+    return read_device(text, name)
 
 
 def _compose(name: str, device: Device, nodes: int, per_node: int) -> Machine:
@@ -72,36 +134,48 @@ def _compose(name: str, device: Device, nodes: int, per_node: int) -> Machine:
         raise RidgepointError(
             "bad_machine",
             f"{name}: {device.name} has no network link between nodes in its sheet",
-            "use one node, or a machine file with a link of scope 'cluster'",
+            f"use one node, or say what it is: {with_options(name, {'network': '50G'})}",
         )
     if per_node > 1 and machine.link("node") is None:
         raise RidgepointError(
             "bad_machine",
             f"{name}: {device.name} has no link between devices in its sheet",
-            "use one device, or a machine file with a link of scope 'node' or 'host'",
+            f"use one device, or say what it is: {with_options(name, {'link': '50G'})}",
         )
     return machine
 
 
 def _largest_node(device: Device) -> int:
     sizes = [link.devices for link in device.links.values() if link.scope == "node" and link.devices]
-    return max(sizes, default=16)
+    return max(sizes, default=USUAL_NODE)
 
 
 def find_device(name: str) -> Device:
     """The device of that name or alias (case and spaces do not matter)."""
     folded = _fold(name)
-    path = device_files().get(folded)
-    if path is not None:
-        return _load(path)
-    alias = _aliases().get(folded)
-    if alias is not None:
-        return _load(device_files()[alias])
-    known = list(device_files())
-    via_alias = [_aliases()[a] for a in nearest(folded, _aliases())]
-    if not nearest(folded, known) and via_alias:
-        raise RidgepointError("unknown_machine", f"unknown machine '{name}'", f"did you mean {via_alias[0]}?")
-    raise unknown_name("machine", name, known)
+    path = device_files().get(folded) or device_files().get(_aliases("machines").get(folded, ""))
+    if path is None:
+        raise _unknown(name)
+    return _load(path)
+
+
+def find_system(name: str) -> System:
+    """The system of that name or alias."""
+    folded = _fold(name)
+    path = system_files().get(folded) or system_files().get(_aliases("systems").get(folded, ""))
+    if path is None:
+        raise _unknown(name)
+    sheet = _load_system(path)
+    return system_of(sheet, find_device(sheet.device), path.name)
+
+
+def _unknown(name: str) -> RidgepointError:
+    """The error for an unknown name: the nearest names, or what the nearest aliases stand for."""
+    folded, aliases = _fold(name), _aliases("machines") | _aliases("systems")
+    via_alias = [aliases[alias] for alias in nearest(folded, aliases)]
+    if not nearest(folded, names()) and via_alias:
+        return RidgepointError("unknown_machine", f"unknown machine '{name}'", f"did you mean {via_alias[0]}?")
+    return unknown_name("machine", name, names())
 
 
 def device_names() -> list[str]:
@@ -109,36 +183,72 @@ def device_names() -> list[str]:
     return sorted(device_files())
 
 
+def system_names() -> list[str]:
+    """All system names, sorted."""
+    return sorted(system_files())
+
+
+def names() -> list[str]:
+    """Names of devices and systems."""
+    return [*device_names(), *system_names()]
+
+
+def _catalog() -> str:
+    return os.environ.get("RIDGEPOINT_CATALOG", "")
+
+
 @cache
-def _device_files(catalog: str) -> dict[str, Path]:
-    folders = [Path(str(resources.files("ridgepoint.catalog") / "machines"))]
+def _files(catalog: str, kind: str) -> dict[str, Path]:
+    folders = [Path(str(resources.files("ridgepoint.catalog") / kind))]
     if catalog:
-        folders.append(Path(catalog) / "machines")
+        folders.append(Path(catalog) / kind)
     return {path.stem: path for folder in folders for path in sorted(folder.glob("*.toml"))}
 
 
 def device_files() -> dict[str, Path]:
     """Name → catalogue file; a user's file replaces a built-in one of the same name."""
-    return _device_files(os.environ.get("RIDGEPOINT_CATALOG", ""))
+    return _files(_catalog(), "machines")
+
+
+def system_files() -> dict[str, Path]:
+    """The same for systems."""
+    return _files(_catalog(), "systems")
 
 
 @cache
 def _load(path: Path) -> Device:
-    device = read_device(path.read_text(), path.name)
-    if device.name != path.stem:
-        raise RidgepointError(
-            "bad_machine", f"{path.name}: `name` is '{device.name}'", "name the file after the machine"
-        )
+    device = read_device(_text(path), path.name)
+    _check_name(device.name, path)
     return device
 
 
 @cache
-def _alias_table(catalog: str) -> dict[str, str]:
-    return {_fold(alias): name for name, path in _device_files(catalog).items() for alias in _load(path).aliases}
+def _load_system(path: Path) -> SystemSheet:
+    sheet = read_system(_text(path), path.name)
+    _check_name(sheet.name, path)
+    return sheet
 
 
-def _aliases() -> dict[str, str]:
-    return _alias_table(os.environ.get("RIDGEPOINT_CATALOG", ""))
+def _text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except (OSError, ValueError) as error:
+        raise RidgepointError("bad_machine", f"cannot read {path}: {error}", "check the file") from None
+
+
+def _check_name(name: str, path: Path) -> None:
+    if name != path.stem:
+        raise RidgepointError("bad_machine", f"{path.name}: `name` is '{name}'", "name the file after the machine")
+
+
+@cache
+def _alias_table(catalog: str, kind: str) -> dict[str, str]:
+    read = _load if kind == "machines" else _load_system
+    return {_fold(alias): name for name, path in _files(catalog, kind).items() for alias in read(path).aliases}
+
+
+def _aliases(kind: str) -> dict[str, str]:
+    return _alias_table(_catalog(), kind)
 
 
 def _fold(name: str) -> str:

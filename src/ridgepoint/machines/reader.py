@@ -43,8 +43,12 @@ def read_toml(text: str, where: str) -> dict[str, Any]:
 
 
 def device_from(raw: Mapping[str, Any], where: str) -> Device:
-    """The device that the tables of a sheet describe, checked."""
-    device = convert(raw, Device, where)
+    """The device that the tables of a sheet describe."""
+    return checked(convert(raw, Device, where), where)
+
+
+def checked(device: Device, where: str) -> Device:
+    """``device`` itself; refuses what no type says (names, formats, roles, ranges, a number without a source)."""
     for path, problem, hint in _problems(device):
         raise RidgepointError("bad_machine", f"{where}: `{path}` {problem}", hint)
     if device.coefficients:
