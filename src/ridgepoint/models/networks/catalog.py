@@ -1,8 +1,12 @@
-"""Finding networks by name in ``catalog/networks/*.toml`` and in a user's own folder."""
+"""Finding networks by name in ``catalog/networks/*.toml`` and in a user's own folder.
+
+A file holds ``[[network]]`` tables, and ``[[group]]`` tables whose ``members`` are one line each.
+"""
 
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Iterator
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -33,8 +37,55 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sampling: dict[str, float] = {}
 
 
+class Member(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One line of a ``[group.members]`` table: what sets a network apart from the others of its group."""
+
+    title: str = ""
+    released: int = 0
+    source: str = ""
+    parameters: float = 0.0
+    macs: float = 0.0
+    aliases: tuple[str, ...] = ()
+    note: str = ""
+    config: dict[str, Any] = {}
+    inputs: dict[str, float] = {}
+
+
+class Group(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A ``[[group]]`` table: networks of one family that share a source and most options, one line each."""
+
+    title: str
+    family: str
+    released: int
+    source: str
+    members: dict[str, Member]
+    domain: str = "vision"
+    note: str = ""
+    config: dict[str, Any] = {}
+    inputs: dict[str, float] = {}
+
+    def entries(self) -> Iterator[Entry]:
+        """One entry for each member; its own options replace the group's."""
+        for name, member in self.members.items():
+            yield Entry(
+                name=name,
+                title=member.title or f"{self.title} ({name})",
+                family=self.family,
+                released=member.released or self.released,
+                source=member.source or self.source,
+                parameters=member.parameters,
+                macs=member.macs,
+                domain=self.domain,
+                aliases=member.aliases,
+                note=member.note or self.note,
+                config={**self.config, **member.config},
+                inputs={**self.inputs, **member.inputs},
+            )
+
+
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    network: tuple[Entry, ...]
+    network: tuple[Entry, ...] = ()
+    group: tuple[Group, ...] = ()
 
 
 def find_network(name: str) -> Network | None:
@@ -89,12 +140,13 @@ def read_entries(text: str, where: str) -> tuple[Entry, ...]:
     Errors: ``bad_model`` with the file and what is wrong in it.
     """
     try:
-        return msgspec.convert(tomllib.loads(text), _File).network
+        file = msgspec.convert(tomllib.loads(text), _File)
     except tomllib.TOMLDecodeError as error:
         raise RidgepointError("bad_model", f"{where} is not valid TOML: {error}", "fix the line it names") from None
     except msgspec.ValidationError as error:
         needed = "an entry has name, title, family, released, source and tables config, inputs, sampling"
         raise RidgepointError("bad_model", f"{where}: {error}".replace("`$.", "`"), needed) from None
+    return (*file.network, *(entry for group in file.group for entry in group.entries()))
 
 
 @cache
