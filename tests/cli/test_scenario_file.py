@@ -1,12 +1,15 @@
 """Scenarios in TOML files: read strictly, overridden by options, written whole (design §10)."""
 
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from ridgepoint.errors import RidgepointError
 from ridgepoint.machines.catalog import device_files, find_device
-from ridgepoint.request import Request, read_request, write_request
+from ridgepoint.plan import Plan
+from ridgepoint.request import PLAN_KEYS, Request
+from ridgepoint.scenario_file import read_request, write_request
 from tests.cli.conftest import Run
 
 FILE = """
@@ -106,6 +109,21 @@ def test_save_writes_what_was_said_and_reads_back_the_same(run: Run, tmp_path: P
     again = run("analyze", "mine.toml", "--json").document
     assert first == again
     assert [path.name for path in tmp_path.iterdir()] == ["mine.toml"], "nothing half-written stays behind"
+
+
+# design §10
+def test_sizes_of_a_networks_input_are_said_by_name(run: Run) -> None:
+    first = run("analyze", "resnet50", "--on", "t4", "--size", "image_px=288", "--save", "mine.toml", "--json").document
+    assert first["task"] == {"name": "forward", "batch": 1, "image_px": 288}
+    assert run("analyze", "mine.toml", "--json").document == first
+    assert "image_px" in run("analyze", "resnet50", "--on", "t4", "--size", "nodes=4", "--json").error["hint"]
+    assert run("analyze", "gpt2", "--on", "t4", "--size", "nodes=4", "--json").error["kind"] == "bad_option"
+    assert run("analyze", "resnet50", "--on", "t4", "--size", "image_px", "--json").error["kind"] == "bad_option"
+
+
+# design §10
+def test_a_plan_in_a_file_may_say_all_that_a_plan_says() -> None:
+    assert set(PLAN_KEYS) == {f.name for f in fields(Plan)}
 
 
 # design §10

@@ -9,7 +9,8 @@ import typer
 
 from ridgepoint.cli.options import takes_scenario
 from ridgepoint.cli.output import console, print_json, print_page
-from ridgepoint.request import Request, to_scenario, write_request
+from ridgepoint.request import Request, to_scenario
+from ridgepoint.scenario_file import write_request
 
 
 @takes_scenario

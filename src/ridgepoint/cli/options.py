@@ -5,14 +5,15 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from ridgepoint.errors import RidgepointError
-from ridgepoint.request import Request, read_request
+from ridgepoint.request import Request
+from ridgepoint.scenario_file import read_request
 
 TASK, FORMATS, LAYOUT, TRAINING, ENGINE = "Task", "Number formats", "Layout", "Training", "Engine"
 
@@ -71,7 +72,7 @@ SETTINGS = (
 def takes_scenario(command: Callable[..., None]) -> Callable[..., None]:
     """A command whose parameter ``request`` is filled from MODEL, ``--on`` and ``SETTINGS``; its own options follow."""
     own = list(inspect.signature(command, eval_str=True).parameters.values())
-    shared = [*_subjects(), *(_parameter(setting) for setting in SETTINGS)]
+    shared = [*_subjects(), *(_parameter(setting) for setting in SETTINGS), _inputs()]
     shared_names = {p.name for p in shared}
 
     @functools.wraps(command)
@@ -110,16 +111,40 @@ def _parameter(setting: Setting) -> inspect.Parameter:
     )
 
 
+def _inputs() -> inspect.Parameter:
+    words = "any other size of a network's input; may be repeated"
+    option = typer.Option("--size", metavar="NAME=N", help=words, rich_help_panel=TASK, show_default=False)
+    return inspect.Parameter(
+        "inputs", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[list[str] | None, option]
+    )
+
+
+def _input_sizes(written: list[str] | None) -> dict[str, str]:
+    """What ``--size NAME=N`` says.
+
+    >>> _input_sizes(["nodes=1k", "edges = 20"])
+    {'nodes': '1k', 'edges': '20'}
+    """
+    found = {}
+    for text in written or []:
+        name, equals, value = (part.strip() for part in text.partition("="))
+        if not name or not equals:
+            raise RidgepointError("bad_option", f"--size is '{text}'", "write it like --size nodes=1000")
+        found[name] = value
+    return found
+
+
 def _request(values: dict[str, Any]) -> Request:
     given = [(s, v) for s in SETTINGS if (v := values[s.parameter]) is not None]
     said = {s.field: s.words.partition("/")[0] for s, _ in given}
     sizes = {s.field: v for s, v in given if s.table == "sizes"}
     plan = {s.field: compiled(v) if s.field == "compiled" else v for s, v in given if s.table == "plan"}
-    typed = Request(values["model"], values["machine"], values["_task"], sizes, plan, said)
+    inputs = _input_sizes(values["inputs"])
+    sizes |= {name: inputs.pop(name) for name in [*inputs] if name in {s.field for s in SETTINGS if s.table == "sizes"}}
+    typed = Request(values["model"], values["machine"], values["_task"], sizes, plan, inputs, said)
     if not values["model"].endswith(".toml"):
         return typed
-    file = read_request(Path(values["model"]))
-    return Request(None, typed.machine, typed.task, typed.sizes, typed.plan, typed.said).over(file)
+    return replace(typed, model=None).over(read_request(Path(values["model"])))
 
 
 def compiled(mode: str) -> bool:
