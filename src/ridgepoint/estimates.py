@@ -175,7 +175,11 @@ class Estimate:
     def limits(self) -> dict[str, Any]:
         """Resource → speed-up if it were infinitely fast."""
         found = self._over_sweep(lambda e: {"time_s": e.cost.time_s, **e.cost.limits})
-        return {name: found[name] for name in self.shares}
+        return {
+            name: np.where(value > 0.0, value, 1.0) if np.ndim(value) else value
+            for name, value in found.items()
+            if name != "time_s"
+        }
 
     @cached_property
     def memory(self) -> Ledger:

@@ -116,8 +116,16 @@ class Cost:
 
     @cached_property
     def limits(self) -> dict[str, Num]:
-        """``limit`` of every resource that takes part."""
-        return {resource: self.limit(resource) for resource in self.shares}
+        """``limit`` of every resource that takes part, and of those that would: a faster resource may make another tile or
+        algorithm the best, so that a resource without a share can still have a limit above 1.
+        """
+        limits = {resource: self.limit(resource) for resource in self.shares}
+        asked = {r for demand in self.demands.values() for phase in demand.phases for r in phase.seconds}
+        for resource in sorted(asked - limits.keys()):
+            limit = self.limit(resource)
+            if np.any(np.asarray(limit) > 1.0 + 1e-9):
+                limits[resource] = limit
+        return limits
 
     @cached_property
     def occurrences(self) -> list[tuple[Op, Num]]:
