@@ -2,7 +2,7 @@
 
 import pytest
 
-from ridgepoint.machines.catalog import device_names, find_device
+from ridgepoint.machines.catalog import find_device, names
 from ridgepoint.machines.description import numbers
 from tests.cli.conftest import Run
 
@@ -10,7 +10,7 @@ from tests.cli.conftest import Run
 # design §10
 def test_the_list_names_every_machine(run: Run) -> None:
     found = run("machines", "list", "--json").document
-    assert [m["name"] for m in found] == device_names()
+    assert [m["name"] for m in found] == sorted(names())
     page = run("machines", "list").out
     assert all(name in page for name in ("h100-sxm", "mi300x", "m2-ultra", "stm32f746"))
 
@@ -32,6 +32,8 @@ def test_the_list_is_filtered_by_any_of_its_words(run: Run) -> None:
     found = run("machines", "list", "--filter", "HOPPER", "--json").document
     assert {"h100-sxm", "h200-sxm"} <= {m["name"] for m in found}
     assert {m["family"] for m in found} == {"hopper"}
+    (system,) = run("machines", "list", "--filter", "dgx-h100", "--json").document
+    assert (system["name"], system["devices"]) == ("dgx-h100", 8)
     assert run("machines", "list", "--filter", "zx81", "--json").document == []
     assert "zx81" in run("machines", "list", "--filter", "zx81").out
 
@@ -74,5 +76,5 @@ def test_machines_are_compared_with_the_first(run: Run) -> None:
     ).out
     assert "…" not in many
     assert many.count("h100-sxm") == 3, "the first stands in every table"
-    names = [m["name"] for m in run("machines", "compare", "h100-sxm", "t4", "--json").document]
-    assert names == ["h100-sxm", "t4"]
+    named = [m["name"] for m in run("machines", "compare", "h100-sxm", "t4", "--json").document]
+    assert named == ["h100-sxm", "t4"]

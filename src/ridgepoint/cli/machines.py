@@ -8,7 +8,7 @@ import typer
 
 from ridgepoint.cli.output import console, print_json, print_page
 from ridgepoint.errors import RidgepointError, nearest
-from ridgepoint.machines.catalog import device_names, find_machine
+from ridgepoint.machines.catalog import find_machine, names
 from ridgepoint.machines.description import numbers, provenance
 from ridgepoint.machines.machine import Machine
 from ridgepoint.machines.ridge import facts, ridges
@@ -41,7 +41,7 @@ def list_machines(
         close = nearest(sort, SORTS)
         hint = f"did you mean {' or '.join(close)}?" if close else "use one of " + ", ".join(SORTS)
         raise RidgepointError("bad_option", f"--sort is '{sort}'", hint)
-    machines = (m for m in map(find_machine, device_names()) if _matches(m, text))
+    machines = (m for m in map(find_machine, names()) if _matches(m, text))
     found: list[dict[str, Any]] = [{**facts(m), "aliases": list(m.device.aliases)} for m in machines]
     key = SORTS[sort]
     if sort in _WORDS:
@@ -65,7 +65,9 @@ def _number(value: Any) -> float:
 
 def _matches(machine: Machine, text: str) -> bool:
     device = machine.device
-    words = " ".join((device.name, device.title, device.vendor, device.kind, device.family, *device.aliases))
+    words = " ".join(
+        (machine.name, device.name, device.title, device.vendor, device.kind, device.family, *device.aliases)
+    )
     return text.casefold() in words.casefold()
 
 
@@ -117,11 +119,11 @@ def _sheet(machine: Machine) -> dict[str, Any]:
 
 @app.command()
 def compare(
-    names: Annotated[list[str], typer.Argument(metavar="NAME NAME…", help="Two machines or more")],
+    machine: Annotated[list[str], typer.Argument(metavar="NAME NAME…", help="Two machines or more")],
     as_json: Json = False,
 ) -> None:
     """Machines beside each other, with ratios to the first."""
-    machines = [find_machine(name) for name in names]
+    machines = [find_machine(name) for name in machine]
     if as_json:
         print_json([facts(m) | {"rates": {e: dict(s.rates) for e, s in m.device.engines.items()}} for m in machines])
         return

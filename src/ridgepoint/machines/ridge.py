@@ -78,6 +78,7 @@ def facts(machine: Machine) -> dict[str, float | str | None]:
         "kind": device.kind,
         "family": device.family,
         "released": device.released,
+        "devices": machine.devices,
         "flop_per_s": rate,
         "memory_bytes": machine.memory_bytes,
         "memory_bytes_per_s": machine.memory_bytes_per_s,

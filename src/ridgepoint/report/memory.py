@@ -29,7 +29,7 @@ def memory_table(est: Estimate, width: int) -> Table:
     rows.append(
         [Text("total", style), Text(gigabytes(total), style), Text(bar(total / whole, length).ljust(length), style)]
     )
-    each = " per device" if est.devices > 1 else ""
+    each = " each" if est.devices > 1 else ""
     rows.append(["usable", gigabytes(ledger.usable_bytes), f"of {gigabytes(ledger.capacity_bytes)}{each}"])
     return fitted(["", "", ""], rows, width, wordy=(0,), left=(2,))
 
