@@ -16,7 +16,14 @@ from ridgepoint.machines.description import Device
 
 FAMILIES = resources.files("ridgepoint.catalog") / "families"
 EVERY_FAMILY = family_names()
-FRACTIONS = ("efficiency", "memory_efficiency", "pageable_efficiency", "vector_efficiency", "state_efficiency", "grouped")
+FRACTIONS = (
+    "efficiency",
+    "memory_efficiency",
+    "pageable_efficiency",
+    "vector_efficiency",
+    "state_efficiency",
+    "grouped",
+)
 
 
 def of_family(name: str, **own: dict[str, Any]) -> Coefficients:

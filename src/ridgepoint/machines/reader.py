@@ -81,14 +81,14 @@ def _problems(device: Device) -> Iterator[Problem]:
     yield from _engines(device)
     yield from _memory(device)
     yield from _links(device)
+    for path, key in device.provenance.items():
+        if key not in device.sources:
+            yield f"provenance.{path}", f"names the source '{key}'", "add it to [sources]"
     for path, value in numbers(device):
         if not 0.0 < value < 1e30:
             yield path, f"is {value:g}", "give a positive number"
         if provenance(device, path) is None:
             yield path, "has no source", "cover it in [provenance] with a key of [sources]"
-    for path, key in device.provenance.items():
-        if key not in device.sources:
-            yield f"provenance.{path}", f"names the source '{key}'", "add it to [sources]"
 
 
 def _names(device: Device) -> Iterator[Problem]:
@@ -110,8 +110,6 @@ def _engines(device: Device) -> Iterator[Problem]:
 
 
 def _memory(device: Device) -> Iterator[Problem]:
-    if sum(m.role == "main" for m in device.memory.values()) != 1:
-        yield "memory", "must have exactly one level with role 'main'", "mark the memory that holds weights as main"
     for name, level in device.memory.items():
         path = f"memory.{name}"
         yield from _one_of(f"{path}.role", level.role, MemoryLevel.ROLES)
@@ -121,6 +119,8 @@ def _memory(device: Device) -> Iterator[Problem]:
             yield f"{path}.bandwidth", "is missing", "a tier needs its bandwidth or the link that it is reached over"
         if level.link is not None:
             yield from _one_of(f"{path}.link", level.link, device.links)
+    if sum(m.role == "main" for m in device.memory.values()) != 1:
+        yield "memory", "must have exactly one level with role 'main'", "mark the memory that holds weights as main"
 
 
 def _links(device: Device) -> Iterator[Problem]:
