@@ -11,7 +11,7 @@ from rich.text import Text
 from ridgepoint.machines.machine import Machine
 from ridgepoint.machines.ridge import facts, rates
 from ridgepoint.report.table import Cell, fitted
-from ridgepoint.report.text import gigabytes, money, number, ratio, resource
+from ridgepoint.report.text import gigabytes, money, number, ratio
 from ridgepoint.units import si
 
 _LABELS, _COLUMN = 24, 22
@@ -76,15 +76,7 @@ def _comparison_lines(machines: Sequence[Machine]) -> list[Line]:
         ("bandwidth", column("memory_bytes_per_s"), lambda v: si(v, "B/s")),
         ("ridge, 16 bit", column("ridge_flop_per_byte"), lambda v: f"{number(v)} FLOP/B"),
     ]
-    for scope, label in (
-        ("node", "link in the node"),
-        ("cluster", "link to other nodes"),
-        ("host", "link to the host"),
-    ):
-        links = [m.link(scope) for m in machines]
-        lines.append(
-            (label, [None if link is None else float(link[1].bandwidth) for link in links], lambda v: si(v, "B/s"))
-        )
+    lines += _link_lines(machines)
     lines += [
         ("power limit", column("tdp_w"), lambda v: f"{number(v)} W"),
         ("16 bit per watt", _over(column("flop_per_s"), column("tdp_w")), lambda v: si(v, "FLOP/J")),
@@ -97,6 +89,15 @@ def _comparison_lines(machines: Sequence[Machine]) -> list[Line]:
         ),
     ]
     return lines
+
+
+def _link_lines(machines: Sequence[Machine]) -> list[Line]:
+    scopes = {"node": "link in the node", "cluster": "link to other nodes", "host": "link to the host"}
+    found = {label: [machine.link(scope) for machine in machines] for scope, label in scopes.items()}
+    return [
+        (label, [None if link is None else float(link[1].bandwidth) for link in links], lambda v: si(v, "B/s"))
+        for label, links in found.items()
+    ]
 
 
 def _over(above: list[float | None], below: list[float | None], scale: float = 1.0) -> list[float | None]:
@@ -112,8 +113,3 @@ def _against(first: float | None, value: float | None, show: Callable[[float], s
 
 def _cell(value: float | str | None, show: Callable[[float], str]) -> Cell:
     return show(value) if isinstance(value, int | float) else Text("–", style="dim")
-
-
-def link_lines(machine: Machine) -> list[str]:
-    """The links of a device in words."""
-    return [f"{resource(link.label)}: {si(float(link.bandwidth), 'B/s')}" for link in machine.device.links.values()]
