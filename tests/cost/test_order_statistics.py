@@ -26,4 +26,4 @@ def test_it_never_falls_with_the_count_and_arrays_equal_scalars():
     counts = np.unique(np.geomspace(1, 1e9, 500))
     found = expected_maximum(counts)
     assert np.all(np.diff(found) >= 0.0)
-    assert np.array_equal(found, [expected_maximum(float(c)) for c in counts])
+    assert np.array_equal(found, np.array([expected_maximum(float(c)) for c in counts]))
