@@ -1,0 +1,112 @@
+"""Rows of whole runs as scenarios, and their predicted figures (design §8).
+
+Rows that share a model, a machine and everything that is text become one scenario whose task and plan hold arrays; the
+reader of their task gives a figure for every metric, from which each row takes its own. A row that no scenario of this
+version describes is counted with its reason, never dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from ridgepoint.errors import RidgepointError
+from ridgepoint.evidence.memory_rows import memory_figures
+from ridgepoint.evidence.rows import InexpressibleError, Rows
+from ridgepoint.evidence.run_scenarios import Figure, Figures, found_machine, found_model
+from ridgepoint.evidence.serve_rows import serving_figures
+from ridgepoint.evidence.step_rows import step_figures
+from ridgepoint.evidence.tables import Table
+from ridgepoint.evidence.train_rows import training_figures
+from ridgepoint.evidence.validate import Predicted
+from ridgepoint.machines.machine import Machine
+from ridgepoint.models.architecture import Model
+from ridgepoint.models.networks.network import Network
+
+Reader = Callable[[Rows, Model | Network, Machine], Figures]
+READERS: dict[str, Reader] = {
+    "forward": step_figures,
+    "prefill": step_figures,
+    "decode": step_figures,
+    "generate": step_figures,
+    "serve": serving_figures,
+    "train_step": training_figures,
+    "finetune_step": training_figures,
+}
+_TEXT = ("source", "machine", "framework", "model", "task", "precision", "kv_dtype", "recompute", "mode")
+_SPLIT = ("devices", "nodes", "zero_stage")
+_OPTIONAL = (
+    *("batch", "prompt", "output", "concurrency", "image_px", "tp", "pp", "dp", "ep", "cp", "vp"),
+    *("micro_batch", "global_batch"),
+)
+_RESULTS = frozenset(
+    (
+        *("repeats", "fraction_of_tdp", "avg_batch", "p99_itl_ms", "params", "grad_accum", "gmacs", "mparams"),
+        *("mactivations", "min_ms", "target_qps", "submitter", "platform", "ver", "torch", "table", "iters", "fsdp"),
+        *("release", "global_tokens_M", "micro_num", "software", "params_b", "active_params_b", "device", "hf", "name"),
+        *("threads", "powersave", "family", "layout", "variant_id", "sched", "section", "tdp_w"),
+    )
+)
+"""Keys of ``extra`` that say nothing about the scenario's form: numbers of each row, or results."""
+
+
+def run_groups(table: Table) -> list[Rows]:
+    """Rows that one scenario with arrays describes, in order of first appearance."""
+    found: dict[tuple[object, ...], list[int]] = {}
+    stated = np.stack([~np.isnan(table.numbers[name]) for name in _OPTIONAL], axis=1)
+    for i, texts in enumerate(zip(*(table.text[name] for name in _TEXT), strict=True)):
+        numbers = tuple(str(table.numbers[name][i]) for name in _SPLIT)
+        extra = table.extra[i]
+        tags = tuple((key, str(extra[key])) for key in sorted(extra) if key not in _RESULTS)
+        key = (*texts, *numbers, stated[i].tobytes(), tags)
+        found.setdefault(key, []).append(i)
+    return [Rows(table, np.array(index, dtype=np.int64)) for index in found.values()]
+
+
+def predict_runs(table: Table, progress: Callable[[int], None] = lambda done: None) -> Predicted:
+    """Predicted figures of every row of a ``runs`` or ``memory`` table, in the row's own unit; reasons for the others."""
+    size = len(table)
+    predicted, roofline, spread = (np.full(size, np.nan) for _ in range(3))
+    refused: dict[int, str] = {}
+    for rows in run_groups(table):
+        try:
+            figures = _figures(table.kind, rows)
+        except (InexpressibleError, RidgepointError) as error:
+            refused |= dict.fromkeys((int(i) for i in rows.index), _brief(error))
+            progress(len(rows))
+            continue
+        for place, i in enumerate(rows.index):
+            metric = table.text["metric"][i]
+            figure = figures.get(metric)
+            if figure is None or not np.isfinite(value := _at(figure.value, place)):
+                refused[int(i)] = f"{metric} of {table.text['task'][i]} has no prediction"
+                continue
+            predicted[i], roofline[i], spread[i] = value, _at(figure.roofline, place), _at(figure.spread, place)
+        progress(len(rows))
+    return Predicted(table, table.measured(), predicted, roofline, spread, refused, [])
+
+
+def _figures(kind: str, rows: Rows) -> Figures:
+    model, machine = found_model(rows), found_machine(rows)
+    if kind == "memory":
+        return memory_figures(rows, model, machine)
+    reader = READERS.get(rows.text("task"))
+    if reader is None:
+        raise InexpressibleError(f"task {rows.text('task')} has no scenario")
+    return reader(rows, model, machine)
+
+
+def _brief(error: Exception) -> str:
+    return str(error).split("\n")[0]
+
+
+def _at(value: Figure | object, place: int) -> float:
+    array = np.asarray(value, dtype=float)
+    return float(array if array.ndim == 0 else array[place])
+
+
+def run_names(table: Table) -> list[str]:
+    """Task, framework, precision and metric of every row: the groups of a report."""
+    columns = (table.text[name] for name in ("task", "framework", "precision", "metric"))
+    return [" ".join(part for part in parts if part) for parts in zip(*columns, strict=True)]

@@ -1,0 +1,158 @@
+"""What rows of whole runs say about their scenario: model, machine, formats, layout — and how a figure is held."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from functools import cache
+
+import msgspec
+import numpy as np
+
+from ridgepoint.cost.evaluate import BOUND, evaluate
+from ridgepoint.errors import RidgepointError
+from ridgepoint.evidence.rows import InexpressibleError, Rows
+from ridgepoint.formats import FORMATS
+from ridgepoint.machines.catalog import find_machine
+from ridgepoint.machines.description import BytesPerSecond
+from ridgepoint.machines.machine import Machine
+from ridgepoint.models.architecture import Model
+from ridgepoint.models.networks.network import Network
+from ridgepoint.numeric import Num
+from ridgepoint.plan import Plan
+from ridgepoint.scenario import find
+from ridgepoint.work import Work
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A predicted metric in the table's unit, what the plain roofline says, and the spread that is claimed."""
+
+    value: Num
+    roofline: Num
+    spread: Num
+
+
+Figures = dict[str, Figure]
+
+
+@cache
+def _named(name: str) -> Model | Network | RidgepointError:
+    try:
+        return find(name)
+    except RidgepointError as error:
+        return error
+
+
+def found_model(rows: Rows) -> Model | Network:
+    """The catalogue's model or network of that name.
+
+    Errors: ``InexpressibleError`` where the catalogue has none: one reason for all of them.
+    """
+    found = _named(rows.text("model"))
+    if isinstance(found, RidgepointError):
+        raise InexpressibleError("the catalogue has no such model or network") from found
+    return found
+
+
+_GBIT = re.compile(r"(?:(\d+)\s*x\s*)?(\d+)\s*G")
+
+
+def found_machine(rows: Rows) -> Machine:
+    """The devices and nodes of the rows, with the network that they state."""
+    devices, nodes = (int(rows.number(name, 1.0)[0]) for name in ("devices", "nodes"))
+    name = rows.text("machine")
+    largest = _node_size(name)
+    per_node = devices // max(nodes, 1)
+    if nodes == 1 and per_node > largest:
+        nodes, per_node = devices // largest, largest
+    machine = find_machine(name if devices == 1 else f"{nodes}x{per_node}x{name}")
+    stated = _GBIT.search(rows.tag("net"))
+    if stated is None or nodes == 1:
+        return machine
+    gigabits = float(stated.group(1) or 1) * float(stated.group(2))
+    return with_network(machine, gigabits * 1e9 / 8.0 / per_node)
+
+
+def _node_size(name: str) -> int:
+    link = find_machine(name).link("node")
+    return int(link[1].devices or 8) if link is not None else 1
+
+
+def with_network(machine: Machine, bytes_per_s: float) -> Machine:
+    """The machine with that much network bandwidth per device."""
+    found = machine.link("cluster")
+    if found is None:
+        return machine
+    name, link = found
+    links = dict(machine.device.links) | {name: msgspec.structs.replace(link, bandwidth=BytesPerSecond(bytes_per_s))}
+    return replace(machine, device=msgspec.structs.replace(machine.device, links=links))
+
+
+def degrees(rows: Rows, names: tuple[str, ...] = ("tp", "pp", "dp", "ep", "cp")) -> dict[str, Num]:
+    """The parallel degrees that the rows state; 1 for the others."""
+    return {name: rows.number(name, 1.0) for name in names}
+
+
+_PLANS: dict[str, dict[str, str | None]] = {
+    "": {},
+    "fp32": {"weights": "fp32"},
+    "amp": {"weights": "fp16"},
+    "w4a16": {"weights": "int4", "acts": "bf16"},
+    "w4a16-gptq": {"weights": "int4", "acts": "fp16"},
+    "w4a16-awq": {"weights": "int4", "acts": "fp16"},
+    "int8-bnb": {"weights": "int8", "acts": "fp16"},
+    "nf4": {"weights": "nf4", "acts": "bf16"},
+    "nf4-dq": {"weights": "nf4", "acts": "bf16"},
+    "mxfp4": {},
+}
+
+
+def formats(rows: Rows, model: Model | Network) -> dict[str, str | None]:
+    """``weights``, ``acts`` and ``kv`` of the plan that the rows' precision means.
+
+    A quantized checkpoint keeps what it is stored in where the row names the same arithmetic (fp8 in blocks, MXFP4
+    experts with 16-bit attention).
+    """
+    precision = rows.text("precision")
+    found = dict(_PLANS[precision]) if precision in _PLANS else _same(rows, model, precision)
+    kv = rows.text("kv_dtype")
+    return found | ({"kv": kv} if kv else {})
+
+
+def _same(rows: Rows, model: Model | Network, precision: str) -> dict[str, str | None]:
+    if precision not in FORMATS:
+        raise InexpressibleError(f"precision {precision} is not known")
+    quantized = "fp8_block" if "fp8_block" in (rows.tag("gemm_quant"), rows.tag("moe_quant")) else precision
+    if isinstance(model, Model) and FORMATS[model.precision.weights].math == FORMATS[precision].math:
+        if FORMATS[precision].bits < 16:
+            return {}
+    return {"weights": quantized, "acts": quantized if FORMATS[precision].bits < 16 else None}
+
+
+def with_formats(plan: Plan, rows: Rows, model: Model | Network) -> Plan:
+    """The plan with the formats of the rows."""
+    return replace(plan, **formats(rows, model))  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Timed:
+    """Expected seconds of a work, its plain roofline, and the spread of the expectation."""
+
+    seconds: Num
+    roofline: Num
+    spread: Num
+    busy_s: dict[str, Num]
+
+
+def timed(work: Work, device: Work, machine: Machine) -> Timed:
+    """``work`` as it runs, beside its device part at the physical limit."""
+    cost = evaluate(work, machine, strict=True)
+    bound = evaluate(device, machine, BOUND, strict=True)
+    seconds = np.maximum(cost.time_s, bound.time_s)
+    return Timed(seconds, bound.time_s, cost.relative_spread, cost.busy_s)
+
+
+def whole(values: Num) -> Num:
+    """Nearest whole numbers, at least 1: sizes of tasks."""
+    return np.maximum(np.rint(values), 1.0)

@@ -1,0 +1,98 @@
+"""Single passes: prefill, decode, generation and forward rows, as the framework of the row runs them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from ridgepoint.cost.energy import power_w
+from ridgepoint.evidence.rows import InexpressibleError, Rows
+from ridgepoint.evidence.run_scenarios import Figure, Figures, Timed, degrees, timed, whole, with_formats
+from ridgepoint.machines.machine import Machine
+from ridgepoint.models.architecture import Model
+from ridgepoint.models.networks.network import Network
+from ridgepoint.plan import Plan
+from ridgepoint.serving.engines import Engine, find_engine, step
+from ridgepoint.tasks import Decode, Forward, Prefill
+from ridgepoint.tasks.build import build
+from ridgepoint.work import Repeat, Seq, Work
+
+
+def engine_of(rows: Rows) -> Engine:
+    """The engine that the rows' framework and mode name."""
+    framework, mode = rows.text("framework"), rows.text("mode")
+    name = f"{framework}-{mode}" if mode in ("eager", "compiled") else framework
+    return find_engine(f"{rows.text('source')}:{name}") or find_engine(name) or _unknown(name)
+
+
+def _unknown(name: str) -> Engine:
+    raise InexpressibleError(f"engine {name} is not described")
+
+
+def plan_of(rows: Rows, model: Model | Network, engine: Engine) -> Plan:
+    """Formats and layout of the rows, fused and captured as the engine does."""
+    plan = Plan(fused_attention=engine.fused_attention, compiled=engine.compiled)
+    if isinstance(model, Model):
+        plan = replace(plan, **degrees(rows))
+    return with_formats(plan, rows, model)
+
+
+def step_figures(rows: Rows, model: Model | Network, machine: Machine) -> Figures:
+    """Latency and power of one pass, or of a whole generation."""
+    engine = engine_of(rows)
+    plan = plan_of(rows, model, engine)
+    work, device = _WORKS[rows.text("task")](rows, model, machine, plan, engine)
+    return _figures(rows, machine, timed(work, device, machine))
+
+
+def _figures(rows: Rows, machine: Machine, run: Timed) -> Figures:
+    def at(scale: float) -> Figure:
+        return Figure(run.seconds * scale, run.roofline * scale, run.spread)
+
+    figures = {"time_s": at(1.0), "latency_ms": at(1e3), "tpot_ms": at(1e3), "ttft_ms": at(1e3)}
+    if not np.isnan(rows.table.numbers["batch"][rows.index]).any():
+        batch = rows.number("batch")
+        figures["throughput_samples_s"] = Figure(batch / run.seconds, batch / run.roofline, run.spread)
+    power = power_w(machine, run.busy_s, run.seconds)
+    if power is not None:
+        limit = machine.device.power.tdp
+        spread = machine.coefficients.power.spread
+        figures["power_w"] = Figure(power, float(limit or 0.0), spread)
+    return figures
+
+
+def _forward(rows: Rows, model: Model | Network, machine: Machine, plan: Plan, engine: Engine) -> tuple[Work, Work]:
+    batch = rows.number("batch")
+    if isinstance(model, Network):
+        stated = rows.table.numbers["image_px"][rows.index]
+        task = Forward(batch=batch, image_px=None if np.isnan(stated).any() else stated)
+    else:
+        task = Forward(batch=batch, seq=rows.number("prompt"))
+    built = build(model, machine, task, plan)
+    return step(built.device, machine, engine, batch, decode=True), built.device
+
+
+def _prefill(rows: Rows, model: Model | Network, machine: Machine, plan: Plan, engine: Engine) -> tuple[Work, Work]:
+    batch, prompt = rows.number("batch"), rows.number("prompt")
+    whole_output = rows.text("source") == "neusight"  # transformers' forward pass: logits for every position
+    task = Forward(batch=batch, seq=prompt) if whole_output else Prefill(batch=batch, prompt=prompt)
+    built = build(model, machine, task, plan)
+    return step(built.device, machine, engine, batch), built.device
+
+
+def _decode(rows: Rows, model: Model | Network, machine: Machine, plan: Plan, engine: Engine) -> tuple[Work, Work]:
+    batch = rows.number("batch")
+    context = whole(rows.number("prompt") + rows.number("output", 0.0) / 2.0)
+    built = build(model, machine, Decode(batch=batch, context=context), plan)
+    return step(built.device, machine, engine, batch, decode=True), built.device
+
+
+def _generate(rows: Rows, model: Model | Network, machine: Machine, plan: Plan, engine: Engine) -> tuple[Work, Work]:
+    first, device_first = _prefill(rows, model, machine, plan, engine)
+    each, device_each = _decode(rows, model, machine, plan, engine)
+    steps = np.maximum(rows.number("output") - 1.0, 0.0)
+    return Seq(first, Repeat(steps, each)), Seq(device_first, Repeat(steps, device_each))
+
+
+_WORKS = {"forward": _forward, "prefill": _prefill, "decode": _decode, "generate": _generate}

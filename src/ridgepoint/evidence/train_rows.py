@@ -1,0 +1,99 @@
+"""Training rows: seconds of a step, tokens per second, model FLOP/s and MFU by each source's own formula."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from ridgepoint.cost.energy import power_w
+from ridgepoint.evidence.rows import InexpressibleError, Rows
+from ridgepoint.evidence.run_scenarios import Figure, Figures, Timed, degrees, timed, with_formats
+from ridgepoint.evidence.step_rows import engine_of
+from ridgepoint.machines.machine import Machine
+from ridgepoint.models.architecture import Model
+from ridgepoint.models.networks.network import Network
+from ridgepoint.models.parameters import active_parameters
+from ridgepoint.numeric import Num
+from ridgepoint.plan import Plan
+from ridgepoint.serving.engines import Engine, step
+from ridgepoint.tasks import Train
+from ridgepoint.tasks.build import build
+
+
+def training_figures(rows: Rows, model: Model | Network, machine: Machine) -> Figures:
+    """Time, throughput, FLOP/s and power of one optimizer step."""
+    if rows.text("task") == "finetune_step":
+        raise InexpressibleError("fine-tuning of adapters: sequence lengths are not stated")
+    engine = engine_of(rows)
+    if isinstance(model, Network):
+        return _vision(rows, model, machine, engine)
+    task, plan = step_of(rows, model, machine)
+    built = build(model, machine, task, plan)
+    run = timed(step(built.device, machine, engine, 0.0), built.device, machine)
+    return _figures(rows, model, machine, run, task.batch * task.seq)
+
+
+def step_of(rows: Rows, model: Model, machine: Machine) -> tuple[Train, Plan]:
+    """The optimizer step that the rows time, and its plan."""
+    layout = degrees(rows)
+    micro = rows.number("micro_batch")
+    batch = rows.number("global_batch", -1.0)
+    accumulated = rows.extra("micro_num", 1.0)
+    batch = np.where(batch > 0.0, batch, micro * layout["dp"] * accumulated)
+    zero = int(rows.number("zero_stage", 0.0)[0])
+    chunks = rows.number("vp", 1.0)
+    engine = engine_of(rows)
+    plan = Plan(
+        **layout,
+        micro_batch=micro,
+        zero_stage=zero,
+        recompute=rows.text("recompute") or "none",
+        schedule="interleaved" if np.any(chunks > 1.0) else "1f1b",
+        chunks=chunks,
+        compiled=engine.compiled,
+        fused_attention=engine.fused_attention,
+        sequence_parallel=None if rows.tag("sequence_parallel") == "" else rows.tag("sequence_parallel") == "1",
+    )
+    return Train(batch=batch, seq=rows.number("prompt")), with_formats(plan, rows, model)
+
+
+def flop_per_token(rows: Rows, model: Model) -> Num:
+    """Model FLOP per token as the sources count them: 6·N + 12·layers·hidden·sequence, without recomputation."""
+    count = rows.extra("params", active_parameters(model))
+    stack = model.main
+    return 6.0 * count + 12.0 * stack.depth * stack.hidden * rows.number("prompt")
+
+
+def _figures(rows: Rows, model: Model, machine: Machine, run: Timed, tokens: Num) -> Figures:
+    each = tokens / machine.devices
+    flop = flop_per_token(rows, model)
+    peak = machine.arithmetic("bf16").flop_per_s
+
+    def rate(scale: Num) -> Figure:
+        return Figure(each / run.seconds * scale, each / run.roofline * scale, run.spread)
+
+    figures = {
+        "time_s": Figure(run.seconds, run.roofline, run.spread),
+        "throughput_tok_s_per_device": rate(1.0),
+        "throughput_tok_s": rate(float(machine.devices)),
+        "tflops_per_device": rate(flop * 1e-12),
+        "mfu": rate(flop / peak),
+    }
+    power = power_w(machine, run.busy_s, run.seconds)
+    if power is not None:
+        figures["power_w"] = Figure(power, float(machine.device.power.tdp or 0.0), 0.2)
+    return figures
+
+
+def _vision(rows: Rows, net: Network, machine: Machine, engine: Engine) -> Figures:
+    batch = rows.number("batch")
+    stated = rows.table.numbers["image_px"][rows.index]
+    plan = Plan(compiled=engine.compiled, optimizer="sgd", micro_batch=batch)
+    task = Train(batch=batch, image_px=None if np.isnan(stated).any() else stated)
+    built = build(net, machine, task, replace(with_formats(plan, rows, net)))
+    run = timed(step(built.device, machine, engine, 0.0), built.device, machine)
+    return {
+        "time_s": Figure(run.seconds, run.roofline, run.spread),
+        "throughput_samples_s": Figure(batch / run.seconds, batch / run.roofline, run.spread),
+    }

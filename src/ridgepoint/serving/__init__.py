@@ -1,0 +1,1 @@
+"""Serving: engines, steady states, request by request."""

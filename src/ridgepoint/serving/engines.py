@@ -1,0 +1,78 @@
+"""Serving engines and frameworks: what they add to a pass beside the kernels, as data.
+
+One step of an engine is
+
+    step = max(device, launches) + step_s + sequence_s · sequences
+
+where launches are one captured graph or ``dispatch_s`` per kernel, and the rest is scheduling, input preparation, sampling
+bookkeeping and detokenization that nothing hides. All of it is host time, so that it shows as such in the shares.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from functools import cache
+from importlib import resources
+
+import msgspec
+
+from ridgepoint.machines.coefficients import Provenance
+from ridgepoint.machines.machine import Machine
+from ridgepoint.numeric import Num
+from ridgepoint.ops import Host
+from ridgepoint.tasks.inference import kernel_count
+from ridgepoint.work import Overlap, Seq, Work
+
+
+class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How an engine runs passes."""
+
+    title: str
+    provenance: Provenance
+    captured: bool = True
+    """Whether decode steps (and whole fused engines) are launched as one graph."""
+    compiled: bool = True
+    """Whether elementwise chains are fused."""
+    fused_attention: bool = True
+    dispatch_s: float = 0.0
+    """Host time per kernel where nothing is captured; 0: the machine's own."""
+    step_s: float = 0.0
+    """Serial host time of one step."""
+    sequence_s: float = 0.0
+    """Serial host time per running sequence of a step."""
+    request_s: float = 0.0
+    """Host time from the arrival of a request to its first pass, and from there to the user."""
+    token_budget: float = 8192.0
+    """Prompt tokens that one step takes in."""
+    max_sequences: float = 1e9
+    """Sequences that run at once at most, by the engine's default."""
+    memory_fraction: float = 0.9
+    """Part of the device's memory that the engine takes."""
+    kv: str = ""
+    """Format of the cache where the weights are stored in 8 bits or fewer; empty: 16 bits."""
+
+
+@cache
+def engines() -> dict[str, Engine]:
+    """All engines of the catalogue by name."""
+    raw = tomllib.loads((resources.files("ridgepoint.catalog") / "engines.toml").read_text("utf-8"))
+    return {name: msgspec.convert(values, Engine) for name, values in raw.items()}
+
+
+def find_engine(name: str) -> Engine | None:
+    """The engine of that name, or None."""
+    return engines().get(name)
+
+
+def step(device: Work, machine: Machine, engine: Engine, sequences: Num, decode: bool = False) -> Work:
+    """One pass of the engine: the device's work beside its launches, then the host's own part."""
+    if machine.device.kind in ("cpu", "mcu"):
+        return device
+    host = machine.coefficients.host
+    if engine.captured and decode:
+        launches = Host(seconds=host.graph_launch_s, label="host.graph_launch")
+    else:
+        each = engine.dispatch_s or host.dispatch_s
+        launches = Host(seconds=kernel_count(device) * each, label="host.dispatch")
+    serial = engine.step_s + engine.sequence_s * sequences
+    return Seq(Overlap(device, launches), Host(seconds=serial, label="host.engine"))
