@@ -41,7 +41,7 @@ PARAMETERS: dict[str, dict[str, Bounds]] = {
     "gemm": {
         "efficiency": Bounds(0.15, 1.0, each="product"),
         "memory_efficiency": Bounds(0.5, 1.0),
-        "memory_bytes_per_clock": Bounds(4.0, 200.0),
+        "memory_draw": Bounds(0.2, 8.0),
         "operand_flop_per_byte": Bounds(15.0, 200.0),
         "tail": Bounds(0.02, 1.0),
         "wave_s": Bounds(5e-8, 5e-6),
@@ -95,13 +95,19 @@ def log_errors(batches: Iterable[Batch], table: str, values: Mapping[str, float]
     return np.concatenate(parts) if parts else np.zeros(0)
 
 
-def weights(batches: list[Batch]) -> Array:
-    """Rows below 5 µs count less, and every format as the square root of its rows, so that none is drowned."""
+def weights(batches: list[Batch], favoured: str = "") -> Array:
+    """Rows below 5 µs count less, and every format as the square root of its rows, so that none is drowned.
+
+    Machines of the ``favoured`` family count four times.
+    """
     size: dict[tuple[str, str], int] = {}
     for batch in batches:
         size[_label(batch)] = size.get(_label(batch), 0) + len(batch.rows)
     parts = [
-        np.where(measured_s(batch) >= SHORT_S, 1.0, SHORT_WEIGHT) / np.sqrt(size[_label(batch)]) for batch in batches
+        np.where(measured_s(batch) >= SHORT_S, 1.0, SHORT_WEIGHT)
+        * (4.0 if batch.sheet.device.family == favoured else 1.0)
+        / np.sqrt(size[_label(batch)])
+        for batch in batches
     ]
     joined = np.concatenate(parts)
     return np.asarray(joined / joined.mean())
@@ -156,6 +162,7 @@ def fit_table(
     table: str,
     fixed: Mapping[str, float] | None = None,
     free: Mapping[str, Bounds] | None = None,
+    favoured: str = "",
     **options: Any,
 ) -> Fit:
     """The values of a table that fit the batches best; ``fixed`` values are kept, ``free`` ones are those of the table."""
@@ -165,20 +172,26 @@ def fit_table(
     result = fit(
         parameters(batches, table, PARAMETERS[table] if free is None else free, kept),
         lambda values: log_errors(batches, table, {**kept, **values}),
-        weights(batches),
+        weights(batches, favoured),
         **options,
     )
     return replace(result, values={**kept, **result.values})
 
 
-def fit_all(batches: list[Batch], table: str, fixed: Mapping[str, float] | None = None, **options: Any) -> Fit:
+def fit_all(
+    batches: list[Batch],
+    table: str,
+    fixed: Mapping[str, float] | None = None,
+    without: tuple[str, ...] = (),
+    **options: Any,
+) -> Fit:
     """The whole table from the rows of its ops, then what belongs to groups; a fit of what the rows can tell.
 
-    The spread and the error are those of all rows that the table prices, the grouped ones included.
+    ``without`` names coefficients that keep their present values. The spread and the error are those of all rows that the table prices, the grouped ones included.
     """
     own = [batch for batch in batches if batch.rows.text("op") in OPS[table]]
     later = [batch for batch in batches if batch.rows.text("op") in LATER_OPS.get(table, ())]
-    free = PARAMETERS[table]
+    free = {name: bounds for name, bounds in PARAMETERS[table].items() if name not in without}
     if own and np.percentile(np.concatenate([measured_s(batch) for batch in own]), 5) > COARSE_S:
         free = {name: bounds for name, bounds in free.items() if name in COARSE[table]}
     result = fit_table(own, table, fixed, free, **options)

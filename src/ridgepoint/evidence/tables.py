@@ -64,6 +64,17 @@ class Table:
         """The measurement of every row, in the table's own unit."""
         return self.numbers[SCHEMAS[self.kind].measured]
 
+    def take(self, index: NDArray[np.int64]) -> Table:
+        """Some of the rows."""
+        return Table(
+            self.kind,
+            self.file,
+            self.lines[index],
+            {name: [cells[i] for i in index] for name, cells in self.text.items()},
+            {name: values[index] for name, values in self.numbers.items()},
+            [self.extra[i] for i in index],
+        )
+
 
 def find_tables(folder: Path, kinds: tuple[str, ...] = ("kernels", "runs", "memory")) -> list[Path]:
     """The tables of ``folder`` by name: ``kernels.csv`` or ``kernels.csv.gz``, and so on.

@@ -123,6 +123,17 @@ def operand_bytes_per_s(machine: Machine) -> float:
     return max(balanced, _LEAST_BYTES_PER_CLOCK * float(machine.device.chip.clock))
 
 
+def memory_draw(machine: Machine) -> float:
+    """Bytes per second that a lone multiprocessor draws from main memory in a main loop.
+
+    It grows with the share of the bandwidth that the design gives it, but less than in proportion (the loads in flight are
+    limited): ``draw`` times the geometric mean of that share and 16 bytes per clock.
+    """
+    share = machine.memory_bytes_per_s / machine.multiprocessors
+    typical = _LEAST_BYTES_PER_CLOCK * float(machine.device.chip.clock)
+    return machine.coefficients.gemm.memory_draw * float(np.sqrt(share * typical))
+
+
 def tiled(op: Gemm, machine: Machine, menu: Array | None = None) -> Demand:
     """All tiles of the menu (rows, columns, split of k) along a new leading axis; convolutions bring their own."""
     table, shared = machine.coefficients.gemm, machine.coefficients.device
@@ -152,7 +163,7 @@ def tiled(op: Gemm, machine: Machine, menu: Array | None = None) -> Demand:
     seconds: dict[str, Num] = {arithmetic.engine: throttled(busy, efficiency, machine, name, arithmetic)}
     draw = np.minimum(
         machine.memory_bytes_per_s * table.memory_efficiency,
-        np.minimum(tiles, sms) * (table.memory_bytes_per_clock * clock),
+        np.minimum(tiles, sms) * memory_draw(machine),
     )
     seconds[machine.main_memory] = (read_bytes(op) + write_bytes(op)) / draw
     cache, received = (machine.cache or ("l2",))[0], operand_bytes_per_s(machine) * reach

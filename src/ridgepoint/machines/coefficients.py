@@ -65,8 +65,8 @@ class GemmTable(Table, frozen=True, forbid_unknown_fields=True):
     """Energy of one operation by format: long kernels run at the rate that the power limit allows; 0 = no cap."""
     memory_efficiency: Fraction
     """Fraction of the main memory's bandwidth that a large product streams its operands with."""
-    memory_bytes_per_clock: float
-    """Bytes per clock that one multiprocessor draws from main memory in a product's main loop."""
+    memory_draw: float
+    """What one multiprocessor draws from main memory in a main loop, over a typical design's (``kernels/gemm.py``)."""
     operand_flop_per_byte: float
     """16-bit operations at peak in the time that an operand byte takes from the last-level cache, multicast counted."""
     tail: Fraction

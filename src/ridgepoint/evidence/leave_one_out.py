@@ -1,0 +1,127 @@
+"""Leave one machine out: how well a table fitted to other machines predicts one that nobody measured (design §8).
+
+For each machine the table is fitted to all other machines that have a format in common, siblings of its architecture family
+counting four times, and its rows are predicted with nothing of its own but the datasheet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from ridgepoint.evidence.calibrate import LATER_OPS, OPS, fit_all, log_errors, measured_s
+from ridgepoint.evidence.rows import Batch, Builder, express
+from ridgepoint.evidence.tables import Table
+from ridgepoint.evidence.validate import SHORT_S
+from ridgepoint.machines.coefficients import coefficients_of
+from ridgepoint.machines.machine import Machine
+
+LARGEST_GROUP = 80
+"""Rows of one machine, op and format that take part in a fit: enough for a few dozen numbers."""
+LEAST_ROWS = 30
+# The power that a format draws belongs to a process generation and is not carried over to another machine.
+GENERATION = {"gemm": ("joule_per_flop",)}
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Errors of one machine's rows (of at least 5 µs) under coefficients that never saw it."""
+
+    table: str
+    group: str
+    machine: str
+    fitted_on: tuple[str, ...]
+    rows: int
+    mdape: float
+    p90: float
+    bias: float
+
+
+def leave_one_out(
+    table: Table,
+    builders: dict[str, Builder],
+    coefficients: str,
+    progress: Callable[[str], None] = lambda machine: None,
+) -> list[LeftOut]:
+    """One result per machine, op and format that the coefficient table prices."""
+    ops = (*OPS[coefficients], *LATER_OPS.get(coefficients, ()))
+    mine = table.take(np.flatnonzero(np.isin(np.array(table.text["op"]), ops)))
+    held = _by_machine(express(mine, builders).batches, coefficients)
+    known = _by_machine(express(mine.take(sample(mine)), builders).batches, coefficients)
+    results = []
+    for name, batches in held.items():
+        if sum(len(batch.rows) for batch in batches) < LEAST_ROWS:
+            continue
+        progress(name)
+        others = neighbours(name, known)
+        lessons = [batch for other in others for batch in known[other]]
+        if not any(batch.rows.text("op") in OPS[coefficients] for batch in lessons):
+            continue
+        without = GENERATION.get(coefficients, ())
+        family = batches[0].sheet.device.family
+        values = fit_all(lessons, coefficients, without=without, favoured=family, steps=6, polish=0).values
+        results += _errors(batches, coefficients, values, tuple(others))
+    return results
+
+
+def sample(table: Table) -> Any:
+    """At most ``LARGEST_GROUP`` rows of each machine, op, format and framework, spread evenly over their times."""
+    columns = (table.text[name] for name in ("machine", "op", "dtype", "framework"))
+    groups: dict[tuple[str, ...], list[int]] = {}
+    for i, key in enumerate(zip(*columns, strict=True)):
+        groups.setdefault(key, []).append(i)
+    measured = table.measured()
+    kept = []
+    for members in groups.values():
+        order = np.array(members)[np.argsort(measured[members])]
+        kept.append(order[np.linspace(0, len(order) - 1, min(len(order), LARGEST_GROUP)).astype(int)])
+    return np.sort(np.concatenate(kept))
+
+
+def neighbours(name: str, known: dict[str, list[Batch]]) -> list[str]:
+    """The machines to learn from: those that have a format in common."""
+    formats = _formats(known[name])
+    return [other for other, batches in known.items() if other != name and formats & _formats(batches)]
+
+
+def _formats(batches: list[Batch]) -> set[str]:
+    """Formats in the rows, both 16-bit ones as one."""
+    return {{"bf16": "fp16"}.get(dtype, dtype) for dtype in (batch.rows.text("dtype") for batch in batches)}
+
+
+def _by_machine(batches: list[Batch], coefficients: str) -> dict[str, list[Batch]]:
+    found: dict[str, list[Batch]] = {}
+    for batch in batches:
+        found.setdefault(batch.sheet.device.name, []).append(replace(batch, sheet=unfitted(batch.sheet, coefficients)))
+    return found
+
+
+def unfitted(machine: Machine, coefficients: str) -> Machine:
+    """The machine with the common coefficients of a table instead of its family's and its own."""
+    plain = msgspec.structs.replace(machine.device, family="generic", coefficients={})
+    common: dict[str, Any] = msgspec.to_builtins(getattr(coefficients_of(plain), coefficients))
+    overridden = dict(machine.device.coefficients) | {coefficients: common}
+    return replace(machine, device=msgspec.structs.replace(machine.device, coefficients=overridden))
+
+
+def _errors(
+    batches: list[Batch], coefficients: str, values: dict[str, float], fitted_on: tuple[str, ...]
+) -> list[LeftOut]:
+    groups: dict[tuple[str, str], list[Batch]] = {}
+    for batch in batches:
+        groups.setdefault((batch.rows.text("op"), batch.rows.text("dtype")), []).append(batch)
+    results = []
+    for (op, dtype), found in sorted(groups.items()):
+        long = np.concatenate([measured_s(batch) for batch in found]) >= SHORT_S
+        residuals = log_errors(found, coefficients, values)[long]
+        if len(residuals):
+            ape = np.abs(np.expm1(residuals))
+            mdape, p90 = float(np.median(ape)), float(np.percentile(ape, 90))
+            bias = float(np.exp(residuals.mean()))
+            machine = found[0].sheet.device.name
+            results.append(LeftOut(coefficients, f"{op} {dtype}", machine, fitted_on, len(ape), mdape, p90, bias))
+    return results
