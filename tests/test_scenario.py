@@ -1,0 +1,54 @@
+"""Scenarios: four immutable values; names are looked up, sweeps broadcast (design §1)."""
+
+import numpy as np
+import pytest
+
+from ridgepoint.errors import RidgepointError
+from ridgepoint.plan import Plan
+from ridgepoint.scenario import Scenario, scenario
+from ridgepoint.tasks import Decode, Forward, Generate, Train
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind"),
+    [
+        (("lama-3.1-8b", "h100-sxm"), "unknown_model"),
+        (("llama-3.1-8b", "h100-smx"), "unknown_machine"),
+        (("llama-3.1-8b", "h100-sxm", "decoding"), "unknown_task"),
+    ],
+)
+def test_unknown_names_are_refused_with_what_is_known(arguments, kind):
+    with pytest.raises(RidgepointError) as error:
+        scenario(*arguments)
+    assert error.value.kind == kind
+    assert error.value.hint
+
+
+def test_the_usual_task_is_generation_and_a_forward_pass_for_encoders():
+    assert isinstance(scenario("llama-3.1-8b", "l4").task, Generate)
+    assert isinstance(scenario("bert-large", "l4").task, Forward)
+    assert isinstance(scenario("llama-3.1-8b", "l4", "train").task, Train)
+
+
+def test_the_shape_is_that_of_all_arrays_together():
+    assert scenario("llama-3.1-8b", "l4").shape == ()
+    sweep = scenario("llama-3.1-8b", "8xh100-sxm", Decode(batch=[[1], [8]], context=[1, 2, 3]), Plan(tp=[[[1]], [[2]]]))
+    assert sweep.shape == (2, 2, 3)
+    assert scenario("mixtral-8x7b", "l4", plan=Plan(expert_imbalance=[1, 2])).shape == (2,)
+
+
+def test_arrays_that_do_not_broadcast_are_refused_by_name():
+    with pytest.raises(RidgepointError, match=r"task\.batch 2, task\.context 3"):
+        _ = scenario("llama-3.1-8b", "l4", Decode(batch=[1, 2], context=[1, 2, 3])).shape
+
+
+def test_a_part_of_a_sweep_has_the_same_points():
+    """A chunk that mixes up points would answer for another scenario."""
+    batch, context, tp = np.array([[1.0], [8.0]]), np.array([1.0, 2.0, 3.0]), 2.0
+    whole = scenario("llama-3.1-8b", "8xh100-sxm", Decode(batch=batch, context=context), Plan(tp=tp))
+    part = whole.at(slice(2, 5))
+    assert isinstance(part, Scenario)
+    assert isinstance(part.task, Decode)
+    assert np.array_equal(part.task.batch, [1.0, 8.0, 8.0])
+    assert np.array_equal(part.task.context, [3.0, 1.0, 2.0])
+    assert part.plan.tp == tp
