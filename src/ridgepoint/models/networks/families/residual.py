@@ -26,7 +26,13 @@ def resnet(tape: Tape, net: Network, sizes: Sizes) -> None:
     pool), ``avg_down`` (pooled shortcuts), ``attention`` (``se``, ``eca``), ``se_ratio``, ``antialias`` (``blur``,
     ``avg``), ``scale`` (splits of Res2Net), ``radix`` (ResNeSt), ``selective`` (SK), ``norm``, ``classes``.
     """
-    x = tape.image(3, sizes["image_px"], sizes["image_px"])
+    x = residual_features(tape, net, tape.image(3, sizes["image_px"], sizes["image_px"]))
+    with tape.scope("head"):
+        tape.linear(tape.global_pool(x), net.option("classes", 1000), name="classifier")
+
+
+def residual_features(tape: Tape, net: Network, x: Map) -> Map:
+    """Stem and stages with the options of :func:`resnet`: the last feature map."""
     with tape.scope("stem"):
         x = _stem(tape, net, x)
     for stage, depth in enumerate(net.option("depths")):
@@ -34,8 +40,7 @@ def resnet(tape: Tape, net: Network, sizes: Sizes) -> None:
         with tape.scope(f"layer{stage + 1}"):
             x = _block(tape, net, x, planes, stride=1 if stage == 0 else 2, first=True)
             x = tape.repeat(depth - 1, lambda y, planes=planes: _block(tape, net, y, planes, 1), x)  # type: ignore[misc]
-    with tape.scope("head"):
-        tape.linear(tape.global_pool(x), net.option("classes", 1000), name="classifier")
+    return x
 
 
 def _stem(tape: Tape, net: Network, x: Map) -> Map:
