@@ -1,5 +1,7 @@
 """Plans and tasks refuse what cannot be, by name and with what can (issue 2, bad input)."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -47,18 +49,19 @@ def test_every_choice_names_the_valid_ones(field, value, says):
 
 
 def test_lists_become_arrays_and_formats_their_own_names():
-    plan = Plan(tp=[1, 2, 4], expert_imbalance=[1, 2, 3], weights="Bfloat16")
+    lists: dict[str, Any] = {"tp": [1, 2, 4], "expert_imbalance": [1, 2, 3]}
+    plan = Plan(**lists, weights="Bfloat16")
     assert isinstance(plan.tp, np.ndarray)
     assert isinstance(plan.expert_imbalance, np.ndarray)
     assert plan.weights == "bf16"
-    assert isinstance(Decode(batch=[1, 2]).batch, np.ndarray)
+    assert isinstance(Decode(batch=np.array([1, 2])).batch, np.ndarray)
 
 
 def test_given_lists_only_what_differs_from_the_defaults():
     assert Plan().given() == {}
     assert Plan(tp=2, kv="fp8").given() == {"tp": 2.0, "kv": "fp8"}
-    assert set(Plan(tp=[1, 2]).given()) == {"tp"}
+    assert set(Plan(tp=np.array([1, 2])).given()) == {"tp"}
 
 
 def test_a_task_knows_the_shape_of_its_sweep():
-    assert Prefill(batch=[[1], [2]], prompt=[8, 16, 32]).shape == (2, 3)
+    assert Prefill(batch=np.array([[1], [2]]), prompt=np.array([8, 16, 32])).shape == (2, 3)

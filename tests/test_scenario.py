@@ -30,16 +30,19 @@ def test_the_usual_task_is_generation_and_a_forward_pass_for_encoders():
     assert isinstance(scenario("llama-3.1-8b", "l4", "train").task, Train)
 
 
+BATCHES = Decode(batch=np.array([[1], [8]]), context=np.array([1, 2, 3]))
+
+
 def test_the_shape_is_that_of_all_arrays_together():
     assert scenario("llama-3.1-8b", "l4").shape == ()
-    sweep = scenario("llama-3.1-8b", "8xh100-sxm", Decode(batch=[[1], [8]], context=[1, 2, 3]), Plan(tp=[[[1]], [[2]]]))
+    sweep = scenario("llama-3.1-8b", "8xh100-sxm", BATCHES, Plan(tp=np.array([[[1]], [[2]]])))
     assert sweep.shape == (2, 2, 3)
-    assert scenario("mixtral-8x7b", "l4", plan=Plan(expert_imbalance=[1, 2])).shape == (2,)
+    assert scenario("mixtral-8x7b", "l4", plan=Plan(expert_imbalance=np.array([1, 2]))).shape == (2,)
 
 
 def test_arrays_that_do_not_broadcast_are_refused_by_name():
     with pytest.raises(RidgepointError, match=r"task\.batch 2, task\.context 3"):
-        _ = scenario("llama-3.1-8b", "l4", Decode(batch=[1, 2], context=[1, 2, 3])).shape
+        _ = scenario("llama-3.1-8b", "l4", Decode(batch=np.array([1, 2]), context=np.array([1, 2, 3]))).shape
 
 
 def test_a_part_of_a_sweep_has_the_same_points():
