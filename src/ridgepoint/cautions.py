@@ -6,11 +6,12 @@ import numpy as np
 
 from ridgepoint.cost.ledger import Ledger
 from ridgepoint.machines.coefficients import table_origin
-from ridgepoint.models.architecture import Model
+from ridgepoint.models.architecture import Experts, LatentAttention, Model
 from ridgepoint.numeric import Num
 from ridgepoint.scenario import Scenario
 from ridgepoint.tasks import Train
 from ridgepoint.tasks.layout import Layout
+
 
 def cautions(
     given: Scenario, ledger: Ledger, layout: Layout, largest_batch: Num | None
@@ -23,6 +24,9 @@ def cautions(
     longest = _longest_context(given) if limit else 0.0
     if longest > limit:
         said.append(f"{longest:,.0f} tokens of context exceed the {limit:,} that {given.model.name} was made for")
+    idle = float(np.max(np.asarray(layout.dp) - np.asarray(given.task.batch)))
+    if idle > 0:
+        said.append(f"the batch is smaller than the {np.max(layout.dp):g} data-parallel replicas: {idle:g} of them stay idle")
     said += _guessed_tables(given)
     return tuple(said)
 
@@ -36,10 +40,25 @@ def _does_not_fit(given: Scenario, ledger: Ledger, layout: Layout, largest_batch
     if isinstance(given.task, Train):
         hint = "raise --zero, --tp or --pp, use --recompute full or a smaller --micro-batch"
         return f"{sentence}; {hint}"
+    if _copies_latents(given, layout):
+        devices = f"{np.max(layout.tp):g}"
+        return (
+            f"{sentence}; every tensor-parallel rank keeps a copy of the latent cache: --tp 1 --dp {devices} --ep {devices} "
+            "divides it"
+        )
     if fixed > usable:
         parts = int(np.ceil(fixed * float(np.max(layout.tp * layout.pp)) / usable))
         return f"{sentence}; the weights alone need tp × pp of at least {parts}, or narrower --weights"
     return f"{sentence}; not even one sequence fits: shorten the context, narrow --kv, or raise --tp"
+
+
+def _copies_latents(given: Scenario, layout: Layout) -> bool:
+    """Whether latent attention with experts runs tensor parallel, which copies its cache to every rank."""
+    if not isinstance(given.model, Model) or not np.any(np.asarray(layout.tp) > 1.0):
+        return False
+    layers = [layer for layer, _ in given.model.main.layers]
+    latent = any(isinstance(layer.mixer, LatentAttention) for layer in layers)
+    return latent and any(isinstance(layer.feed, Experts) for layer in layers)
 
 
 def _longest_context(given: Scenario) -> float:
@@ -51,7 +70,7 @@ def _longest_context(given: Scenario) -> float:
 def _guessed_tables(given: Scenario) -> list[str]:
     """Whether the kernel tables come from other architectures' measurements."""
     device = given.machine.device
-    if table_origin(device, "gemm") != "generic":
+    if table_origin(device, "gemm") != "generic" and given.machine.coefficients.gemm.provenance.kind == "fitted":
         return []
     return [
         f"nobody measured {device.name} or its architecture ({device.family}): kernel coefficients are those of other "

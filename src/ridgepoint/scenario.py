@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from ridgepoint.errors import RidgepointError
+from ridgepoint.errors import RidgepointError, unknown_name
 from ridgepoint.machines.catalog import find_machine
 from ridgepoint.machines.machine import Machine
 from ridgepoint.models.architecture import Model
-from ridgepoint.models.catalog import find_model
-from ridgepoint.models.networks.catalog import find_network
+from ridgepoint.models.catalog import find_entry, find_model, model_names
+from ridgepoint.models.networks.catalog import find_network, network_names
 from ridgepoint.models.networks.network import Network
 from ridgepoint.plan import Plan
 from ridgepoint.tasks import TASKS, Forward, Generate, Sample, Task
@@ -74,8 +74,20 @@ def _mapped(value: Any, change: Any) -> Any:
 
 
 def find(name: str) -> Model | Network:
-    """The network or transformer of that name, or the model that a path describes."""
-    return find_network(name) or find_model(name)
+    """The transformer or network of that name, or the model that a path describes.
+
+    Errors: ``unknown_model`` with the nearest names of both.
+    """
+    if find_entry(name) is None:
+        network = find_network(name)
+        if network is not None:
+            return network
+    try:
+        return find_model(name)
+    except RidgepointError as error:
+        if not error.message.startswith("unknown model"):
+            raise
+        raise unknown_name("model", name, [*model_names(), *network_names()]) from None
 
 
 def scenario(

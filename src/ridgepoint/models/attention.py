@@ -28,7 +28,7 @@ def self_attention(mixer: SelfAttention, hidden: int, tokens: Tokens, run: Execu
     kv_width = kv_heads * mixer.head_dim
     parts: list[Work] = [
         projection(run, "attention", f"{at}.qkv", rows, query_width + 2.0 * kv_width, hidden),
-        _rotary(mixer, rows, heads, kv_heads, run, at),
+        *_rotary_and_cache(mixer, rows, heads, kv_heads, run, causal, at),
         *_over_context(mixer, tokens, run, causal, heads, kv_heads, at),
     ]
     if mixer.output_gate:
@@ -38,19 +38,24 @@ def self_attention(mixer: SelfAttention, hidden: int, tokens: Tokens, run: Execu
     return Seq(*parts)
 
 
-def _rotary(mixer: SelfAttention, rows: Num, heads: Num, kv_heads: Num, run: Execution, at: str) -> Stream:
-    """Query norm and rotary embedding in place, keys and values written to the cache."""
+def _rotary_and_cache(
+    mixer: SelfAttention, rows: Num, heads: Num, kv_heads: Num, run: Execution, causal: bool, at: str
+) -> list[Work]:
+    """Query norm and rotary embedding in place, keys and values written to the cache of a decoder."""
+    rotates, stores = bool(mixer.rope or mixer.query_norm), causal and not run.training
+    if not rotates and not stores:
+        return []
     width = FORMATS[run.formats.stream].bytes
-    rotated = rows * (heads + kv_heads) * mixer.head_dim
-    stored = rows * 2.0 * kv_heads * mixer.head_dim
-    touched = rotated if mixer.rope or mixer.query_norm else 0.0
-    return Stream(
-        read_bytes=(touched + stored) * width,
-        write_bytes=touched * width + stored * FORMATS[run.formats.kv].bytes,
+    rotated = rows * (heads + kv_heads) * mixer.head_dim * (1.0 if rotates else 0.0)
+    stored = rows * 2.0 * kv_heads * mixer.head_dim * (1.0 if stores else 0.0)
+    op = Stream(
+        read_bytes=(rotated + stored) * width,
+        write_bytes=rotated * width + stored * FORMATS[run.formats.kv].bytes,
         flop=6.0 * rotated,
-        launches=2.0 if run.fused_elementwise else 6.0,
-        label=f"{at}.rotary_and_cache",
+        launches=(rotates + stores) * (1.0 if run.fused_elementwise else 3.0),
+        label=f"{at}." + "_and_".join(n for n, here in (("rotary", rotates), ("cache", stores)) if here),
     )
+    return [op]
 
 
 def _over_context(

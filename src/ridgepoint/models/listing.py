@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ridgepoint.errors import RidgepointError
-from ridgepoint.models.architecture import LatentAttention, Model, SelfAttention
+from ridgepoint.models.architecture import Experts, LatentAttention, Model, SelfAttention
 from ridgepoint.models.catalog import Entry, find_model, model_entries
 from ridgepoint.models.networks.catalog import Entry as NetworkEntry
 from ridgepoint.models.networks.catalog import network_entries, to_network
@@ -20,6 +20,10 @@ def listing() -> list[Facts]:
     """All models of the catalogue by name. One whose family cannot be read has null shapes."""
     found = [*map(_entry_facts, model_entries()), *map(_network_facts, network_entries())]
     return sorted(found, key=lambda m: str(m["name"]))
+
+
+def _has_experts(model: Model) -> bool:
+    return any(isinstance(layer.feed, Experts) for layer, _ in model.main.layers)
 
 
 def model_facts(model: Model) -> Facts:
@@ -37,7 +41,7 @@ def model_facts(model: Model) -> Facts:
         "title": model.title or model.name,
         "kind": kinds,
         "parameters": total_parameters(model),
-        "active_parameters": active_parameters(model),
+        "active_parameters": active_parameters(model) if _has_experts(model) else total_parameters(model),
         "layers": stack.depth,
         "hidden": stack.hidden,
         "heads": heads,

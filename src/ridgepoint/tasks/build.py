@@ -17,7 +17,7 @@ from ridgepoint.models.networks.network import Network
 from ridgepoint.numeric import Num
 from ridgepoint.plan import Plan
 from ridgepoint.tasks import Decode, Forward, Generate, Prefill, Sample, Task, Train
-from ridgepoint.tasks.inference import decode_work, forward_work, generate_parts, prefill_work, with_host
+from ridgepoint.tasks.inference import decode_work, forward_work, generate_parts, has_host, prefill_work, with_host
 from ridgepoint.tasks.layout import Layout, complete, execution
 from ridgepoint.tasks.memory import TOKEN_BUDGET, ledger, trained_parameters
 from ridgepoint.tasks.networks import build_network
@@ -60,7 +60,7 @@ def build(model: Model | Network, machine: Machine, task: Task, plan: Plan) -> B
     return Built(
         ledger=ledger(model, machine, run, layout, task, plan),
         layout=layout,
-        assumptions=(*layout.assumptions, *notes, *model.notes, *_conventions(task, plan, run, layout)),
+        assumptions=(*layout.assumptions, *notes, *model.notes, *_conventions(machine, task, plan, run)),
         **parts,
     )
 
@@ -126,14 +126,13 @@ _BUILDERS: dict[type, Callable[..., dict[str, Any]]] = {
 }
 
 
-def _conventions(task: Task, plan: Plan, run: Execution, layout: Layout) -> list[str]:
+def _conventions(machine: Machine, task: Task, plan: Plan, run: Execution) -> list[str]:
     """What the figures rest on, whatever the model: said with every estimate."""
     said = []
     if isinstance(task, Decode | Generate):
         captured = "in one captured graph" if _captured(plan, True) else "one by one from the host"
-        said.append(
-            f"decode kernels are launched {captured}; scheduling and network time of a serving engine are not included"
-        )
+        launched = f"decode kernels are launched {captured}; " if has_host(machine) else ""
+        said.append(f"{launched}scheduling and network time of a serving engine are not included")
     if isinstance(task, Prefill | Generate):
         said.append(
             "prefill computes logits for the last position of each prompt only; its activations in memory are those of "

@@ -156,12 +156,17 @@ def generate_parts(model: Model, run: Execution, layout: Layout, task: Generate)
     return first, Mix(*cases)
 
 
+def has_host(machine: Machine) -> bool:
+    """Whether another processor launches the device's kernels; CPUs and boards that compute on theirs have none."""
+    return machine.device.kind not in ("cpu", "mcu") and machine.device.family not in ("x86", "arm")
+
+
 def with_host(work: Work, machine: Machine, captured: bool) -> Work:
     """The device's work beside the host that launches it: each kernel from the framework, or one captured graph.
 
-    A CPU launches nothing: it runs the operators itself.
+    A processor launches nothing: it runs the operators itself.
     """
-    if machine.device.kind in ("cpu", "mcu"):
+    if not has_host(machine):
         return work
     if captured:
         return Overlap(work, Host(seconds=machine.coefficients.host.graph_launch_s, label="host.graph_launch"))
