@@ -55,7 +55,7 @@ def test_every_machine_has_plausible_power(name):
     """Percentages taken for fractions gave a peer 21,563 W (peers §1)."""
     machine = find_machine(name)
     sheet: Any = machine.device.power
-    busy = watts(machine, dict.fromkeys((*machine.device.engines, *machine.device.memory)))
+    busy = watts(machine, dict.fromkeys((*machine.device.engines, *machine.device.memory), 1.0))
     if busy is not None:
         assert 0.0 <= watts(machine, {}) <= busy <= sheet.tdp * (1 + 1e-12)
 
@@ -65,4 +65,4 @@ def test_money_is_the_hourly_price():
     price = sheet.usd_per_hour
     assert usd(H100, 3600.0) == price
     assert np.array_equal(cast(Any, usd(H100, np.array([0.0, 7200.0]))), [0.0, 2 * price])
-    assert usd(replace(H100, device=msgspec.structs.replace(H100.device, price=None))) is None
+    assert usd(replace(H100, device=msgspec.structs.replace(H100.device, price=None)), 1.0) is None
