@@ -16,7 +16,7 @@ from ridgepoint.models.networks.network import Network
 from ridgepoint.numeric import Num
 from ridgepoint.plan import Plan
 from ridgepoint.serving.engines import Engine, step
-from ridgepoint.serving.steady import Load, Service, Steady, running, steady
+from ridgepoint.serving.steady import Load, Service, Steady, riding, running, steady
 from ridgepoint.tasks import Decode, Prefill
 from ridgepoint.tasks.build import build
 
@@ -34,13 +34,18 @@ def serving_figures(rows: Rows, model: Model | Network, machine: Machine) -> Fig
     plan = _plan(rows, model, engine)
     load = _load(rows)
     prompt = _prompt(rows)
-    capacity = capacity_of(model, machine, plan, engine, prompt + load.output)
+    capacity = capacity_of(model, machine, plan, engine, prompt, load.output)
     count = running(load.clients, capacity)
     each = _decode(model, machine, plan, engine, count, prompt + load.output / 2.0)
-    first = _prefill(model, machine, plan, engine, prompt, count)
+    first = _prefill(model, machine, plan, engine, prompt)
+    shared = _shared_prefill(model, machine, plan, engine, prompt, load, count)
     chunks = np.ceil(prompt / engine.token_budget)
-    expected = steady(load, Service(each.seconds, first.seconds, chunks, capacity, engine.request_s))
-    bound = steady(load, Service(each.roofline, first.roofline, chunks, capacity))
+    fixed = {"chunks": chunks, "capacity": capacity}
+    expected = steady(
+        load,
+        Service(each.seconds, first.seconds, shared.seconds, lag=engine.lag, request_s=engine.request_s, **fixed),
+    )
+    bound = steady(replace(load, burst=0.0), Service(each.roofline, first.roofline, shared.roofline, **fixed))
     return _figures(machine, expected, bound, each, first)
 
 
@@ -60,8 +65,21 @@ def _plan(rows: Rows, model: Model, engine: Engine) -> Plan:
 
 
 def _load(rows: Rows) -> Load:
+    """Benchmarks send ten requests per client, the first of each at once; sweeps of equal lengths keep theirs in step."""
     clients = rows.number("concurrency", 1e9)
-    return Load(clients, rows.number("output"), 0.2)
+    if rows.text("source") == "aiconfigurator-silicon":
+        return Load(clients, rows.number("output"), together=EQUAL_TOGETHER if _equal(rows) else 1.0, burst=BURST)
+    return Load(clients, rows.number("output"))
+
+
+BURST = 0.1
+"""The first of ten requests of every client."""
+EQUAL_TOGETHER = 4.2
+"""Requests that reach the engine together where all have the same length; fitted to TTFT."""
+
+
+def _equal(rows: Rows) -> bool:
+    return not rows.text("precision") or rows.tag("ver") == "1.0.0rc3"
 
 
 def _prompt(rows: Rows) -> Num:
@@ -69,13 +87,25 @@ def _prompt(rows: Rows) -> Num:
     return rows.number("prompt", PROMPTS.get(workload))
 
 
-def capacity_of(model: Model, machine: Machine, plan: Plan, engine: Engine, length: Num) -> Num:
-    """Sequences of ``length`` tokens whose cache fits beside the weights, over all replicas."""
+BINARY = 1.0575
+"""Sheets count memory in decimal units where the part holds binary ones; 1.5 % of it is not visible ("80 GB" are 84.6e9)."""
+
+
+def capacity_of(model: Model, machine: Machine, plan: Plan, engine: Engine, prompt: Num, output: Num) -> Num:
+    """Sequences whose cache fits beside the weights, over all replicas: of full length where the engine reserves it, else
+    of the mean length.
+    """
     replicas = plan.dp if plan.dp is not None else 1.0
+    length = prompt + output * (1.0 if engine.reserves else 0.5)
     ledger = build(model, machine, Decode(batch=replicas, context=whole(length)), plan).ledger
     fixed = sum((size for name, size in ledger.entries.items() if name != "kv"), 0.0)
-    room = np.maximum(ledger.usable_bytes - fixed, 0.0)
+    room = np.maximum(ledger.usable_bytes * BINARY - fixed - RESERVE, 0.0)
     return np.minimum(room / ledger["kv"] * replicas, engine.max_sequences * replicas)
+
+
+RESERVE = 2.0e9
+"""Activations of a full prefill step, captured graphs and communication buffers, which engines measure before they
+size the cache."""
 
 
 def _decode(model: Model, machine: Machine, plan: Plan, engine: Engine, count: Num, context: Num) -> Timed:
@@ -83,13 +113,28 @@ def _decode(model: Model, machine: Machine, plan: Plan, engine: Engine, count: N
     return timed(step(built.device, machine, engine, count, decode=True), built.device, machine)
 
 
-def _prefill(model: Model, machine: Machine, plan: Plan, engine: Engine, prompt: Num, count: Num) -> Timed:
-    """Device seconds per prompt: engines take in as many prompts at once as their token budget holds."""
+def _prefill(model: Model, machine: Machine, plan: Plan, engine: Engine, prompt: Num, prompts: Num = 1.0) -> Timed:
+    """Seconds of a step that takes in ``prompts`` prompts on every replica, per prompt of one replica."""
     replicas = plan.dp if plan.dp is not None else 1.0
-    together = np.maximum(replicas, 1.0)
-    built = build(model, machine, Prefill(batch=whole(together), prompt=whole(prompt)), plan)
-    run = timed(step(built.device, machine, engine, together), built.device, machine)
-    return Timed(run.seconds / together, run.roofline / together, run.spread, run.busy_s)
+    built = build(model, machine, Prefill(batch=whole(prompts * replicas), prompt=whole(prompt)), plan)
+    return timed(step(built.device, machine, engine, prompts), built.device, machine)
+
+
+def _shared_prefill(
+    model: Model, machine: Machine, plan: Plan, engine: Engine, prompt: Num, load: Load, count: Num
+) -> Timed:
+    """What one prompt costs among others: as many share a step as arrive in one, up to the engine's token budget; the
+    weights are read for the decode tokens anyway.
+    """
+    replicas = plan.dp if plan.dp is not None else 1.0
+    room = np.maximum(np.floor(engine.token_budget / prompt), 1.0)
+    prompts = np.clip(np.ceil(count / replicas / load.output), 1.0, room)
+    run = _prefill(model, machine, plan, engine, prompt, prompts)
+    each = run.seconds / prompts
+    if engine.mixed:
+        alone = _decode(model, machine, plan, engine, replicas, prompt)
+        each = riding(each, alone.seconds, prompts)
+    return Timed(each / replicas, run.roofline / prompts / replicas, run.spread, run.busy_s)
 
 
 def _figures(machine: Machine, found: Steady, bound: Steady, each: Timed, first: Timed) -> Figures:

@@ -48,6 +48,12 @@ class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Sequences that run at once at most, by the engine's default."""
     memory_fraction: float = 0.9
     """Part of the device's memory that the engine takes."""
+    mixed: bool = True
+    """Whether prompts ride in decode steps, so that both read the weights once."""
+    lag: float = 0.0
+    """Decode steps between the one that makes a token and the one after which it is sent."""
+    reserves: bool = False
+    """Whether a request is admitted only when its whole output would fit, too; else it grows, and the mean counts."""
     kv: str = ""
     """Format of the cache where the weights are stored in 8 bits or fewer; empty: 16 bits."""
 

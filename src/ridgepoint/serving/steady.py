@@ -1,23 +1,22 @@
 """Continuous batching in its steady state: what a request waits for, in closed form.
 
-``running`` requests share the device. While one request is served for S seconds the device does one prefill for each of
-them, F seconds of work, and one decode step of D seconds for each of the o − 1 further tokens. Work is conserved, so
+``running`` requests share the device. While one request is served for S seconds the device takes in one prompt for each
+of them, F seconds of work, and does one decode step of D seconds for each of the o − 1 further tokens. Work is
+conserved, so
 
-    S    = running · F + (o − 1) · D                    (Little's law, device always busy)
-    TPOT = (S − F) / (o − 1) = D + (running − 1) · F / (o − 1)
+    S    = F₁ + (running − 1) · F + (o − 1) · D         (the device is always busy)
+    TPOT = (S − F₁) / (o − 1) = D + (running − 1) · F / (o − 1)
 
-Each decode step carries running/(o − 1) of a prefill, less its own. With one running request TPOT is D. When the cache
-holds fewer sequences than there are clients, the others queue: ``running`` = min(clients, capacity), and the wait is
-(clients − running) / running · S.
+Each decode step carries running/(o − 1) of a prefill, less its own. With one running request TPOT is D. An engine that
+mixes prompts into decode steps reads the weights once for both, which its F leaves out (``riding``). When the cache holds
+fewer sequences than there are clients, the others queue: ``running`` = min(clients, capacity), and they wait
+(clients − running) / running · S (Little's law).
 
-The first token waits for the step that is under way (half of one on average), its own prefill in ``chunks`` pieces, each
-beside a decode step, and prefills that are queued before it. Requests that arrive spread over a part ``spread`` of S find
+The first token takes the request's own prefill F₁, a decode step beside each of its ``chunks`` and ``lag`` steps until it
+is seen, and prompts queued in front: half of those that arrive ``together``, and of all running ones for the part
+``burst`` of the requests that came when the run began.
 
-    queue = running · F − spread · S, when that is positive, and half of it on average
-
-in front of them; spread 0 is a burst (all at once), 1 an even flow.
-
-Source: Little 1961 for the balance; Yu et al. 2022 (Orca) and Agrawal et al. 2024 (Sarathi-Serve) for the schedules.
+Sources: Little 1961 for the balance; Yu et al. 2022 (Orca) and Agrawal et al. 2024 (Sarathi-Serve) for the schedules.
 """
 
 from __future__ import annotations
@@ -31,23 +30,28 @@ from ridgepoint.numeric import Num
 
 @dataclass(frozen=True)
 class Load:
-    """What clients ask for: ``clients`` requests under way at any time, ``output`` tokens each."""
+    """What clients ask for: ``clients`` requests under way at any time, ``output`` tokens each; ``together`` of them arrive
+    at a time, and the part ``burst`` of all requests arrives at once, before anything runs.
+    """
 
     clients: Num
     output: Num
-    spread: Num = 1.0
-    """Part of a request's service time over which the arrivals of a wave are spread."""
+    together: Num = 1.0
+    burst: Num = 0.0
 
 
 @dataclass(frozen=True)
 class Service:
-    """What the engine needs: seconds of one decode step with all running requests, seconds of device work per prefill,
-    steps that a prefill is cut into, requests that fit at once, host seconds per request outside all steps.
+    """What the engine needs: seconds of a decode step with all running requests, of a prompt alone, and of one among
+    others (less, where it fills steps); steps that a prompt is cut into; steps until a token is seen; requests that fit
+    at once; host seconds per request outside all steps.
     """
 
     decode_s: Num
     prefill_s: Num
+    shared_prefill_s: Num
     chunks: Num = 1.0
+    lag: Num = 0.0
     capacity: Num = np.inf
     request_s: Num = 0.0
 
@@ -83,20 +87,30 @@ def running(clients: Num, capacity: Num) -> Num:
     return np.maximum(np.minimum(clients, np.floor(capacity)), 1.0)
 
 
+def riding(prefill_s: Num, weights_s: Num, prompts: Num) -> Num:
+    """Seconds that a prompt adds to decode steps that it rides in, ``prompts`` at a time: the weights are read anyway.
+
+    >>> float(riding(0.05, 0.01, 1.0)), float(riding(0.05, 0.01, 4.0))
+    (0.04, 0.0475)
+    """
+    return np.maximum(prefill_s - weights_s / prompts, 0.25 * prefill_s)
+
+
 def steady(load: Load, service: Service) -> Steady:
     """The steady state of ``load``; ``decode_s`` is that of ``running(load.clients, service.capacity)`` requests.
 
-    >>> one = steady(Load(clients=1.0, output=101.0), Service(decode_s=0.01, prefill_s=0.2))
+    >>> one = steady(Load(clients=1.0, output=101.0), Service(decode_s=0.01, prefill_s=0.2, shared_prefill_s=0.2))
     >>> round(float(one.tpot_s), 6), round(float(one.service_s), 6)
     (0.01, 1.2)
     """
     count = running(load.clients, service.capacity)
-    steps = np.maximum(load.output - 1.0, 1.0)
-    total = count * service.prefill_s + np.maximum(load.output - 1.0, 0.0) * service.decode_s
+    steps = np.maximum(load.output - 1.0, 0.0)
+    others = (count - 1.0) * service.shared_prefill_s
+    total = service.prefill_s + others + steps * service.decode_s
+    tpot = service.decode_s + others / np.maximum(steps, 1.0)
     wait = np.maximum(load.clients - count, 0.0) / count * total
-    tpot = service.decode_s + (count - 1.0) * service.prefill_s / steps
-    others = (count - 1.0) * service.prefill_s
-    queue = np.maximum(others - load.spread * total, 0.0) / 2.0
-    beside = np.where(np.asarray(count) > 1.0, (service.chunks - 0.5) * service.decode_s, 0.0)
-    first = service.request_s + service.prefill_s + beside + queue + wait
+    together = np.minimum(load.together, count)
+    queue = (load.burst * others + (together - 1.0) * service.shared_prefill_s) / 2.0
+    beside = np.where(np.asarray(count) > 1.0, service.chunks, 0.0) + service.lag
+    first = service.request_s + service.prefill_s + beside * service.decode_s + queue + wait
     return Steady(count, first, tpot, total, wait, load.output)
