@@ -170,12 +170,14 @@ def find_system(name: str) -> System:
 
 
 def _unknown(name: str) -> RidgepointError:
-    """The error for an unknown name: the nearest names, or what the nearest aliases stand for."""
-    folded, aliases = _fold(name), _aliases("machines") | _aliases("systems")
-    via_alias = [aliases[alias] for alias in nearest(folded, aliases)]
-    if not nearest(folded, names()) and via_alias:
-        return RidgepointError("unknown_machine", f"unknown machine '{name}'", f"did you mean {via_alias[0]}?")
-    return unknown_name("machine", name, names())
+    """The error for an unknown name: the nearest names, and what the nearest aliases stand for."""
+    known = {known: known for known in names()}
+    for kind in ("machines", "systems"):
+        known |= _aliases(kind)
+    close = list(dict.fromkeys(known[found] for found in nearest(_fold(name), known, count=5)))[:3]
+    if not close:
+        return unknown_name("machine", name, ())
+    return RidgepointError("unknown_machine", f"unknown machine '{name}'", f"did you mean {' or '.join(close)}?")
 
 
 def device_names() -> list[str]:

@@ -1,7 +1,8 @@
 """Systems: one or more nodes of a device as they are sold or rented, as data (``catalog/systems/*.toml``).
 
-A system's file names its device and says what differs from the device's own sheet, whose links, host and storage are
-those of a reference system: whole tables, each value with its source. ``dgx-h100`` is 8 ``h100-sxm``.
+A system's file names its device and says what is around it: whole tables, each value with its source. Links and memories
+of the device's own sheet stay where the system says nothing else; host and storage do not, since those on the device's
+sheet belong to another system. ``dgx-h100`` is 8 ``h100-sxm``.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class SystemSheet(Sheet, frozen=True, forbid_unknown_fields=True):
     aliases: tuple[str, ...] = ()
     note: str = ""
     without: tuple[str, ...] = ()
-    """Links of the device's sheet that this system lacks."""
+    """What of the device's sheet does not hold here: names of links, and ``price``."""
     links: dict[str, Link] = field(default_factory=dict)
     memory: dict[str, MemoryLevel] = field(default_factory=dict)
     host: HostSheet | None = None
@@ -77,24 +78,21 @@ def system_of(sheet: SystemSheet, device: Device, where: str) -> System:
 
     Errors: ``bad_machine`` for what a device's sheet would refuse, and for a number without a source of the system's own.
     """
-    missing = [name for name in sheet.without if name not in device.links]
+    missing = [name for name in sheet.without if name not in device.links and name != "price"]
     if missing:
         hint = "its links: " + ", ".join(device.links)
         raise RidgepointError("bad_machine", f"{where}: `without` names '{missing[0]}' of {device.name}", hint)
-    links = {name: link for name, link in device.links.items() if name not in sheet.without}
-    replaced = (
-        *(f"links.{n}" for n in (*sheet.links, *sheet.without)),
-        *(f"memory.{n}" for n in sheet.memory),
-        *_parts(sheet),
-    )
+    replaced = _replaced(sheet)
     own = {path: key for path, key in device.provenance.items() if not _under(path, replaced)}
     merged = replace(
         device,
-        links=links | sheet.links,
+        links={name: link for name, link in device.links.items() if name not in sheet.without} | sheet.links,
         memory=device.memory | sheet.memory,
+        host=sheet.host,
+        storage=sheet.storage,
+        price=sheet.price if "price" in replaced else device.price,
         sources=device.sources | {f"system.{key}": source for key, source in sheet.sources.items()},
         provenance=own | {path: f"system.{key}" for path, key in sheet.provenance.items()},
-        **{part: getattr(sheet, part) for part in _parts(sheet)},
     )
     checked(merged, where)
     for path, _ in numbers(merged):
@@ -106,8 +104,11 @@ def system_of(sheet: SystemSheet, device: Device, where: str) -> System:
     return System(sheet.name, sheet.title, merged, sheet.devices, sheet.nodes, sheet)
 
 
-def _parts(sheet: SystemSheet) -> list[str]:
-    return [part for part in ("host", "storage", "price") if getattr(sheet, part) is not None]
+def _replaced(sheet: SystemSheet) -> tuple[str, ...]:
+    """Paths of the device's sheet that do not hold in the system."""
+    links = (f"links.{name}" for name in (*sheet.links, *sheet.without))
+    price = ("price",) if sheet.price is not None or "price" in sheet.without else ()
+    return (*links, *(f"memory.{name}" for name in sheet.memory), "host", "storage", *price)
 
 
 def _under(path: str, places: tuple[str, ...]) -> bool:
