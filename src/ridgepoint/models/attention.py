@@ -206,7 +206,8 @@ def latent_attention(
         parts.append(_indexer(mixer, hidden, tokens, run, at))
     inner = _absorbed if tokens.decode else _expanded
     parts.append(inner(mixer, tokens, run, causal, heads, at))
-    parts += _context_exchange(tokens, run, heads * mixer.kv_rank, mixer.kv_rank + mixer.rope_dim, at)
+    keys = heads * (mixer.nope_dim + mixer.rope_dim + mixer.value_dim)
+    parts += _context_exchange(tokens, run, heads * mixer.kv_rank, keys, at)
     parts.append(projection(run, "attention", f"{at}.output", rows, hidden, heads * mixer.value_dim))
     parts.append(sum_over_ranks(run, f"{at}.all_reduce", rows, hidden))
     return Seq(*parts)
@@ -251,13 +252,15 @@ def _absorbed(mixer: LatentAttention, tokens: Tokens, run: Execution, causal: bo
 
 
 def _expanded(mixer: LatentAttention, tokens: Tokens, run: Execution, causal: bool, heads: Num, at: str) -> Work:
-    """Keys and values of the whole context expanded from the latent, then ordinary attention over all heads."""
+    """Keys and values expanded from the latent, each rank its slice of the context; then ordinary attention over all
+    heads.
+    """
     new, context = split_context(tokens, run.cut.cp, causal)
     expand = projection(
         run,
         "attention",
         f"{at}.key_value_up",
-        tokens.batch * tokens.context,
+        tokens.batch * tokens.context / run.cut.cp,
         heads * (mixer.nope_dim + mixer.value_dim),
         mixer.kv_rank,
     )

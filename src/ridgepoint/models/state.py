@@ -57,10 +57,12 @@ def _last_table(model: Model, first: Num, last: Num) -> Num:
 def _table_bytes(model: Model, run: Execution) -> dict[str, Num]:
     table = model.embedding
     width = table.width or model.hidden
-    rows = table.vocab / run.cut.tp + table.learned_positions + table.types
+    values = table.vocab / run.cut.tp * width + (table.learned_positions + table.types) * model.hidden
+    if width != model.hidden:
+        values = values + 2.0 * width * model.hidden  # to the model's width and back
     head = 0.0 if table.tied or not table.head else table.vocab * width / run.cut.tp
     return {
-        "embedding": rows * width * FORMATS[run.formats.weight("embedding")].bytes,
+        "embedding": values * FORMATS[run.formats.weight("embedding")].bytes,
         "head": head * FORMATS[run.formats.weight("head")].bytes,
     }
 
