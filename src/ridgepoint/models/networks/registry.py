@@ -20,10 +20,11 @@ FAMILIES: dict[str, Family] = {}
 
 
 def family(name: str) -> Callable[[Family], Family]:
-    """Registers a family under a name; a second registration is refused."""
+    """Registers a family under a name; another function of the same name is refused (a module read twice is not)."""
 
     def register(function: Family) -> Family:
-        if name in FAMILIES:
+        known = FAMILIES.get(name)
+        if known is not None and (known.__module__, known.__name__) != (function.__module__, function.__name__):
             raise ValueError(f"family '{name}' is registered twice")
         FAMILIES[name] = function
         return function
