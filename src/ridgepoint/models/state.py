@@ -220,6 +220,9 @@ _TRANSIENT: dict[type, Callable[[Any], Num]] = {
 _ROW_PARALLEL = (".output", ".feed.down", ".shared.down", ".out", ".latent_up")
 """Ends of the labels of products whose left operand is divided among the tensor-parallel ranks anyway."""
 
+_OF_TOKENS = (".attention.scores", ".attention.values")
+"""Products of unfused attention: their right operand is no weight but keys or values, which are kept too."""
+
 
 def saved_bytes(work: Work, hidden: int, tp: Num, sequence: bool) -> Num:
     """What the forward pass of ``work`` keeps for its backward pass: inputs of products, norms and nonlinearities; queries,
@@ -233,7 +236,8 @@ def saved_bytes(work: Work, hidden: int, tp: Num, sequence: bool) -> Num:
         own = work.grouped or work.label.endswith(_ROW_PARALLEL)
         whole_width = not own and bool(np.all(np.asarray(work.k) == hidden))
         share = tp if sequence and whole_width else 1.0
-        return work.m * work.k * work.batch * FORMATS[work.acts].bytes / share
+        right = work.k * work.n * work.batch * FORMATS[work.weights].bytes if work.label.endswith(_OF_TOKENS) else 0.0
+        return work.m * work.k * work.batch * FORMATS[work.acts].bytes / share + right
     if isinstance(work, Repeat):
         return work.count * saved_bytes(work.body, hidden, tp, sequence)
     if isinstance(work, Mix | Pipeline):

@@ -15,6 +15,7 @@ from ridgepoint.models.execution import Execution, Tokens
 from ridgepoint.models.state import cache_bytes, peak_transient_bytes, saved_bytes, stage_share, weight_bytes
 from ridgepoint.models.transformer import layer_work, logits
 from ridgepoint.numeric import Num, plain
+from ridgepoint.ops import Gemm, Stream
 from ridgepoint.plan import Plan
 from ridgepoint.tasks import Decode, Forward, Generate, Prefill, Task, Train
 from ridgepoint.tasks.inference import per_replica
@@ -157,8 +158,12 @@ def _saved(model: Model, run: Execution, layout: Layout, task: Train, plan: Plan
 
 
 def _scores_bytes(work: Work) -> Num:
-    """Attention probabilities that unfused attention keeps; the fused kernel keeps none."""
-    own = getattr(work, "saved_bytes", 0.0) if getattr(work, "pattern", "") == "softmax" else 0.0
+    """Scores and probabilities that unfused attention keeps; the fused kernel keeps none."""
+    own: Num = 0.0
+    if isinstance(work, Stream) and work.label.endswith(".attention.softmax"):
+        own = work.saved_bytes
+    elif isinstance(work, Gemm) and work.label.endswith(".attention.values"):
+        own = work.m * work.k * work.batch * FORMATS[work.acts].bytes
     return own + sum((_scores_bytes(child) for child in work.children()), 0.0)
 
 

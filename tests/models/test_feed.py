@@ -1,0 +1,105 @@
+"""Feed-forward parts: dense, and mixtures of experts on any number of ranks (design §5)."""
+
+import numpy as np
+import pytest
+
+from ridgepoint.models.architecture import Experts, FeedForward
+from ridgepoint.models.catalog import find_model
+from ridgepoint.models.execution import Tokens
+from ridgepoint.models.feed import chance_imbalance, dense, experts, touched_experts
+from ridgepoint.tasks import Decode, Forward
+from tests.models.parts import built, components, execution, flop
+
+MOE = Experts(count=64, top_k=8, width=128)
+
+
+# peers §4, issue 2: at batch B about E·(1−(1−k/E)^B) experts are read
+@pytest.mark.parametrize(("count", "top_k", "tokens"), [(8, 2, 1), (8, 2, 5), (128, 8, 16), (256, 8, 64)])
+def test_touched_experts_are_those_that_random_routing_touches(count, top_k, tokens):
+    rng = np.random.default_rng(0)
+    seen = [np.unique(np.argpartition(rng.random((tokens, count)), top_k, axis=1)[:, :top_k]).size for _ in range(2000)]
+    found = touched_experts(float(count), float(top_k), float(tokens))
+    assert found == pytest.approx(np.mean(seen), abs=4 * np.std(seen) / np.sqrt(2000) + 1e-9)
+
+
+@pytest.mark.parametrize(("rows", "ranks"), [(64, 8), (1000, 16), (100, 64)])
+def test_the_busiest_rank_under_random_routing(rows, ranks):
+    draws = np.random.default_rng(0).multinomial(rows * ranks, np.full(ranks, 1 / ranks), 4000).max(axis=1) / rows
+    assert chance_imbalance(float(rows), float(ranks)) == pytest.approx(draws.mean(), rel=0.05)
+    assert chance_imbalance(float(rows), 1.0) == 1.0
+
+
+def test_a_gated_part_has_three_matrices_and_a_plain_one_two():
+    gated = components(dense(FeedForward(256), 64, Tokens(2.0, 8.0, 8.0), execution(), "f"))
+    plain = components(dense(FeedForward(256, gated=False), 64, Tokens(2.0, 8.0, 8.0), execution(), "f"))
+    assert gated["f.gate_up"].flop == 2 * 16 * 64 * 2 * 256
+    assert gated["f.down"].flop == plain["f.down"].flop == plain["f.up"].flop == 2 * 16 * 64 * 256
+
+
+def test_active_and_loaded_experts_are_counted_separately():
+    """Arithmetic follows the tokens' own experts, bytes the experts that any token picked (peers §4)."""
+    for batch in (1.0, 4.0, 4096.0):
+        parts = components(experts(MOE, 64, Tokens(batch, 1.0, 1.0, decode=True), execution(), "m"))
+        products = parts["m.experts.gate_up"], parts["m.experts.down"]
+        assert sum(p.flop for p in products) == pytest.approx(2 * batch * 8 * 3 * 64 * 128)
+        loaded = touched_experts(64.0, 8.0, batch) * 3 * 64 * 128 * 2
+        inputs = batch * 8 * (64 + 2 * 128 + 128 + 64) * 2
+        assert sum(p.bytes for p in products) == pytest.approx(loaded + inputs)
+
+
+@pytest.mark.parametrize(("tp", "ep"), [(1, 1), (8, 1), (8, 8), (4, 2), (1, 8), (2, 16)])
+def test_expert_ranks_divide_the_arithmetic_evenly(tp, ep):
+    """Sliced, whole, or pooled over attention replicas: all devices together do the same work."""
+    work = experts(MOE, 64, Tokens(4.0, 16.0, 16.0), execution(tp=float(tp), ep=float(ep)), "m")
+    routed = sum(c.flop for label, c in components(work).items() if ".experts." in label and c.kind == "gemm")
+    assert routed == pytest.approx(2 * 64 * 8 * 3 * 64 * 128 / tp)
+
+
+def test_tokens_travel_only_between_attention_replicas():
+    def travel(tp, ep):
+        work = experts(MOE, 64, Tokens(4.0, 16.0, 16.0), execution(tp=tp, ep=ep), "m")
+        return {label: c for label, c in components(work).items() if c.kind == "collective"}
+
+    assert set(travel(8.0, 8.0)) == {"m.all_reduce"}
+    assert set(travel(1.0, 8.0)) == {"m.dispatch", "m.combine"}
+    many = travel(1.0, 8.0)["m.dispatch"]
+    assert many.bytes == 2 * 64 * 8 * 64 * 2  # sent and received: 64 tokens, a copy for each of 8 experts, 64 wide
+
+
+def test_shared_and_latent_experts_are_part_of_the_work():
+    latent = Experts(64, 8, 128, gated=False, shared_width=256, hidden=32)
+    parts = components(experts(latent, 64, Tokens(1.0, 10.0, 10.0), execution(), "m"))
+    assert parts["m.latent_down"].flop == parts["m.latent_up"].flop == 2 * 10 * 64 * 32
+    assert parts["m.experts.up"].flop == pytest.approx(2 * 10 * 8 * 32 * 128)
+    assert parts["m.shared.up"].flop == 2 * 10 * 64 * 256
+
+
+def test_interleaved_and_dense_first_layers_are_told_apart():
+    """Llama 4 Maverick alternates dense and expert layers; DeepSeek-V3 begins with three dense ones (peers §4)."""
+    deepseek = components(built("deepseek-v3", Forward(batch=1, seq=1)).device)
+    assert deepseek["layers.feed.down"].count == 3
+    assert deepseek["layers.moe.router"].count == 58
+    maverick = components(built("llama-4-maverick", Forward(batch=1, seq=1)).device)
+    assert maverick["layers.feed.down"].count == maverick["layers.moe.router"].count == 24
+
+
+def test_the_imbalance_of_a_plan_reaches_every_task():
+    """A plan's field that a task ignores would be answered for another scenario."""
+    even, skewed = (built("mixtral-8x7b", Decode(batch=64, context=64), expert_imbalance=x).work for x in (1.0, 4.0))
+    assert str(even) != str(skewed)
+    assert "imbalance=4.0" in str(skewed)
+
+
+def test_the_router_stays_whole_on_every_rank():
+    model = find_model("mixtral-8x7b").main.layers[0][0].feed
+    assert isinstance(model, Experts)
+    for tp in (1.0, 8.0):
+        work = experts(model, 4096, Tokens(1.0, 10.0, 10.0), execution(tp=tp), "m")
+        assert components(work)["m.router"].flop == 2 * 10 * 4096 * 8
+
+
+def test_arrays_of_batches_equal_their_points():
+    batches = np.array([1.0, 7.0, 500.0])
+    together = flop(experts(MOE, 64, Tokens(batches, 1.0, 1.0, decode=True), execution(), "m"), "gemm")
+    alone = [flop(experts(MOE, 64, Tokens(b, 1.0, 1.0, decode=True), execution(), "m"), "gemm") for b in batches]
+    assert np.allclose(together, alone)
