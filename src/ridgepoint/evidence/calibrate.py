@@ -12,10 +12,11 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from ridgepoint.cost.evaluate import evaluate
 from ridgepoint.errors import RidgepointError
-from ridgepoint.evidence.rows import Batch, Condition
+from ridgepoint.evidence.rows import Batch, Condition, Rows
 from ridgepoint.formats import multiply_format
 from ridgepoint.kernels.gemm import product_name
 from ridgepoint.machines.calibration import Fit, Parameter, fit, robust_spread
@@ -187,7 +188,8 @@ def fit_all(
 ) -> Fit:
     """The whole table from the rows of its ops, then what belongs to groups; a fit of what the rows can tell.
 
-    ``without`` names coefficients that keep their present values. The spread and the error are those of all rows that the table prices, the grouped ones included.
+    ``without`` names coefficients that keep their present values. The spread and the error are those of all rows that the
+    table prices, the grouped ones included.
     """
     own = [batch for batch in batches if batch.rows.text("op") in OPS[table]]
     later = [batch for batch in batches if batch.rows.text("op") in LATER_OPS.get(table, ())]
@@ -201,3 +203,36 @@ def fit_all(
     residuals = log_errors(own + later, table, second.values)
     error = float(np.median(np.abs(np.expm1(residuals))))
     return replace(second, spread=robust_spread(residuals), median_error=error)
+
+
+def cross_validated(batches: list[Batch], table: str, folds: int = 3) -> Fit:
+    """Residuals of rows held back in blocks of shapes: each fold is predicted from a fit to the others.
+
+    A block is a decade of measured time, so that a fit is tried on sizes that it did not see in that number. Values are
+    those of the last fold; spread and error are over all rows held back.
+    """
+    order = [place for batch in batches for place in _blocks(batch, folds)]
+    residuals = []
+    result = Fit({}, 0.0, 0.0, 0.0)
+    for fold in range(folds):
+        kept = [part for part, number in order if number != fold]
+        held = [part for part, number in order if number == fold]
+        if not held or not any(part.rows.text("op") in OPS[table] for part in kept):
+            continue
+        result = fit_all(kept, table, steps=8, polish=0)
+        residuals.append(log_errors(held, table, result.values))
+    if not residuals:
+        raise RidgepointError("no_data", "too few rows to hold any back", "give a table with more shapes")
+    found = np.concatenate(residuals)
+    return replace(result, spread=robust_spread(found), median_error=float(np.median(np.abs(np.expm1(found)))))
+
+
+def _blocks(batch: Batch, folds: int) -> list[tuple[Batch, int]]:
+    """The batch cut into blocks of neighbouring times, and the fold that each belongs to."""
+    block = np.floor(4.0 * np.log10(measured_s(batch))).astype(int) % folds
+    return [(part(batch, np.flatnonzero(block == number)), number) for number in np.unique(block).tolist()]
+
+
+def part(batch: Batch, keep: NDArray[np.int64]) -> Batch:
+    """Some rows of a batch, expressed anew."""
+    return batch.expressed(Rows(batch.rows.table, batch.rows.index[keep]))

@@ -6,12 +6,14 @@ from typing import Any
 
 import numpy as np
 
+from ridgepoint.evidence.harness import harness_of
 from ridgepoint.evidence.matrix_rows import operand_formats
 from ridgepoint.evidence.rows import Builder, InexpressibleError, Rows, timed
 from ridgepoint.formats import FORMATS
+from ridgepoint.machines.catalog import find_machine
 from ridgepoint.machines.machine import Machine
 from ridgepoint.numeric import Array
-from ridgepoint.ops import Attention, Collective, Gemm, Scan, Stream
+from ridgepoint.ops import Attention, Collective, Gemm, Host, Scan, Stream
 from ridgepoint.work import Seq, Work
 
 
@@ -19,7 +21,7 @@ def _attention(rows: Rows, machine: Machine) -> Work:
     acts = _known(rows.text("dtype"))
     sizes = _sizes(rows, "batch", "heads", "kv_heads", "q_len", "kv_len")
     head_dim = rows.number("head_dim")
-    return Attention(
+    attention = Attention(
         **sizes,
         head_dim=head_dim,
         value_dim=np.where(head_dim == 192.0, 128.0, head_dim),
@@ -27,23 +29,70 @@ def _attention(rows: Rows, machine: Machine) -> Work:
         window=rows.number("window", 0.0),
         acts=acts,
         kv=_known(rows.text("kv_dtype") or acts),
+        paged=True,
         label="attention",
     )
+    return _with_helpers(rows, machine, attention)
 
 
 def _latent_attention(rows: Rows, machine: Machine) -> Work:
     """MLA: prefill with expanded keys and values, decode on the latent itself."""
     acts = _known(rows.text("dtype"))
     absorbed = bool(rows.number("kv_heads")[0] == 1.0 and rows.number("head_dim")[0] > 256.0)
-    return Attention(
+    attention = Attention(
         **_sizes(rows, "batch", "heads", "kv_heads", "q_len", "kv_len", "head_dim"),
         value_dim=rows.extra("kv_lora", 512.0) if absorbed else rows.extra("v_dim", 128.0),
         causal=bool(rows.number("causal", 1.0)[0]),
         latent=absorbed,
         acts=acts,
         kv=_known(rows.text("kv_dtype") or acts),
+        paged=True,
         label="attention",
     )
+    return _with_helpers(rows, machine, attention)
+
+
+def _with_helpers(rows: Rows, machine: Machine, attention: Attention) -> Work:
+    """What a framework's attention layer runs beside the kernel, where the table timed the layer.
+
+    TensorRT-LLM sorts and converts queries, keys and values of a prompt first; SGLang writes keys and values into the
+    cache, and converts them in kernels of their own where formats differ. Kernels for Hopper and later only: earlier
+    ones do it themselves.
+    """
+    if machine.device.family not in {"hopper", "blackwell"}:
+        return attention
+    framework, phase = rows.text("framework"), rows.tag("phase")
+    tokens = attention.batch * attention.q_len
+    stored, key_values = FORMATS[attention.kv].bytes, 2.0 * attention.kv_heads * attention.head_dim
+    if framework == "trtllm" and phase in {"prefill", "encoder"}:
+        queries = attention.heads * attention.head_dim
+        read, written = 2.0 * (queries + key_values), FORMATS[attention.acts].bytes * queries + stored * key_values
+        launches = 3.0
+    elif framework == "sglang" and attention.acts != attention.kv:
+        read, written, launches = 2.0 * key_values, stored * key_values, 3.0
+    else:
+        return attention
+    moved = 0.0 if rows.text("op") == "mla_attention" else 1.0
+    helper = Stream(
+        read_bytes=moved * tokens * read,
+        write_bytes=moved * tokens * written,
+        pattern="copy",
+        launches=launches,
+        label="prepare",
+    )
+    return Seq(helper, attention)
+
+
+def _cache_bytes(rows: Rows) -> Array:
+    """Keys and values of a decode step, which its harness reads again and again; prompts count as never repeated."""
+    if rows.tag("phase") != "decode":
+        return np.full(len(rows), np.inf)
+    window = rows.number("window", 0.0)
+    keys = np.where(window > 0.0, np.minimum(rows.number("kv_len"), window), rows.number("kv_len"))
+    latent = rows.text("op") == "mla_attention"
+    width = rows.number("head_dim") if latent else 2.0 * rows.number("kv_heads") * rows.number("head_dim")
+    bytes_per_step = rows.number("batch") * keys * width * FORMATS[_known(rows.text("kv_dtype") or "bf16")].bytes
+    return np.asarray(bytes_per_step / harness_of(rows.text("source")).copies)
 
 
 def _sizes(rows: Rows, *names: str) -> dict[str, Any]:
@@ -161,14 +210,37 @@ def _short_convolution(batch: Array, seq: Array, channels: Array, width: Array, 
 
 
 def _collective(rows: Rows, machine: Machine) -> Work:
-    return Collective(operation=rows.text("op"), bytes=rows.number("bytes"), ranks=float(rows.number("ranks")[0]))
+    kernel = Collective(
+        operation=rows.text("op"),
+        bytes=rows.number("bytes"),
+        ranks=float(rows.number("ranks")[0]),
+        algorithm="nccl" if rows.text("framework") == "nccl" else "auto",
+    )
+    return Seq(Host(seconds=_EAGER_S, label="eager call"), kernel) if "eager" in rows.tag("kernel") else kernel
+
+
+# A custom all-reduce launched from eager framework code; and what the hosts of one source had between them.
+_EAGER_S = 20e-6
+_NETWORK = {"vidur": 10e9}
 
 
 def _cluster(rows: Rows) -> str:
-    ranks, nodes = int(rows.number("ranks")[0]), int(rows.number("nodes", 1.0)[0])
+    """The machine that the ranks are part of: whole nodes, several of them, or pairs joined by the host's links."""
+    ranks, nodes, name = int(rows.number("ranks")[0]), int(rows.number("nodes", 1.0)[0]), rows.text("machine")
     if ranks % nodes:
         raise InexpressibleError(f"{ranks} ranks on {nodes} nodes")
-    return f"{nodes}x{ranks // nodes}x{rows.text('machine')}" if nodes > 1 else f"{ranks}x{rows.text('machine')}"
+    link = find_machine(name).link("node")
+    largest = int((link[1].devices if link is not None else None) or 8)
+    if nodes == 1 and ranks > largest:
+        host = find_machine(name).link("host")
+        if host is None or ranks % largest:
+            raise InexpressibleError(f"{ranks} ranks of {name} in one node")
+        return f"{ranks // largest}x{largest}x{name}@network={host[1].bandwidth / largest / 1e9:g}GB/s"
+    if nodes == 1:
+        return f"{largest}x{name}" if largest > 1 else name
+    shared = _NETWORK.get(rows.text("source"), 0.0) / (ranks // nodes)
+    network = f"@network={shared / 1e9:g}GB/s" if shared else ""
+    return f"{nodes}x{ranks // nodes}x{name}{network}"
 
 
 # DeepSeek-V3: hidden size, ranks of query and key/value compression, head dimensions (rotary, content, value).
@@ -232,10 +304,12 @@ def _passes(rows: Array, columns: Array | float, pattern: str, passes: float, la
 
 
 _STREAM = Builder(_stream, tags=("name",))
-_COLLECTIVE = Builder(_collective, numbers=("ranks", "nodes"), place=_cluster)
+_COLLECTIVE = Builder(_collective, tags=("kernel",), numbers=("ranks", "nodes"), place=_cluster)
 BUILDERS = {
-    "attention": Builder(_attention, tags=("phase",), numbers=("causal",)),
-    "mla_attention": Builder(_latent_attention, tags=("phase",), numbers=("causal", "kv_heads", "head_dim")),
+    "attention": Builder(_attention, tags=("phase",), numbers=("causal",), repeated_bytes=_cache_bytes),
+    "mla_attention": Builder(
+        _latent_attention, tags=("phase",), numbers=("causal", "kv_heads", "head_dim"), repeated_bytes=_cache_bytes
+    ),
     "softmax": _STREAM,
     "norm": _STREAM,
     "elementwise": _STREAM,

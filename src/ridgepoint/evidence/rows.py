@@ -108,6 +108,11 @@ class Batch:
     sheet: Machine
     work: Work
     condition: Condition
+    build: Callable[[Rows, Machine], Work]
+
+    def expressed(self, rows: Rows) -> Batch:
+        """Other rows of the same form."""
+        return Batch(rows, self.sheet, self.build(rows, self.sheet), self.condition, self.build)
 
     @cached_property
     def machine(self) -> Machine:
@@ -162,7 +167,7 @@ def express(table: Table, builders: dict[str, Builder]) -> Expressed:
                 raise InexpressibleError(f"op {rows.text('op')} has no expression")
             sheet = find_machine(builder.place(rows))
             for part, condition in _conditions(rows, builder, sheet):
-                batches.append(Batch(part, sheet, builder.build(part, sheet), condition))
+                batches.append(Batch(part, sheet, builder.build(part, sheet), condition, builder.build))
         except (InexpressibleError, RidgepointError) as error:
             refused |= dict.fromkeys((int(i) for i in rows.index), str(error))
     return Expressed(table, batches, refused)

@@ -1,0 +1,117 @@
+"""``ridgepoint validate``: predictions beside measured tables, and the plain roofline's."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ridgepoint.cli.output import console, print_json, print_page
+from ridgepoint.errors import RidgepointError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from ridgepoint.evidence.validation import Validation
+
+KINDS = ("kernels", "runs", "memory")
+
+
+def validate(
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", metavar="DIR", help="Folder with kernels.csv, runs.csv, memory.csv (or .gz)."),
+    ] = None,
+    kind: Annotated[str, typer.Option("--kind", metavar="KIND", help="Only kernels, runs or memory.")] = "",
+    leave_one_out: Annotated[
+        bool, typer.Option("--leave-one-out", help="Fit each table without a machine, then predict that machine.")
+    ] = False,
+    table: Annotated[str, typer.Option("--table", help="The coefficient table to leave machines out of.")] = "gemm",
+    page: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write one page with plots.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+) -> None:
+    """Predictions beside measurements: errors by group, and the plain roofline's."""
+    if kind and kind not in KINDS:
+        raise RidgepointError("bad_option", f"--kind is '{kind}'", "use one of " + ", ".join(KINDS))
+    if data is None:
+        raise RidgepointError(
+            "no_data",
+            "no measured tables given",
+            "name their folder: --data DIR (docs/accuracy.md describes the columns)",
+        )
+    if leave_one_out:
+        _left_out(data, table, as_json)
+        return
+    from ridgepoint.evidence.validation import document, validate_folder
+
+    with _bar(as_json) as bar:
+        tasks: dict[str, Any] = {}
+
+        def progress(name: str, done: int, total: int) -> None:
+            if bar is not None:
+                if name not in tasks:
+                    tasks[name] = bar.add_task(name, total=total)
+                bar.update(tasks[name], completed=done)
+
+        validation = validate_folder(data, (kind,) if kind else KINDS, progress)
+        answer = document(validation)
+    if page is not None:
+        from ridgepoint.report.validation import html_page
+
+        page.write_text(html_page(answer, _points(validation)), encoding="utf-8")
+    if as_json:
+        print_json(answer)
+        return
+    from ridgepoint.report.validation import page as tables
+
+    print_page(tables(answer), console())
+
+
+def _points(validation: Validation) -> dict[str, list[tuple[str, float, float]]]:
+    """(class, measured, predicted) of every covered row, by kind."""
+    found = {}
+    for kind, result in validation.results.items():
+        names = result.table.text["op" if kind == "kernels" else "metric"]
+        rows = zip(names, result.measured, result.predicted, result.covered, strict=True)
+        found[kind] = [(n, float(m), float(p)) for n, m, p, good in rows if good and m > 0.0 and p > 0.0]
+    return found
+
+
+def _left_out(data: Path, table: str, as_json: bool) -> None:
+    from ridgepoint.evidence.calibrate import OPS
+    from ridgepoint.evidence.leave_one_out import leave_one_out
+    from ridgepoint.evidence.tables import find_tables, read_table
+    from ridgepoint.evidence.validation import BUILDERS, finite
+
+    if table not in OPS:
+        raise RidgepointError("bad_option", f"--table is '{table}'", "use one of " + ", ".join(OPS))
+    measured = read_table(find_tables(data, ("kernels",))[0])
+    with _bar(as_json) as bar:
+        task = bar.add_task("machines", total=None) if bar is not None else None
+
+        def progress(machine: str) -> None:
+            if bar is not None and task is not None:
+                bar.update(task, advance=1, description=f"without {machine}")
+
+        results = [asdict(result) for result in leave_one_out(measured, BUILDERS, table, progress)]
+    if as_json:
+        print_json(finite({"left_out": results}))
+        return
+    from ridgepoint.report.validation import left_out
+
+    print_page(left_out(results), console())
+
+
+def _bar(quiet: bool) -> AbstractContextManager[Progress | None]:
+    """A progress bar on stderr, which goes away when done; none for machines and pipes."""
+    from rich.console import Console
+
+    screen = Console(stderr=True)
+    if quiet or not screen.is_terminal:
+        return nullcontext()
+    from rich.progress import Progress
+
+    return Progress(console=screen, transient=True)
