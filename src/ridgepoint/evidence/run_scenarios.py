@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -108,7 +109,7 @@ _PLANS: dict[str, dict[str, str | None]] = {
 }
 
 
-def formats(rows: Rows, model: Model | Network) -> dict[str, str | None]:
+def formats(rows: Rows, model: Model | Network, machine: Machine) -> dict[str, str | None]:
     """``weights``, ``acts`` and ``kv`` of the plan that the rows' precision means.
 
     A quantized checkpoint keeps what it is stored in where the row names the same arithmetic (fp8 in blocks, MXFP4
@@ -116,6 +117,8 @@ def formats(rows: Rows, model: Model | Network) -> dict[str, str | None]:
     """
     precision = rows.text("precision")
     found = dict(_PLANS[precision]) if precision in _PLANS else _same(rows, model, precision)
+    if precision == "mxfp4" and machine.arithmetic("mxfp4").format == "fp4":
+        found["acts"] = "mxfp8"  # engines on devices with 4-bit arithmetic read 8-bit activations there
     kv = rows.text("kv_dtype")
     return found | ({"kv": kv} if kv else {})
 
@@ -130,9 +133,9 @@ def _same(rows: Rows, model: Model | Network, precision: str) -> dict[str, str |
     return {"weights": quantized, "acts": quantized if FORMATS[precision].bits < 16 else None}
 
 
-def with_formats(plan: Plan, rows: Rows, model: Model | Network) -> Plan:
+def with_formats(plan: Plan, rows: Rows, model: Model | Network, machine: Machine) -> Plan:
     """The plan with the formats of the rows."""
-    return replace(plan, **formats(rows, model))  # type: ignore[arg-type]
+    return replace(plan, **formats(rows, model, machine))  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -145,12 +148,13 @@ class Timed:
     busy_s: dict[str, Num]
 
 
-def timed(work: Work, device: Work, machine: Machine) -> Timed:
-    """``work`` as it runs, beside its device part at the physical limit."""
+def timed(work: Work, device: Work, machine: Machine, speed: Mapping[str, float] | None = None) -> Timed:
+    """``work`` as it runs, resources ``speed`` times as fast, beside its device part at the physical limit."""
     cost = evaluate(work, machine, strict=True)
     bound = evaluate(device, machine, BOUND, strict=True)
-    seconds = np.maximum(cost.time_s, bound.time_s)
-    return Timed(seconds, bound.time_s, cost.relative_spread, cost.busy_s)
+    timing = cost.timing_at(speed) if speed else cost.timing
+    seconds = np.maximum(timing.time_s, bound.time_s)
+    return Timed(seconds, bound.time_s, cost.relative_spread, timing.busy_s)
 
 
 def whole(values: Num) -> Num:

@@ -15,7 +15,7 @@ from ridgepoint.models.architecture import Model
 from ridgepoint.models.networks.network import Network
 from ridgepoint.numeric import Num
 from ridgepoint.plan import Plan
-from ridgepoint.serving.engines import Engine, step
+from ridgepoint.serving.engines import Engine, speeds, step
 from ridgepoint.serving.steady import Load, Service, Steady, riding, running, steady
 from ridgepoint.tasks import Decode, Prefill
 from ridgepoint.tasks.build import build
@@ -31,8 +31,8 @@ def serving_figures(rows: Rows, model: Model | Network, machine: Machine) -> Fig
     engine = engine_of(rows)
     if rows.text("source").startswith("mlperf"):
         raise InexpressibleError("layout, batch and lengths of a tuned submission are not stated")
-    plan = _plan(rows, model, engine)
-    load = _load(rows)
+    plan = _plan(rows, model, machine, engine)
+    load = _load(rows, engine)
     prompt = _prompt(rows)
     capacity = capacity_of(model, machine, plan, engine, prompt, load.output)
     count = running(load.clients, capacity)
@@ -49,7 +49,7 @@ def serving_figures(rows: Rows, model: Model | Network, machine: Machine) -> Fig
     return _figures(machine, expected, bound, each, first)
 
 
-def _plan(rows: Rows, model: Model, engine: Engine) -> Plan:
+def _plan(rows: Rows, model: Model, machine: Machine, engine: Engine) -> Plan:
     """Attention data parallelism is stated beside tp on the same devices: each rank then holds whole heads."""
     layout = degrees(rows)
     shared = np.asarray(layout["dp"]) > 1.0
@@ -59,23 +59,28 @@ def _plan(rows: Rows, model: Model, engine: Engine) -> Plan:
     devices = rows.number("devices", 1.0)
     alone = (np.asarray(layout["tp"]) == 1.0) & (np.asarray(layout["ep"]) == devices) & ~shared
     layout["dp"] = np.where(alone, devices, layout["dp"])
-    plan = with_formats(Plan(memory_fraction=engine.memory_fraction, **layout), rows, model)
+    plan = with_formats(Plan(memory_fraction=engine.memory_fraction, **layout), rows, model, machine)
     narrow = rows.text("precision") in ("fp8", "nvfp4")
     return replace(plan, kv=engine.kv) if engine.kv and narrow and plan.kv is None else plan
 
 
-def _load(rows: Rows) -> Load:
+def _load(rows: Rows, engine: Engine) -> Load:
     """Benchmarks send ten requests per client, the first of each at once; sweeps of equal lengths keep theirs in step."""
-    clients = rows.number("concurrency", 1e9)
-    if rows.text("source") == "aiconfigurator-silicon":
-        return Load(clients, rows.number("output"), together=EQUAL_TOGETHER if _equal(rows) else 1.0, burst=BURST)
-    return Load(clients, rows.number("output"))
+    output = rows.number("output")
+    if rows.text("source") != "aiconfigurator-silicon":
+        return Load(rows.number("concurrency", 1e9), output)
+    clients = rows.number("concurrency")
+    if engine.mixed:
+        return Load(clients, output, together=EQUAL_TOGETHER if _equal(rows) else 1.0, burst=BURST)
+    return Load(clients, output, together=np.maximum(clients * (1.0 if _equal(rows) else IN_STEP), 1.0), burst=BURST)
 
 
 BURST = 0.1
 """The first of ten requests of every client."""
 EQUAL_TOGETHER = 4.2
-"""Requests that reach the engine together where all have the same length; fitted to TTFT."""
+"""Requests that reach an engine together which mixes prompts and decode steps, where all have the same length; fitted."""
+IN_STEP = 0.3
+"""Part of the requests in step on an engine that takes prompts first, where lengths vary by a tenth; fitted."""
 
 
 def _equal(rows: Rows) -> bool:
@@ -110,14 +115,16 @@ size the cache."""
 
 def _decode(model: Model, machine: Machine, plan: Plan, engine: Engine, count: Num, context: Num) -> Timed:
     built = build(model, machine, Decode(batch=whole(count), context=whole(context)), plan)
-    return timed(step(built.device, machine, engine, count, decode=True), built.device, machine)
+    return timed(
+        step(built.device, machine, engine, count, decode=True), built.device, machine, speeds(machine, engine)
+    )
 
 
 def _prefill(model: Model, machine: Machine, plan: Plan, engine: Engine, prompt: Num, prompts: Num = 1.0) -> Timed:
     """Seconds of a step that takes in ``prompts`` prompts on every replica, per prompt of one replica."""
     replicas = plan.dp if plan.dp is not None else 1.0
     built = build(model, machine, Prefill(batch=whole(prompts * replicas), prompt=whole(prompt)), plan)
-    return timed(step(built.device, machine, engine, prompts), built.device, machine)
+    return timed(step(built.device, machine, engine, prompts), built.device, machine, speeds(machine, engine))
 
 
 def _shared_prefill(

@@ -13,7 +13,7 @@ from ridgepoint.machines.machine import Machine
 from ridgepoint.models.architecture import Model
 from ridgepoint.models.networks.network import Network
 from ridgepoint.plan import Plan
-from ridgepoint.serving.engines import Engine, find_engine, step
+from ridgepoint.serving.engines import Engine, find_engine, speeds, step
 from ridgepoint.tasks import Decode, Forward, Prefill
 from ridgepoint.tasks.build import build
 from ridgepoint.work import Repeat, Seq, Work
@@ -30,20 +30,20 @@ def _unknown(name: str) -> Engine:
     raise InexpressibleError(f"engine {name} is not described")
 
 
-def plan_of(rows: Rows, model: Model | Network, engine: Engine) -> Plan:
+def plan_of(rows: Rows, model: Model | Network, machine: Machine, engine: Engine) -> Plan:
     """Formats and layout of the rows, fused and captured as the engine does."""
     plan = Plan(fused_attention=engine.fused_attention, compiled=engine.compiled)
     if isinstance(model, Model):
         plan = replace(plan, **degrees(rows))
-    return with_formats(plan, rows, model)
+    return with_formats(plan, rows, model, machine)
 
 
 def step_figures(rows: Rows, model: Model | Network, machine: Machine) -> Figures:
     """Latency and power of one pass, or of a whole generation."""
     engine = engine_of(rows)
-    plan = plan_of(rows, model, engine)
+    plan = plan_of(rows, model, machine, engine)
     work, device = _WORKS[rows.text("task")](rows, model, machine, plan, engine)
-    return _figures(rows, machine, timed(work, device, machine))
+    return _figures(rows, machine, timed(work, device, machine, speeds(machine, engine)))
 
 
 def _figures(rows: Rows, machine: Machine, run: Timed) -> Figures:

@@ -55,7 +55,7 @@ def step_of(rows: Rows, model: Model, machine: Machine) -> tuple[Train, Plan]:
         fused_attention=engine.fused_attention,
         sequence_parallel=None if rows.tag("sequence_parallel") == "" else rows.tag("sequence_parallel") == "1",
     )
-    return Train(batch=batch, seq=rows.number("prompt")), with_formats(plan, rows, model)
+    return Train(batch=batch, seq=rows.number("prompt")), with_formats(plan, rows, model, machine)
 
 
 def flop_per_token(rows: Rows, model: Model) -> Num:
@@ -91,7 +91,7 @@ def _vision(rows: Rows, net: Network, machine: Machine, engine: Engine) -> Figur
     stated = rows.table.numbers["image_px"][rows.index]
     plan = Plan(compiled=engine.compiled, optimizer="sgd", micro_batch=batch)
     task = Train(batch=batch, image_px=None if np.isnan(stated).any() else stated)
-    built = build(net, machine, task, replace(with_formats(plan, rows, net)))
+    built = build(net, machine, task, replace(with_formats(plan, rows, net, machine)))
     run = timed(step(built.device, machine, engine, 0.0), built.device, machine)
     return {
         "time_s": Figure(run.seconds, run.roofline, run.spread),

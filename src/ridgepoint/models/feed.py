@@ -8,7 +8,7 @@ from ridgepoint.cost.order_statistics import expected_maximum
 from ridgepoint.formats import FORMATS
 from ridgepoint.models.architecture import Experts, FeedForward
 from ridgepoint.models.execution import Execution, Tokens
-from ridgepoint.models.pieces import activation, projection, quantize, sum_over_ranks
+from ridgepoint.models.pieces import activation, projection, quantize, quantized_before, sum_over_ranks
 from ridgepoint.numeric import Num, plain
 from ridgepoint.ops import Collective, Gemm, Stream
 from ridgepoint.work import Seq, Work
@@ -132,7 +132,8 @@ def _grouped(
     )
     narrow = FORMATS[inputs].bits < FORMATS[run.formats.stream].bits
     cast = [quantize(run, f"{at}.quantize", pooled * inner, inputs)] if narrow else []
-    recast = [quantize(run, f"{at}.quantize", expert_rows * width, inputs)] if narrow else []
+    alone = narrow and not quantized_before(run, f"{at}.shared.down")
+    recast = [quantize(run, f"{at}.quantize", expert_rows * width, inputs)] if alone else []
     up = "gate_up" if feed.gated else "up"
     return [
         *cast,

@@ -14,7 +14,9 @@ from ridgepoint.work import Seq, Work
 
 
 def projection(run: Execution, component: str, label: str, rows: Num, n: Num, k: Num, batch: Num = 1.0) -> Work:
-    """``rows`` × k times k × n; narrow inputs are quantized on the way in where the weights are narrow too."""
+    """``rows`` × k times k × n; narrow inputs are quantized on the way in where the weights are narrow too, by a kernel of
+    its own unless the one before does it.
+    """
     inputs = run.formats.gemm_inputs(component)
     gemm = Gemm(
         m=rows,
@@ -26,9 +28,20 @@ def projection(run: Execution, component: str, label: str, rows: Num, n: Num, k:
         out=run.formats.stream,
         label=label,
     )
-    if FORMATS[inputs].bits >= FORMATS[run.formats.stream].bits:
+    if FORMATS[inputs].bits >= FORMATS[run.formats.stream].bits or quantized_before(run, label):
         return gemm
     return Seq(quantize(run, f"{label}.quantize", rows * k * batch, inputs), gemm)
+
+
+_AFTER_ELEMENTWISE = (".qkv", ".gate_up", ".up", ".feed.down", ".shared.down")
+"""Ends of the labels of products that read what a norm or a nonlinearity just wrote."""
+
+
+def quantized_before(run: Execution, label: str) -> bool:
+    """Whether the elementwise kernel in front of a product writes its output in the narrow format already: inference
+    engines fuse that; training keeps both forms, and attention hands on its own format.
+    """
+    return run.fused_elementwise and not run.training and label.endswith(_AFTER_ELEMENTWISE)
 
 
 def is_one(degree: Num) -> bool:

@@ -42,6 +42,8 @@ class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Serial host time per running sequence of a step."""
     request_s: float = 0.0
     """Host time from the arrival of a request to its first pass, and from there to the user."""
+    hidden_launch: dict[str, float] = {}
+    """Part of every kernel's start that its predecessor hides (programmatic dependent launch), by architecture family."""
     token_budget: float = 8192.0
     """Prompt tokens that one step takes in."""
     max_sequences: float = 1e9
@@ -82,3 +84,9 @@ def step(device: Work, machine: Machine, engine: Engine, sequences: Num, decode:
         launches = Host(seconds=kernel_count(device) * each, label="host.dispatch")
     serial = engine.step_s + engine.sequence_s * sequences
     return Seq(Overlap(device, launches), Host(seconds=serial, label="host.engine"))
+
+
+def speeds(machine: Machine, engine: Engine) -> dict[str, float]:
+    """How much faster than described the engine makes resources: kernel launches that overlap the kernel before."""
+    hidden = engine.hidden_launch.get(machine.device.family, 0.0)
+    return {"launch": 1.0 / (1.0 - hidden)} if hidden else {}

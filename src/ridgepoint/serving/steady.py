@@ -5,16 +5,17 @@ of them, F seconds of work, and does one decode step of D seconds for each of th
 conserved, so
 
     S    = F₁ + (running − 1) · F + (o − 1) · D         (the device is always busy)
-    TPOT = (S − F₁) / (o − 1) = D + (running − 1) · F / (o − 1)
+    TPOT = (S − F₁ − Q) / (o − 1) = D + ((running − 1) · F − Q) / (o − 1)
 
-Each decode step carries running/(o − 1) of a prefill, less its own. With one running request TPOT is D. An engine that
+where Q = (together − 1) · F / 2 is what a request waits for the prompts that arrived together with it: their work falls
+before its first token, that of all others between its tokens. With one running request TPOT is D; with all in step
+(``together`` = ``running``, an engine that takes prompts first) half of the prefills fall into each. An engine that
 mixes prompts into decode steps reads the weights once for both, which its F leaves out (``riding``). When the cache holds
 fewer sequences than there are clients, the others queue: ``running`` = min(clients, capacity), and they wait
 (clients − running) / running · S (Little's law).
 
 The first token takes the request's own prefill F₁, a decode step beside each of its ``chunks`` and ``lag`` steps until it
-is seen, and prompts queued in front: half of those that arrive ``together``, and of all running ones for the part
-``burst`` of the requests that came when the run began.
+is seen, Q, and for the part ``burst`` of the requests that came when the run began half of all running prompts.
 
 Sources: Little 1961 for the balance; Yu et al. 2022 (Orca) and Agrawal et al. 2024 (Sarathi-Serve) for the schedules.
 """
@@ -107,10 +108,10 @@ def steady(load: Load, service: Service) -> Steady:
     steps = np.maximum(load.output - 1.0, 0.0)
     others = (count - 1.0) * service.shared_prefill_s
     total = service.prefill_s + others + steps * service.decode_s
-    tpot = service.decode_s + others / np.maximum(steps, 1.0)
+    behind = (np.minimum(load.together, count) - 1.0) * service.shared_prefill_s / 2.0
+    tpot = service.decode_s + (others - behind) / np.maximum(steps, 1.0)
     wait = np.maximum(load.clients - count, 0.0) / count * total
-    together = np.minimum(load.together, count)
-    queue = (load.burst * others + (together - 1.0) * service.shared_prefill_s) / 2.0
+    queue = behind + load.burst * others / 2.0
     beside = np.where(np.asarray(count) > 1.0, service.chunks, 0.0) + service.lag
     first = service.request_s + service.prefill_s + beside * service.decode_s + queue + wait
     return Steady(count, first, tpot, total, wait, load.output)
