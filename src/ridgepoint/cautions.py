@@ -13,9 +13,7 @@ from ridgepoint.tasks import Train
 from ridgepoint.tasks.layout import Layout
 
 
-def cautions(
-    given: Scenario, ledger: Ledger, layout: Layout, largest_batch: Num | None
-) -> tuple[str, ...]:
+def cautions(given: Scenario, ledger: Ledger, layout: Layout, largest_batch: Num | None) -> tuple[str, ...]:
     """One sentence per thing to know, most important first."""
     said: list[str] = []
     if not np.all(ledger.fits):
@@ -26,30 +24,33 @@ def cautions(
         said.append(f"{longest:,.0f} tokens of context exceed the {limit:,} that {given.model.name} was made for")
     idle = float(np.max(np.asarray(layout.dp) - np.asarray(given.task.batch)))
     if idle > 0:
-        said.append(f"the batch is smaller than the {np.max(layout.dp):g} data-parallel replicas: {idle:g} of them stay idle")
+        said.append(
+            f"the batch is smaller than the {np.max(layout.dp):g} data-parallel replicas: {idle:g} of them stay idle"
+        )
     said += _guessed_tables(given)
     return tuple(said)
 
 
 def _does_not_fit(given: Scenario, ledger: Ledger, layout: Layout, largest_batch: Num | None) -> str:
     need, usable = float(np.max(ledger.total_bytes)), ledger.usable_bytes
-    sentence = f"does not fit: needs {need / 1e9:.1f} GB of the {usable / 1e9:.1f} GB that may be used per device"
-    if largest_batch is not None and np.any(np.asarray(largest_batch) >= 1):
-        return f"{sentence}; the largest batch that fits is {np.max(largest_batch):g}"
-    fixed = float(np.max(ledger["weights"]))
-    if isinstance(given.task, Train):
-        hint = "raise --zero, --tp or --pp, use --recompute full or a smaller --micro-batch"
-        return f"{sentence}; {hint}"
+    said = [f"does not fit: needs {need / 1e9:.1f} GB of the {usable / 1e9:.1f} GB that may be used per device"]
+    weights = float(np.max(ledger["weights"]))
+    some_fit = largest_batch is not None and np.any(np.asarray(largest_batch) >= 1)
+    if some_fit and largest_batch is not None:
+        said.append(f"the largest batch that fits is {np.max(largest_batch):g}")
     if _copies_latents(given, layout):
-        devices = f"{np.max(layout.tp):g}"
-        return (
-            f"{sentence}; every tensor-parallel rank keeps a copy of the latent cache: --tp 1 --dp {devices} --ep {devices} "
-            "divides it"
+        degree = f"{np.max(layout.tp):g}"
+        said.append(
+            f"every tensor-parallel rank copies the latent cache: --tp 1 --dp {degree} --ep {degree} divides it"
         )
-    if fixed > usable:
-        parts = int(np.ceil(fixed * float(np.max(layout.tp * layout.pp)) / usable))
-        return f"{sentence}; the weights alone need tp × pp of at least {parts}, or narrower --weights"
-    return f"{sentence}; not even one sequence fits: shorten the context, narrow --kv, or raise --tp"
+    elif isinstance(given.task, Train):
+        said.append("raise --zero, --tp or --pp, use --recompute full or a smaller --micro-batch")
+    elif weights > usable:
+        parts = int(np.ceil(weights * float(np.max(layout.tp * layout.pp)) / usable))
+        said.append(f"the weights alone need tp × pp of at least {parts}, or narrower --weights")
+    elif not some_fit:
+        said.append("not even one sequence fits: shorten the context, narrow --kv, or raise --tp")
+    return "; ".join(said)
 
 
 def _copies_latents(given: Scenario, layout: Layout) -> bool:

@@ -1,0 +1,55 @@
+"""What an estimate warns of (design §3, §4, §10)."""
+
+import ridgepoint as rp
+
+
+def warnings(model: str, on: str, task: object, **plan: object) -> str:
+    est = rp.estimate(model, on=on, task=task, plan=rp.Plan(**plan))  # type: ignore[arg-type]
+    return "\n".join(est.warnings)
+
+
+def test_what_fits_and_was_measured_is_not_warned_of() -> None:
+    """A warning on a plain scenario would teach people to ignore warnings."""
+    assert warnings("llama-3.1-8b", "h100-sxm", rp.Decode(batch=1, context=1024)) == ""
+
+
+def test_a_batch_that_does_not_fit_says_which_would() -> None:
+    """design §3: `fits` and the largest batch that fits; a bare 'no' sends people away."""
+    task = rp.Decode(batch=500, context=8192)
+    est = rp.estimate("llama-3.1-8b", on="h100-sxm", task=task)
+    assert not est.memory.fits
+    assert f"the largest batch that fits is {est.max_batch}" in "\n".join(est.warnings)
+    assert rp.estimate("llama-3.1-8b", on="h100-sxm", task=rp.Decode(batch=est.max_batch, context=8192)).memory.fits
+
+
+def test_weights_that_do_not_fit_name_the_degree_that_would() -> None:
+    """The advice must be true: with that degree the weights fit."""
+    said = warnings("llama-3.1-70b", "h100-sxm", rp.Decode(batch=1, context=1024))
+    assert "tp × pp of at least 2" in said
+    assert rp.estimate("llama-3.1-70b", on="2xh100-sxm", task=rp.Decode(batch=1, context=1024)).memory.fits
+
+
+def test_a_latent_cache_that_every_rank_copies_is_named() -> None:
+    """Tensor parallelism does not divide a latent cache; the layout that does is part of the advice, and it helps."""
+    task = rp.Decode(batch=256, context=16384)
+    assert "--tp 1 --dp 8 --ep 8" in warnings("deepseek-v3", "8xh200-sxm", task)
+    assert rp.estimate("deepseek-v3", on="8xh200-sxm", task=task, plan=rp.Plan(tp=1, dp=8, ep=8)).memory.fits
+
+
+def test_a_context_beyond_the_model_is_named() -> None:
+    """A model asked for more than it was made for gives a figure that nobody can use."""
+    assert "exceed the 1,024" in warnings("gpt2", "t4", rp.Decode(batch=1, context=4096))
+
+
+def test_idle_replicas_are_named() -> None:
+    """A batch smaller than the replicas pays for devices that do nothing."""
+    assert "4 of them stay idle" in warnings("gpt2", "8xh100-sxm", rp.Train(batch=4, seq=512), dp=8)
+
+
+def test_machines_that_nobody_measured_say_so() -> None:
+    """design §4: a default is wider than a fit, and the reader is told why."""
+    measured = rp.estimate("llama-2-7b", on="a100-sxm-80gb", task=rp.Decode(batch=1, context=1024))
+    guessed = rp.estimate("llama-2-7b", on="mi300x", task=rp.Decode(batch=1, context=1024))
+    assert any("nobody measured mi300x" in w for w in guessed.warnings)
+    width = [e.interval_s[1] / e.time_s for e in (measured, guessed)]
+    assert width[0] < width[1]
