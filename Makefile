@@ -5,7 +5,7 @@ DATA ?= ../shared/measurements
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check
 
-.PHONY: demo test lint format bench validate clean
+.PHONY: demo test lint format bench validate catalogue clean
 
 demo: .venv/.core
 	@$(BIN)/ridgepoint analyze llama-3.1-8b --on h100-sxm --task decode --batch 32 --context 8192
@@ -29,9 +29,12 @@ bench: .venv/.installed
 validate: .venv/.core
 	@$(BIN)/ridgepoint validate $(if $(wildcard $(DATA)),--data $(DATA)) $(ARGS)
 
+catalogue: .venv/.core
+	@$(BIN)/python -m tools.catalogue
+
 clean:
 	rm -rf .venv build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .coverage
-	find src tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
+	find src tests benchmarks tools -name __pycache__ -prune -exec rm -rf {} +
 
 .venv/bin/python:
 	@$(PYTHON) -m venv .venv

@@ -189,7 +189,7 @@ class TestOwnFiles:
         assert find_machine("own").device.name == "mine"
         assert "mine" in device_names()
         assert find_machine("h100").device.name == "h100-sxm"
-        monkeypatch.delenv("RIDGEPOINT_CATALOG")
+        monkeypatch.setenv("RIDGEPOINT_CATALOG", "/nowhere")
         assert refusal("mine").kind == "unknown_machine"
 
     def test_a_folder_replaces_machines(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,7 +198,7 @@ class TestOwnFiles:
         monkeypatch.setenv("RIDGEPOINT_CATALOG", str(tmp_path))
         assert find_machine("h100-sxm").device.title == "A machine"
         assert len(device_names()) == len(set(device_names()))
-        monkeypatch.delenv("RIDGEPOINT_CATALOG")
+        monkeypatch.setenv("RIDGEPOINT_CATALOG", "/nowhere")
         assert find_machine("h100-sxm").device.title == before
 
     def test_a_folder_adds_systems(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -214,6 +214,13 @@ class TestOwnFiles:
         monkeypatch.setenv("RIDGEPOINT_CATALOG", str(tmp_path))
         error = refusal("yours")
         assert "'mine'" in error.message
+
+    def test_the_folder_of_a_user(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        # The same folder as that of models (``ridgepoint models import``).
+        write(tmp_path / ".config" / "ridgepoint" / "machines" / "mine.toml", PLAIN)
+        monkeypatch.delenv("RIDGEPOINT_CATALOG", raising=False)
+        monkeypatch.setenv("HOME", str(tmp_path))
+        assert find_machine("mine").device.title == "A machine"
 
     def test_a_folder_that_is_not_there_adds_nothing(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("RIDGEPOINT_CATALOG", "/nowhere")

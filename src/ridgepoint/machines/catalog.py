@@ -5,7 +5,8 @@
     h100-sxm@bandwidth=4.8T   custom:bf16=400T,…     with other figures; one's own (custom.py)
     ./mine.toml   8x./mine.toml                      a sheet in a file
 
-``RIDGEPOINT_CATALOG`` names a folder whose ``machines/*.toml`` and ``systems/*.toml`` come before the built-in ones.
+``RIDGEPOINT_CATALOG`` names a folder (by default ``~/.config/ridgepoint``) whose ``machines/*.toml`` and
+``systems/*.toml`` come before the built-in ones.
 """
 
 from __future__ import annotations
@@ -196,14 +197,12 @@ def names() -> list[str]:
 
 
 def _catalog() -> str:
-    return os.environ.get("RIDGEPOINT_CATALOG", "")
+    return os.environ.get("RIDGEPOINT_CATALOG") or os.path.expanduser("~/.config/ridgepoint")
 
 
 @cache
 def _files(catalog: str, kind: str) -> dict[str, Path]:
-    folders = [Path(str(resources.files("ridgepoint.catalog") / kind))]
-    if catalog:
-        folders.append(Path(catalog) / kind)
+    folders = [Path(str(resources.files("ridgepoint.catalog") / kind)), Path(catalog) / kind]
     return {path.stem: path for folder in folders for path in sorted(folder.glob("*.toml"))}
 
 
