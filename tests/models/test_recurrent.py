@@ -1,5 +1,7 @@
 """Layers with a recurrent state: projections by hand, a constant cost per token, ranks (design §5)."""
 
+from typing import Any
+
 import pytest
 
 from ridgepoint.models.architecture import DeltaAttention, Mamba1, Mamba2
@@ -50,7 +52,8 @@ def test_a_decode_step_reads_and_writes_its_state(build, mixer):
 @pytest.mark.parametrize("tokens", [Tokens(4.0, 256.0, 256.0), Tokens(4.0, 1.0, 256.0, decode=True)])
 def test_ranks_divide_projections_and_scan(build, mixer, tokens):
     one = build(mixer, 512, tokens, execution(), "r")
-    for cut in ({"tp": 4.0}, {"cp": 4.0}, {"tp": 2.0, "cp": 2.0}):
+    cuts: list[dict[str, Any]] = [{"tp": 4.0}, {"cp": 4.0}, {"tp": 2.0, "cp": 2.0}]
+    for cut in cuts:
         four = build(mixer, 512, tokens, execution(**cut), "r")
         shared = 1.2 if "tp" in cut else 1.0  # Mamba-1's Δ, B and C are needed whole by every tensor-parallel rank
         assert flop(one, "gemm") / 4 <= flop(four, "gemm") * (1 + 1e-9) <= flop(one, "gemm") / 4 * shared * (1 + 1e-9)
