@@ -10,7 +10,6 @@ from ridgepoint.formats import FORMATS
 from ridgepoint.models.architecture import Model
 from ridgepoint.models.backward import backward
 from ridgepoint.models.execution import Execution, Tokens
-from ridgepoint.models.pieces import is_one
 from ridgepoint.models.state import stage_share
 from ridgepoint.models.transformer import embed, logits, stack_work
 from ridgepoint.numeric import Num, plain
@@ -163,22 +162,20 @@ def gradient_bytes(plan: Plan) -> float:
 
 def _among_copies(operation: str, parameters: Trained, width: float, layout: Layout, label: str) -> Work:
     """A collective over all copies of the weights; the routed experts have their own group where it is smaller."""
-    group = pooled(layout)
-    if is_one(group):
-        shares: list[tuple[Num, Num, str]] = [(parameters.total, 1.0, label)]
-    else:
-        shares = [(parameters.dense, 1.0, label), (parameters.experts, group, f"{label}.experts")]
-    works = [
-        Collective(
-            operation=operation,
-            bytes=values * width,
-            ranks=copies(layout) / apart,
-            stride=layout.tp * apart,
-            label=name,
-        )
-        for values, apart, name in shares
-    ]
-    return works[0] if len(works) == 1 else Seq(*works)
+    group = np.asarray(pooled(layout), dtype=float)
+    apart = group > 1.0
+    together = plain(np.where(apart, parameters.dense, parameters.total))
+    every = Collective(operation=operation, bytes=together * width, ranks=copies(layout), stride=layout.tp, label=label)
+    if not np.any(apart):
+        return every
+    own = Collective(
+        operation=operation,
+        bytes=parameters.experts * width,
+        ranks=plain(np.where(apart, copies(layout) / group, 1.0)),
+        stride=plain(layout.tp * group),
+        label=f"{label}.experts",
+    )
+    return Seq(every, own)
 
 
 def gradient_exchange(run: Execution, layout: Layout, plan: Plan, parameters: Trained) -> Work:

@@ -1,0 +1,165 @@
+"""One optimizer step: micro-batches, stages, gradients, ZeRO (design §1)."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ridgepoint.cost.evaluate import BOUND, evaluate
+from ridgepoint.models.catalog import find_model
+from ridgepoint.models.parameters import parameters, total_parameters
+from ridgepoint.plan import Plan
+from ridgepoint.tasks import Forward, Train
+from ridgepoint.tasks.build import build
+from ridgepoint.tasks.layout import Layout
+from ridgepoint.tasks.training import Trained, micro_batch
+from ridgepoint.work import Pipeline, walk
+from tests.models.parts import CLUSTER, built, components, flop
+
+STEP = Train(batch=16, seq=256)
+PARAMETERS = total_parameters(find_model("llama-3.1-8b"))
+
+
+@pytest.mark.parametrize(
+    ("batch", "dp", "micro", "size", "count"),
+    [(16, 1, None, 1, 16), (16, 4, 2, 2, 2), (16, 4, 8, 4, 1), (10, 4, 2, 2, 2)],
+)
+def test_micro_batches_of_the_busiest_replica(batch, dp, micro, size, count):
+    plan = Plan(micro_batch=micro) if micro else Plan()
+    assert micro_batch(Train(batch=batch), plan, Layout(1.0, 1.0, float(dp), 1.0, 1.0)) == (size, count)
+
+
+def test_a_step_is_all_its_micro_batches():
+    one, whole = built("llama-3.1-8b", Forward(batch=1, seq=256)).device, built("llama-3.1-8b", STEP).device
+    assert flop(whole, "gemm") == pytest.approx(16 * 3 * flop(one, "gemm"))
+    for plan in ({"dp": 4}, {"micro_batch": 4}, {"tp": 4}, {"cp": 4}, {"pp": 4}):
+        parts = next(iter(plan.values())) if "micro_batch" not in plan else 1
+        found = flop(built("llama-3.1-8b", STEP, **plan).device, "gemm")
+        assert found == pytest.approx(flop(whole, "gemm") / parts, rel=1e-6), plan
+
+
+@pytest.mark.parametrize("name", ["bert-large", "t5-large", "gpt2-xl"])
+def test_stages_share_encoders_too(name):
+    """The mean work of a device: an encoder on the first stage alone would leave the others idle."""
+    one, four = (built(name, STEP, pp=n).device for n in (1, 4))
+    assert flop(four, "gemm") == pytest.approx(flop(one, "gemm") / 4, rel=1e-6)
+    (pipeline,) = (n for n in walk(four) if isinstance(n, Pipeline))
+    first, middle, last = (flop(stage.forward, "gemm") for stage in pipeline.stages)
+    assert first == middle <= last
+
+
+def test_the_optimizer_reads_and_writes_its_states_once():
+    """Adam: fp32 master weights, two moments; gradients read, 16-bit weights written."""
+    step = components(built("llama-3.1-8b", STEP).device)["optimizer"]
+    assert step.bytes == pytest.approx(PARAMETERS * ((12 + 4) + (12 + 2)), rel=2e-3)
+    shard = components(built("llama-3.1-8b", STEP, dp=8, zero_stage=1).device)["optimizer"]
+    assert shard.bytes == pytest.approx(step.bytes / 8)
+    assert "optimizer" not in components(built("llama-3.1-8b", STEP, optimizer="none").device)
+
+
+def collectives(**plan: Any) -> dict[str, Any]:
+    found = walk(built("llama-3.1-8b", STEP, **plan).device)
+    return {n.label: n for n in found if n.label.startswith("data_parallel")}
+
+
+def test_gradients_are_added_over_all_copies_of_a_weight():
+    """Context-parallel ranks hold the same weights as data-parallel replicas do."""
+    for plan, ranks, stride in (({"dp": 8}, 8, 1), ({"dp": 4, "tp": 8}, 4, 8), ({"dp": 4, "cp": 2, "tp": 2}, 8, 2)):
+        op = collectives(**plan)["data_parallel.gradients"]
+        assert (op.operation, op.ranks, op.stride) == ("all_reduce", ranks, stride)
+        assert op.bytes == pytest.approx(4 * PARAMETERS / plan.get("tp", 1), rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("stage", "operation", "width", "gathers"),
+    [
+        (0, "all_reduce", 4, 0),
+        (1, "reduce_scatter", 4, 1),
+        (2, "reduce_scatter", 2, 1),
+        (3, "reduce_scatter", 2, 2 * 2),
+    ],
+)
+def test_zero_exchanges_what_its_stage_says(stage, operation, width, gathers):
+    work = built("llama-3.1-8b", STEP, dp=8, zero_stage=stage).device
+    op = collectives(dp=8, zero_stage=stage)["data_parallel.gradients"]
+    assert op.operation == operation
+    assert op.bytes == pytest.approx(width * PARAMETERS, rel=2e-3)
+    parts = components(work)
+    assert parts["data_parallel.parameters"].count == gathers if gathers else "data_parallel.parameters" not in parts
+
+
+def test_experts_have_fewer_copies_than_the_rest():
+    """64 experts over 8 replicas: each expert is held once, so its gradient travels nowhere (Lepikhin et al. 2020)."""
+    model = "qwen3-30b-a3b"
+    routed = parameters(find_model(model))["layers.experts"]
+    found = {n.label: n for n in walk(built(model, STEP, dp=8, ep=8).device) if n.label.startswith("data_parallel")}
+    dense: Any = found["data_parallel.gradients"]
+    experts: Any = found["data_parallel.gradients.experts"]
+    assert experts.ranks == 1
+    assert experts.bytes == pytest.approx(4 * routed / 8)
+    assert dense.ranks == 8
+    assert dense.bytes == pytest.approx(4 * (total_parameters(find_model(model)) - routed), rel=0.01)
+
+
+def test_shards_of_all_devices_make_the_whole_once():
+    """Optimizer states of experts would otherwise be counted less than once over the machine."""
+    for dp, tp, ep in ((8, 1, 8), (8, 1, 1), (4, 2, 8), (4, 2, 2)):
+        layout = Layout(float(tp), 1.0, float(dp), float(ep), 1.0)
+        mine = Trained(100.0 / tp, 6400.0 / max(ep, tp)).sharded(layout)
+        assert mine * dp * tp == pytest.approx(6500.0), (dp, tp, ep)
+
+
+def test_overlapping_the_gradients_never_takes_longer():
+    for plan in ({"dp": 8}, {"dp": 8, "pp": 2}):
+        beside, after = (built("llama-3.1-8b", STEP, overlap_gradients=o, **plan).work for o in (True, False))
+        assert evaluate(beside, CLUSTER).time_s <= evaluate(after, CLUSTER).time_s
+
+
+def test_more_chunks_make_a_smaller_bubble():
+    def time(**plan: Any) -> Any:
+        work = built("llama-3.1-8b", Train(batch=8, seq=2048), pp=8, tp=1, **plan).device
+        return evaluate(work, CLUSTER, mode=BOUND).time_s
+
+    plain = time(schedule="1f1b")
+    assert time(schedule="interleaved", chunks=4) < plain
+    # Equal stages take the same time either way, but for the messages that hold up the steady phase of 1F1B.
+    assert time(schedule="gpipe") == pytest.approx(plain, rel=0.005)
+
+
+# design §2: scalar ≡ array
+@pytest.mark.parametrize("name", ["llama-3.1-8b", "qwen3-30b-a3b", "t5-large", "nemotron-3-nano"])
+@pytest.mark.parametrize(
+    "sweep",
+    [
+        {"tp": [1, 2, 4, 8]},
+        {"pp": [1, 2, 4, 8]},
+        {"pp": [1, 2, 4, 8], "schedule": "interleaved", "chunks": 2},
+        {"dp": [1, 2, 4, 16], "zero_stage": 3},
+        {"cp": [1, 2, 4, 8], "recompute": "full"},
+        {"micro_batch": [1, 2, 4, 8], "fused_attention": False, "recompute": "selective"},
+        {"tp": [1, 2, 4, 2], "pp": [1, 2, 1, 4], "dp": [2, 1, 2, 2], "cp": [1, 1, 2, 2], "schedule": "gpipe"},
+    ],
+    ids=str,
+)
+def test_sweeps_over_plans_equal_their_points(name, sweep):
+    model, fixed = find_model(name), {"tp": 1, "dp": 1}
+    arrays = {n: np.array(v, dtype=float) for n, v in sweep.items() if isinstance(v, list)}
+    together = build(model, CLUSTER, STEP, Plan(**{**fixed, **sweep, **arrays}))
+    time = np.broadcast_to(evaluate(together.work, CLUSTER).time_s, 4)
+    memory = np.broadcast_to(together.ledger.total_bytes, 4)
+    for i in range(4):
+        point = {**fixed, **sweep, **{n: float(v[i]) for n, v in arrays.items()}}
+        alone = build(model, CLUSTER, STEP, Plan(**point))
+        assert time[i] == pytest.approx(evaluate(alone.work, CLUSTER).time_s, rel=1e-9)
+        assert memory[i] == pytest.approx(alone.ledger.total_bytes, rel=1e-9)
+
+
+def test_experts_over_replicas_in_a_sweep():
+    model, ep = find_model("qwen3-30b-a3b"), np.array([1.0, 2.0, 8.0])
+    together = build(model, CLUSTER, STEP, Plan(tp=2, dp=8, ep=ep, zero_stage=1))
+    for i, degree in enumerate(ep):
+        alone = build(model, CLUSTER, STEP, Plan(tp=2, dp=8, ep=float(degree), zero_stage=1))
+        assert np.asarray(evaluate(together.work, CLUSTER).time_s)[i] == pytest.approx(
+            evaluate(alone.work, CLUSTER).time_s
+        )
+        assert np.asarray(together.ledger.total_bytes)[i] == pytest.approx(alone.ledger.total_bytes)
