@@ -31,7 +31,7 @@ def test_weights_that_do_not_fit_name_the_degree_that_would() -> None:
 
 def test_a_latent_cache_that_every_rank_copies_is_named() -> None:
     """Tensor parallelism does not divide a latent cache; the layout that does is part of the advice, and it helps."""
-    task = rp.Decode(batch=256, context=16384)
+    task = rp.Decode(batch=256, context=8192)
     assert "--tp 1 --dp 8 --ep 8" in warnings("deepseek-v3", "8xh200-sxm", task)
     assert rp.estimate("deepseek-v3", on="8xh200-sxm", task=task, plan=rp.Plan(tp=1, dp=8, ep=8)).memory.fits
 
