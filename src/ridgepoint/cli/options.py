@@ -12,15 +12,17 @@ from typing import Annotated, Any
 import typer
 
 from ridgepoint.errors import RidgepointError
+from ridgepoint.machines.custom import parse_spec, with_options
 from ridgepoint.request import Request
 from ridgepoint.scenario_file import read_request
 
 TASK, FORMATS, LAYOUT, TRAINING, ENGINE = "Task", "Number formats", "Layout", "Training", "Engine"
+MACHINE = "Machine, in place of its own figures or without --on"
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One option: its words, what it sets (``sizes`` or ``plan`` and the field), and what to say about it."""
+    """One option: its words, what it sets (``sizes``, ``plan`` or ``machine``, and the field), what to say about it."""
 
     words: str
     table: str
@@ -66,13 +68,17 @@ SETTINGS = (
     Setting("--graphs/--no-graphs", "plan", "graph_capture", "", ENGINE, "kernels in one captured graph", True),
     Setting("--mode", "plan", "compiled", "MODE", ENGINE, "eager, or compiled (elementwise chains fused)"),
     Setting("--memory-fraction", "plan", "memory_fraction", "F", ENGINE, "part of device memory that may be used"),
+    Setting("--capacity", "machine", "capacity", "SIZE", MACHINE, "main memory of a device: 64G"),
+    Setting("--hbm", "machine", "hbm", "RATE", MACHINE, "bandwidth of the main memory: 2T"),
+    Setting("--link", "machine", "link", "RATE", MACHINE, "between devices of a node, per direction: 200G"),
+    Setting("--network", "machine", "network", "RATE", MACHINE, "to other nodes, per device and direction: 50G"),
 )
 
 
 def takes_scenario(command: Callable[..., None]) -> Callable[..., None]:
     """A command whose parameter ``request`` is filled from MODEL, ``--on`` and ``SETTINGS``; its own options follow."""
     own = list(inspect.signature(command, eval_str=True).parameters.values())
-    shared = [*_subjects(), *(_parameter(setting) for setting in SETTINGS), _inputs()]
+    shared = [*_subjects(), *(_parameter(setting) for setting in SETTINGS), _inputs(), _peaks()]
     shared_names = {p.name for p in shared}
 
     @functools.wraps(command)
@@ -119,6 +125,14 @@ def _inputs() -> inspect.Parameter:
     )
 
 
+def _peaks() -> inspect.Parameter:
+    words = "dense peak rate of a device in a format: bf16=400T; may be repeated"
+    option = typer.Option("--peak", metavar="FORMAT=RATE", help=words, rich_help_panel=MACHINE, show_default=False)
+    return inspect.Parameter(
+        "peaks", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[list[str] | None, option]
+    )
+
+
 def _input_sizes(written: list[str] | None) -> dict[str, str]:
     """What ``--size NAME=N`` says.
 
@@ -142,9 +156,12 @@ def _request(values: dict[str, Any]) -> Request:
     inputs = _input_sizes(values["inputs"])
     sizes |= {name: inputs.pop(name) for name in [*inputs] if name in {s.field for s in SETTINGS if s.table == "sizes"}}
     typed = Request(values["model"], values["machine"], values["_task"], sizes, plan, inputs, said)
-    if not values["model"].endswith(".toml"):
-        return typed
-    return replace(typed, model=None).over(read_request(Path(values["model"])))
+    if values["model"].endswith(".toml"):
+        typed = replace(typed, model=None).over(read_request(Path(values["model"])))
+    changes = {s.field: v for s, v in given if s.table == "machine"}
+    for text in values["peaks"] or []:
+        changes |= parse_spec(text)
+    return replace(typed, machine=with_options(typed.machine, changes)) if changes else typed
 
 
 def compiled(mode: str) -> bool:

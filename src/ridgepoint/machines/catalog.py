@@ -83,8 +83,10 @@ def _is_file(name: str) -> bool:
 
 def _base(text: str) -> Device | System:
     """The device or system that a name without counts means."""
-    if text.startswith("custom:"):
-        values = parse_spec(text.removeprefix("custom:"))
+    if _is_file(text):
+        return _file(text)
+    if text == "custom" or text.startswith("custom:"):
+        values = parse_spec(text.removeprefix("custom:")) if text != "custom" else {}
         return custom_device({k: v for k, v in values.items() if k != "base"}, _base_of(values.get("base")))
     base, changed, spec = text.partition("@")
     found = _file(base) if base.endswith(".toml") else _named(base)

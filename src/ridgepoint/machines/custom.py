@@ -116,10 +116,12 @@ def with_options(machine: str | None, values: Mapping[str, str]) -> str:
 
     >>> with_options("8xh100-sxm", {"bandwidth": "4.8T"}), with_options(None, {"bf16": "400T", "memory": "64G"})
     ('8xh100-sxm@bandwidth=4.8T', 'custom:bf16=400T,memory=64G')
+    >>> with_options("4xcustom", {"link": "200G"})
+    '4xcustom:link=200G'
     """
     spec = ",".join(f"{key}={value}" for key, value in values.items())
     if not spec:
         return machine or ""
-    if machine is None:
-        return f"custom:{spec}"
+    if machine is None or machine.endswith("custom"):
+        return f"{machine or 'custom'}:{spec}"
     return f"{machine}{',' if '@' in machine or 'custom:' in machine else '@'}{spec}"

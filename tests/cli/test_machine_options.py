@@ -1,0 +1,50 @@
+"""Machines from options (issue "Catalogues": ``--peak bf16=400T --hbm 2T --capacity 64G …``)."""
+
+import pytest
+
+from tests.cli.conftest import Run
+
+OWN = ("--peak", "bf16=400T", "--hbm", "2T", "--capacity", "64G")
+
+
+@pytest.mark.parametrize("on", [(), ("--on", "custom")])
+def test_a_custom_machine(run: Run, on: tuple[str, ...]) -> None:
+    document = run("analyze", "llama-3.1-8b", *on, *OWN, "--peak", "fp8=800T", "--task", "decode", "--json").document
+    assert document["machine_detail"]["memory_bytes_per_s"] == 2e12
+    assert document["memory"]["capacity_gb"] == 64
+    assert document["cost_usd"] is None, "no price was given"
+
+
+def test_another_figure_of_a_machine_that_is_named(run: Run) -> None:
+    document = run("analyze", "llama-3.1-8b", "--on", "8xh100-sxm", "--hbm", "4.8T", "--tp", "8", "--json").document
+    assert document["machine"] == "8xh100-sxm@hbm=4.8T"
+    assert document["machine_detail"]["memory_bytes_per_s"] == 4.8e12
+
+
+def test_several_custom_devices(run: Run) -> None:
+    on = ("--on", "2x4xcustom", "--link", "200G", "--network", "50G")
+    assert run("analyze", "llama-3.1-8b", *on, *OWN, "--tp", "8", "--json").document["devices"] == 8
+
+
+def test_the_machine_of_a_scenario_file(run: Run) -> None:
+    run("analyze", "llama-3.1-8b", "--on", "h100-sxm", "--task", "decode", "--save", "mine.toml")
+    assert run("analyze", "mine.toml", "--capacity", "141G", "--json").document["memory"]["capacity_gb"] == 141
+
+
+def test_a_saved_scenario_keeps_the_change(run: Run) -> None:
+    run("analyze", "llama-3.1-8b", *OWN, "--task", "decode", "--save", "mine.toml")
+    assert run("analyze", "mine.toml", "--json").document["memory"]["capacity_gb"] == 64
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("--hbm", "2T"), "memory and a rate such as bf16"),
+        (("--on", "h100", "--peak", "bf17=3T"), "bf17"),
+        (("--on", "h100", "--peak", "bf16"), "KEY=VALUE"),
+        (("--on", "h100", "--hbm", "fast"), "bandwidth: 'fast'"),
+        (("--on", "h100", "--capacity", "-3G"), "memory is -3G"),
+    ],
+)
+def test_mistakes(run: Run, options: tuple[str, ...], says: str) -> None:
+    assert says in run("analyze", "llama-3.1-8b", *options, "--json").error["message"]
