@@ -19,7 +19,7 @@ import numpy as np
 
 from ridgepoint.cautions import cautions
 from ridgepoint.citations import cite, coefficient_sources
-from ridgepoint.cost.energy import power_w, usd
+from ridgepoint.cost.energy import power_w, under_load, usd
 from ridgepoint.cost.evaluate import BOUND, EXPECTED, Cost, evaluate, rules_of
 from ridgepoint.cost.ledger import Ledger
 from ridgepoint.errors import RidgepointError
@@ -87,8 +87,11 @@ class Estimate:
     @cached_property
     def cost(self) -> Cost:
         """The cost of the whole scenario, for looking inside (components, limits, tree)."""
-        work = self.built.device if self.mode == BOUND else self.built.work
-        return evaluate(work, self.scenario.machine, mode=self.mode, strict=self.strict)
+        machine = self.scenario.machine
+        if self.mode == BOUND:
+            return evaluate(self.built.device, machine, mode=self.mode, strict=self.strict)
+        loaded = under_load(machine) if isinstance(self.scenario.task, Train) else machine
+        return evaluate(self.built.work, loaded, mode=self.mode, strict=self.strict)
 
     @cached_property
     def _core(self) -> dict[str, Any]:

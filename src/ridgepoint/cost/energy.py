@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
+import msgspec
 import numpy as np
 
 from ridgepoint.machines.machine import Machine
@@ -25,6 +27,24 @@ def power_w(machine: Machine, busy_s: Mapping[str, Num], time_s: Num) -> Num | N
         (weights.get(r, weights["default"]) * np.minimum(t / time, 1.0) for r, t in busy_s.items()), 0.0
     )
     return idle + (power.tdp - idle) * np.minimum(activity, 1.0)
+
+
+def under_load(machine: Machine) -> Machine:
+    """The machine at the clock that it keeps through seconds of dense products: ``power.sustained_clock`` of the one at
+    which short measurements run. Memory and links have clocks of their own.
+    """
+    share = machine.coefficients.power.sustained_clock
+    if share == 1.0:
+        return machine
+    device = machine.device
+    engines = {
+        name: msgspec.structs.replace(
+            engine, rates={key: type(rate)(rate * share) for key, rate in engine.rates.items()}
+        )
+        for name, engine in device.engines.items()
+    }
+    chip = msgspec.structs.replace(device.chip, clock=type(device.chip.clock)(device.chip.clock * share))
+    return replace(machine, device=msgspec.structs.replace(device, engines=engines, chip=chip))
 
 
 def usd(machine: Machine, device_seconds: Num) -> Num | None:

@@ -63,10 +63,11 @@ def found_machine(rows: Rows) -> Machine:
     """The devices and nodes of the rows, with the network that they state."""
     devices, nodes = (int(rows.number(name, 1.0)[0]) for name in ("devices", "nodes"))
     name = rows.text("machine")
-    largest = _node_size(name)
     per_node = devices // max(nodes, 1)
-    if nodes == 1 and per_node > largest:
-        nodes, per_node = devices // largest, largest
+    largest = _node_size(name)
+    if largest > 16 or per_node > largest:  # one link domain over several boards, or a size that no node has
+        per_node = max(size for size in range(1, min(largest, devices) + 1) if devices % size == 0)
+        nodes = devices // per_node
     machine = find_machine(name if devices == 1 else f"{nodes}x{per_node}x{name}")
     stated = _GBIT.search(rows.tag("net"))
     if stated is None or nodes == 1:

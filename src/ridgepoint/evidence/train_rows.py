@@ -6,17 +6,17 @@ from dataclasses import replace
 
 import numpy as np
 
-from ridgepoint.cost.energy import power_w
+from ridgepoint.cost.energy import power_w, under_load
 from ridgepoint.evidence.rows import InexpressibleError, Rows
 from ridgepoint.evidence.run_scenarios import Figure, Figures, Timed, degrees, timed, with_formats
 from ridgepoint.evidence.step_rows import engine_of
 from ridgepoint.machines.machine import Machine
-from ridgepoint.models.architecture import Model
+from ridgepoint.models.architecture import LatentAttention, Model, SelfAttention
 from ridgepoint.models.networks.network import Network
 from ridgepoint.models.parameters import active_parameters
 from ridgepoint.numeric import Num
 from ridgepoint.plan import Plan
-from ridgepoint.serving.engines import Engine, step
+from ridgepoint.serving.engines import Engine, speeds, step, with_software
 from ridgepoint.tasks import Train
 from ridgepoint.tasks.build import build
 
@@ -30,7 +30,8 @@ def training_figures(rows: Rows, model: Model | Network, machine: Machine) -> Fi
         return _vision(rows, model, machine, engine)
     task, plan = step_of(rows, model, machine)
     built = build(model, machine, task, plan)
-    run = timed(step(built.device, machine, engine, 0.0), built.device, machine)
+    loaded = under_load(with_software(machine, engine))
+    run = timed(step(built.device, machine, engine, 0.0), built.device, loaded, speeds(machine, engine))
     return _figures(rows, model, machine, run, task.batch * task.seq)
 
 
@@ -53,16 +54,30 @@ def step_of(rows: Rows, model: Model, machine: Machine) -> tuple[Train, Plan]:
         chunks=chunks,
         compiled=engine.compiled,
         fused_attention=engine.fused_attention,
+        overlap_gradients=engine.overlap_gradients,
         sequence_parallel=None if rows.tag("sequence_parallel") == "" else rows.tag("sequence_parallel") == "1",
     )
     return Train(batch=batch, seq=rows.number("prompt")), with_formats(plan, rows, model, machine)
 
 
 def flop_per_token(rows: Rows, model: Model) -> Num:
-    """Model FLOP per token as the sources count them: 6·N + 12·layers·hidden·sequence, without recomputation."""
-    count = rows.extra("params", active_parameters(model))
-    stack = model.main
-    return 6.0 * count + 12.0 * stack.depth * stack.hidden * rows.number("prompt")
+    """Model FLOP per token as the sources count them: 6·N + 12·layers·width·sequence over all pairs; Megatron counts
+    the causal half of the pairs and no input table, InternEvo a recomputed forward pass as well.
+    """
+    megatron = rows.text("framework") == "nemo"
+    count = rows.extra("params", active_parameters(model, embedding=not megatron))
+    pairs = sum(number * _attention_width(layer.mixer) for layer, number in model.main.layers) * rows.number("prompt")
+    again = 4.0 / 3.0 if rows.text("framework") == "internevo" and rows.text("recompute") == "full" else 1.0
+    return (6.0 * count + (6.0 if megatron else 12.0) * pairs) * again
+
+
+def _attention_width(mixer: object) -> float:
+    """Half of what one layer's scores and weighted sums cost per query–key pair and product."""
+    if isinstance(mixer, SelfAttention):
+        return float(mixer.heads * mixer.head_dim)
+    if isinstance(mixer, LatentAttention):
+        return mixer.heads * (mixer.nope_dim + mixer.rope_dim + mixer.value_dim) / 2.0
+    return 0.0
 
 
 def _figures(rows: Rows, model: Model, machine: Machine, run: Timed, tokens: Num) -> Figures:

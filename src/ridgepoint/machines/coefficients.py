@@ -213,6 +213,8 @@ class PowerTable(Table, frozen=True, forbid_unknown_fields=True):
 
     idle_fraction: float
     """Idle power over the limit, where the sheet states none."""
+    sustained_clock: Fraction
+    """Clock that dense products keep for seconds under the power limit, over the one of short measurements."""
     weights: dict[str, float]
     """Resource → part of the dynamic range that it draws when fully busy; ``default``."""
 

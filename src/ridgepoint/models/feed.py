@@ -103,7 +103,8 @@ def _grouped(
     feed: Experts, hidden: int, pooled: Num, expert_rows: Num, touched: Num, run: Execution, at: str
 ) -> list[Work]:
     """Grouped up and down products with the nonlinearity between, weighted sum back into token order. The products gather
-    their rows themselves, as fused expert kernels do.
+    their rows themselves, as fused expert kernels do; in training the rows are put in order first, for the backward pass
+    needs them.
     """
     width, inner = feed.width / run.cut.expert_slices, feed.hidden or hidden
     inputs, stored = run.formats.gemm_inputs("experts"), FORMATS[run.formats.stream].bytes
@@ -132,6 +133,8 @@ def _grouped(
     )
     narrow = FORMATS[inputs].bits < FORMATS[run.formats.stream].bits
     cast = [quantize(run, f"{at}.quantize", pooled * inner, inputs)] if narrow else []
+    if run.training:
+        cast = [_permute(expert_rows * inner, run, f"{at}.permute"), *cast]
     alone = narrow and not quantized_before(run, f"{at}.shared.down")
     recast = [quantize(run, f"{at}.quantize", expert_rows * width, inputs)] if alone else []
     up = "gate_up" if feed.gated else "up"
@@ -143,3 +146,15 @@ def _grouped(
         product(f"{at}.experts.down", inner, width),
         combine,
     ]
+
+
+def _permute(values: Num, run: Execution, label: str) -> Stream:
+    """Rows in the order of their experts: sorted indices, counts per expert, the copy itself."""
+    width = FORMATS[run.formats.stream].bytes
+    return Stream(
+        read_bytes=values * width, write_bytes=values * width, pattern="gather", launches=_SORT_LAUNCHES, label=label
+    )
+
+
+_SORT_LAUNCHES = 6.0
+"""Kernels that sort tokens by expert, count and pad them, and copy their rows (Megatron-LM's permutation)."""

@@ -11,8 +11,10 @@ bookkeeping and detokenization that nothing hides. All of it is host time, so th
 from __future__ import annotations
 
 import tomllib
+from dataclasses import replace
 from functools import cache
 from importlib import resources
+from typing import Any
 
 import msgspec
 
@@ -44,6 +46,12 @@ class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Host time from the arrival of a request to its first pass, and from there to the user."""
     hidden_launch: dict[str, float] = {}
     """Part of every kernel's start that its predecessor hides (programmatic dependent launch), by architecture family."""
+    hidden_links: float = 0.0
+    """Part of the traffic between devices of a node that runs beside products (overlapped tensor parallelism)."""
+    overlap_gradients: bool = True
+    """Whether gradients are exchanged beside the last backward pass."""
+    coefficients: dict[str, dict[str, Any]] = {}
+    """What kernels of its time reach where they differ from the machine's tables: table → values."""
     token_budget: float = 8192.0
     """Prompt tokens that one step takes in."""
     max_sequences: float = 1e9
@@ -89,4 +97,19 @@ def step(device: Work, machine: Machine, engine: Engine, sequences: Num, decode:
 def speeds(machine: Machine, engine: Engine) -> dict[str, float]:
     """How much faster than described the engine makes resources: kernel launches that overlap the kernel before."""
     hidden = engine.hidden_launch.get(machine.device.family, 0.0)
-    return {"launch": 1.0 / (1.0 - hidden)} if hidden else {}
+    found = {"launch": 1.0 / (1.0 - hidden)} if hidden else {}
+    link = machine.link("node")
+    if engine.hidden_links and link is not None:
+        found[link[0]] = 1.0 / (1.0 - engine.hidden_links)
+    return found
+
+
+def with_software(machine: Machine, engine: Engine) -> Machine:
+    """The machine with the coefficients of the engine's own kernels."""
+    if not engine.coefficients:
+        return machine
+    device = machine.device
+    tables = dict(device.coefficients)
+    for name, values in engine.coefficients.items():
+        tables[name] = dict(tables.get(name, {})) | values
+    return replace(machine, device=msgspec.structs.replace(device, coefficients=tables))
