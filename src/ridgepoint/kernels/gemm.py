@@ -167,7 +167,8 @@ def tiled(op: Gemm, machine: Machine, menu: Array | None = None) -> Demand:
     )
     seconds[machine.main_memory] = (read_bytes(op) + write_bytes(op)) / draw
     cache, received = (machine.cache or ("l2",))[0], operand_bytes_per_s(machine) * reach
-    seconds[cache] = load * (tm * acts + tn * weights) * depth / received
+    fed = max(acts, FORMATS[arithmetic.format].bytes) if arithmetic.note else acts  # activations are widened beforehand
+    seconds[cache] = load * (tm * fed + tn * weights) * depth / received
     rounds = np.maximum(waves / np.clip(_RESIDENT / (tm * tn), 1.0, 4.0), 1.0)
     seconds["wave"] = rounds * depth * (acts / 128.0) * own(table.step_s, timing, arithmetic)
     if op.weights != op.acts and FORMATS[op.weights].bits < FORMATS[op.acts].bits:

@@ -1,0 +1,84 @@
+"""`ridgepoint validate` and `ridgepoint calibrate` (design §8, §10)."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from ridgepoint.machines.catalog import device_files
+from tests.cli.conftest import Run
+from tests.evidence.tables import gemm_row, text, write
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    rows = [gemm_row(m=m, n=n, k=k, time_us=t, machine="rtx-a6000") for m, n, k, t in SHAPES]
+    write(tmp_path, text(rows))
+    return tmp_path
+
+
+BUILT_IN = device_files()["rtx-a6000"]
+SHAPES = [(2**i, 4096, 2**j, 8.0 + 2**i * 4096 * 2**j * 2 / 1.1e8) for i in range(12) for j in range(8, 13)]
+
+
+def test_tables_for_people_and_for_programs(run: Run, data: Path) -> None:
+    document = run("validate", "--data", str(data), "--json").document
+    assert document["groups"][0]["group"] == "gemm bf16"
+    assert document["summary"]["covered"] == len(SHAPES)
+    page = run("validate", "--data", str(data), "--kind", "kernels")
+    assert page.code == 0
+    assert f"{len(SHAPES)} of {len(SHAPES)} rows predicted (100.0%)" in page.out
+    assert "Farthest from their predictions" in page.out
+    assert page.err == ""
+
+
+def test_the_page_is_one_file_with_a_plot(run: Run, data: Path) -> None:
+    out = data / "page.html"
+    assert run("validate", "--data", str(data), "--html", str(out)).code == 0
+    content = out.read_text()
+    assert content.count("<circle") == len(SHAPES)
+    assert "http" not in content, "nothing is loaded from elsewhere"
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "says"),
+    [
+        ((), "no_data", "--data DIR"),
+        (("--data", "nowhere"), "no_data", "holds no measured table"),
+        (("--data", ".", "--kind", "kernel"), "bad_option", "kernels, runs, memory"),
+        (("--data", ".", "--leave-one-out", "--table", "gem"), "bad_option", "gemm"),
+    ],
+)
+def test_what_is_wrong_is_said(run: Run, data: Path, options: tuple[str, ...], kind: str, says: str) -> None:
+    error = run("validate", *options, "--json").error
+    assert error["kind"] == kind
+    assert says in f"{error['message']} {error['hint']}"
+
+
+def test_a_malformed_table_is_refused_with_its_line(run: Run, data: Path) -> None:
+    write(data, text([gemm_row(dtype="")]))
+    assert (
+        "kernels.csv, line 2, column `dtype`: is empty"
+        in run("validate", "--data", str(data), "--json").error["message"]
+    )
+
+
+def test_calibrate_prints_the_section_and_writes_it_where_asked(run: Run, data: Path) -> None:
+    catalogue = data / "catalog" / "machines"
+    catalogue.mkdir(parents=True)
+    shutil.copy(BUILT_IN, catalogue)
+    document = run("calibrate", "--from", str(data), "--json").document
+    assert document["machine"] == "rtx-a6000"
+    assert document["median_error"] < 0.2
+    page = run("calibrate", "--from", str(data / "kernels.csv"), "--machine", "a6000", "--write")
+    assert page.out.startswith("[coefficients.gemm]")
+    assert str(catalogue) in page.out
+    assert 'source = "kernels.csv"' in (catalogue / "rtx-a6000.toml").read_text()
+    assert 'source = "kernels.csv"' not in BUILT_IN.read_text(), "a user's copy comes before the built-in file"
+
+
+def test_calibrate_asks_which_machine(run: Run, data: Path) -> None:
+    write(data, text([gemm_row(machine=name) for name in ("h100-sxm", "a100-sxm-80gb")]))
+    error = run("calibrate", "--from", str(data), "--json").error
+    assert error["kind"] == "no_data"
+    assert error["hint"] == "name one: --machine a100-sxm-80gb or h100-sxm"

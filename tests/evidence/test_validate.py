@@ -1,0 +1,114 @@
+"""Rows become works and predictions; what cannot be predicted is counted with its reason (design §8)."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ridgepoint.evidence.harness import routed
+from ridgepoint.evidence.rows import express
+from ridgepoint.evidence.tables import find_tables, read_table
+from ridgepoint.evidence.validate import errors, group_errors, predict_kernels, reasons
+from ridgepoint.evidence.validation import BUILDERS, document, validate_folder
+from ridgepoint.ops import Gemm, Host, Stream
+from ridgepoint.work import ops
+from tests.evidence.tables import gemm_row, text, write
+
+
+def test_every_row_is_predicted_or_refused_with_a_reason(tmp_path: Path) -> None:
+    rows = [
+        gemm_row(m=1),
+        gemm_row(machine="abacus"),
+        gemm_row(m=2),
+        gemm_row(dtype="fp7"),
+        gemm_row(m=3),
+        gemm_row(dtype="w4a16", weight_dtype="int4"),
+    ]
+    result = predict_kernels(express(read_table(write(tmp_path, text(rows))), BUILDERS))
+    assert result.covered.tolist() == [True, False, True, False, True, True]
+    assert sorted(result.refused) == [1, 3]
+    assert "abacus" in result.refused[1]
+    assert result.refused[3] == "unknown format 'fp7'"
+    assert sum(count for _, count in reasons(result)) == 2
+    groups = group_errors(result)
+    assert sum(g.rows for g in groups) == 6
+    assert sum(g.covered for g in groups) == 4
+
+
+def test_errors_by_hand() -> None:
+    mdape, p90, bias = errors(np.array([1.0, 1.0, 2.0, 4.0]), np.array([1.1, 0.8, 2.0, 8.0]))
+    assert mdape == pytest.approx(0.15)
+    assert p90 == pytest.approx(np.percentile([0.1, 0.2, 0.0, 1.0], 90))
+    assert bias == pytest.approx((1.1 * 0.8 * 2.0) ** 0.25)
+    assert np.isnan(errors(np.array([]), np.array([]))[0])
+
+
+def test_a_row_is_expressed_as_what_its_source_timed(tmp_path: Path) -> None:
+    rows = [
+        gemm_row(),
+        gemm_row(source="neusight", dtype="fp32", machine="t4"),
+        gemm_row(framework="trtllm", dtype="fp8"),
+        gemm_row(framework="trtllm", dtype="w8a16", weight_dtype="int8", extra='{"kernel":"trt_flow_weightonly"}'),
+    ]
+    batches = express(read_table(write(tmp_path, text(rows))), BUILDERS).batches
+    kinds = [[type(op) for op in ops(batch.work)] for batch in batches]
+    assert kinds[0] == [Gemm]
+    assert kinds[1] == [Host, Gemm, Host], "an eager call: host time before and beside the kernel"
+    assert kinds[2] == [Stream, Stream, Gemm], "a dynamic scale, the conversion, the product"
+    assert kinds[3] == [Host, Gemm], "an engine around the kernel"
+
+
+def test_small_operands_that_a_harness_repeats_stay_in_the_cache(tmp_path: Path) -> None:
+    # L40S: 96 MB of cache hold the 4 MB of one product many times over, but not the 134 MB of another
+    rows = [
+        gemm_row(m=1, n=n, k=4096, machine="l40s", source=s) for n in (512, 16384) for s in ("aiconfigurator", "mine")
+    ]
+    batches = express(read_table(write(tmp_path, text(rows))), BUILDERS).batches
+    cached = {(b.rows.text("source"), n): b.condition.cached for b in batches for n in b.rows.number("n").tolist()}
+    assert cached == {
+        ("aiconfigurator", 512.0): True,
+        ("aiconfigurator", 16384.0): False,
+        ("mine", 512.0): False,
+        ("mine", 16384.0): False,
+    }
+
+
+def test_the_busiest_rank_has_its_share_and_skew_makes_it_more() -> None:
+    tokens, experts, top_k = np.array([4096.0]), np.array([64.0]), np.array([8.0])
+    even, active = routed(tokens, experts, top_k, np.array([8.0]), None)
+    assert (even[0], active[0]) == (4096.0, 8.0)
+    skewed, _ = routed(tokens, experts, top_k, np.array([8.0]), 1.2)
+    assert even[0] < skewed[0] < 8.0 * even[0]
+    few, hit = routed(np.array([2.0]), experts, top_k, np.array([1.0]), None)
+    assert (few[0], hit[0]) == (16.0, 16.0), "two tokens reach sixteen of the experts"
+
+
+def test_the_document_has_the_keys_that_users_rely_on(tmp_path: Path) -> None:
+    # design §10: groups [{kind, group, machine, rows, covered, mdape, p90, bias, roofline_mdape}], summary
+    write(tmp_path, text([gemm_row(), gemm_row(m=1, time_us=9.0), gemm_row(machine="abacus")]))
+    answer = document(validate_folder(tmp_path))
+    keys = {"kind", "group", "machine", "rows", "covered", "mdape", "p90", "bias", "roofline_mdape"}
+    assert all(keys <= set(group) for group in answer["groups"])
+    assert answer["summary"]["rows"] == 3
+    assert answer["summary"]["covered"] == 2
+    assert answer["summary"]["not_predicted"][0]["rows"] == 1
+    unknown = next(group for group in answer["groups"] if group["machine"] == "abacus")
+    assert unknown["mdape"] is None, "no figure is null, not a number that JSON lacks"
+    worst = answer["summary"]["worst"][0]
+    assert worst["line"] in (2, 3)
+    assert sum(worst["shares"].values()) == pytest.approx(1.0, abs=0.05)
+
+
+def test_the_development_tables(shared: Path) -> None:
+    # design §8: coverage of at least 95 % in each class, and better than the plain roofline in each
+    table = read_table(find_tables(shared / "measurements", ("kernels",))[0])
+    result = predict_kernels(express(table, BUILDERS))
+    labels = np.array(table.text["op"])
+    for op in set(table.text["op"]):
+        mine = labels == op
+        assert result.covered[mine].mean() >= 0.95, op
+        good = mine & result.covered & (result.measured >= 5e-6)
+        ours, roofline = (errors(result.measured[good], p[good])[0] for p in (result.predicted, result.roofline))
+        assert ours < roofline, op
+    dense = (labels == "gemm") & (result.measured >= 5e-6)
+    assert errors(result.measured[dense], result.predicted[dense])[0] < 0.09
