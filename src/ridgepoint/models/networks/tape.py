@@ -66,16 +66,21 @@ class Tape:
             self._path.pop()
 
     def repeat(self, count: int, block: Callable[[Data], Data], x: Data) -> Data:
-        """``block`` applied ``count`` times to data whose shape it keeps; recorded once."""
+        """``block`` applied ``count`` times to data whose shape it keeps; recorded once. Each time has weights of its own."""
         if count <= 0:
             return x
+        self._times *= count
+        result = self.again(float(count), block, x)
+        self._times /= count
+        return result
+
+    def again(self, count: Num, block: Callable[[Data], Data], x: Data) -> Data:
+        """``block`` applied ``count`` times with the same weights (decoding, denoising); recorded and counted once."""
         self._flush()
         outer, self._parts = self._parts, []
-        self._times *= count
         result = block(x)
         self._flush()
-        self._times /= count
-        outer.append(Repeat(float(count), Seq(*self._parts)))
+        outer.append(Repeat(count, Seq(*self._parts)))
         self._parts = outer
         return result
 
