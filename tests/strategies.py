@@ -183,7 +183,9 @@ def works(devices: int = 1, sweep: bool = False, leaves: int = 6) -> st.SearchSt
         return st.one_of(
             several.map(lambda parts: Seq(*parts)),
             several.map(lambda parts: Overlap(*parts)),
-            st.builds(Repeat, _maybe_array(st.floats(0.0, 50.0), sweep), children),
+            st.builds(
+                Repeat, _maybe_array(st.sampled_from((0.0, 0.5, 1.0, 3.0)) | st.floats(1e-3, 50.0), sweep), children
+            ),
             st.tuples(st.floats(0.0, 1.0), children, children).map(lambda x: Mix((x[0], x[1]), (1.0 - x[0], x[2]))),
             st.builds(Slowest, whole(64, sweep), children, st.floats(0.0, 0.5)),
             _pipelines(children, sweep),

@@ -44,6 +44,14 @@ def test_an_overlap_is_held_up_by_what_its_parts_share():
     assert responsible(found) == {"hbm": 6.0}
 
 
+def test_what_parts_share_is_told_apart_by_component():
+    """A report by component would lose the time that a shared resource takes."""
+    kinds = {"a": Timing(3.0, {"a\0hbm": 3.0}, {"a\0hbm": 3.0}), "b": Timing(2.0, {"b\0hbm": 2.0}, {"b\0hbm": 2.0})}
+    found = combine(Overlap(op("a"), op("b")), lambda leaf: kinds[leaf.label])
+    assert found.time_s == 5.0
+    assert found.critical_s == {"a\0hbm": 3.0, "b\0hbm": 2.0}
+
+
 def test_an_overlap_without_shared_resources_takes_its_longest_part():
     found = timed(Overlap(op("copy"), op("launch")))
     assert found.time_s == 3.0

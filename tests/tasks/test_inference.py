@@ -1,5 +1,7 @@
 """Prefill, decode, generation and forward passes as work (design §1, issue 2)."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -74,7 +76,7 @@ def test_one_token_of_output_is_a_prefill():
 
 def test_the_flops_of_a_prefill_jump_at_no_block_boundary():
     """Llama 4 attends inside blocks of 8192: one token more adds one pair per block layer, not a whole block."""
-    pairs = [
+    pairs: list[Any] = [
         components(built("llama-4-scout", Prefill(batch=1, prompt=n)).device)["layers.attention.attention"].flop
         for n in (8191, 8192, 8193, 8194)
     ]
@@ -168,13 +170,15 @@ def test_sweeps_over_degrees_equal_their_points(name, degree, task):
     model = find_model(name)
     if degree == "ep" and name in ("llama-3.1-8b", "t5-large"):
         return
-    sweep = {"tp": np.array([1, 2, 4, 2]), "pp": np.array([1, 2, 1, 4]), "cp": np.array([1, 1, 2, 2])}
-    plan = sweep if degree == "all" else {"tp": 1.0, "dp": 16.0 if degree == "ep" else 1.0, degree: SWEEPS[degree]}
+    sweep: dict[str, Any] = {"tp": np.array([1, 2, 4, 2]), "pp": np.array([1, 2, 1, 4]), "cp": np.array([1, 1, 2, 2])}
+    plan: dict[str, Any] = (
+        sweep if degree == "all" else {"tp": 1.0, "dp": 16.0 if degree == "ep" else 1.0, degree: SWEEPS[degree]}
+    )
     plan = {"dp": 2.0, **plan}
     together = build(model, CLUSTER, task, Plan(**plan))
     time, bound = evaluate(together.work, CLUSTER).time_s, evaluate(together.device, CLUSTER, mode=BOUND).time_s
     for i in range(4):
-        point = {n: float(v[i]) if isinstance(v, np.ndarray) else v for n, v in plan.items()}
+        point: dict[str, Any] = {n: float(v[i]) if isinstance(v, np.ndarray) else v for n, v in plan.items()}
         alone = build(model, CLUSTER, task, Plan(**point))
         assert np.broadcast_to(time, 4)[i] == pytest.approx(evaluate(alone.work, CLUSTER).time_s, rel=1e-9)
         assert np.broadcast_to(bound, 4)[i] == pytest.approx(

@@ -136,17 +136,29 @@ def _slowest(work: Slowest, leaf: Leaf) -> Timing:
 
 
 def _overlap(work: Overlap, leaf: Leaf) -> Timing:
-    parts = [combine(part, leaf) for part in work.parts]
+    return _side_by_side([combine(part, leaf) for part in work.parts])
+
+
+def _side_by_side(parts: list[Timing]) -> Timing:
+    """The longest part, or the resource that all parts together need longest."""
     busy = weighted_sum((1.0, part) for part in parts).busy_s
-    shared = [
-        Timing(total, {}, {resource: total})
-        for resource, total in busy.items()
-        if resource not in NOT_SHARED and sum(resource in part.busy_s for part in parts) > 1
-    ]
+    keys: dict[str, list[str]] = {}
+    for key in busy:
+        keys.setdefault(_resource(key), []).append(key)
+    shared = []
+    for resource, mine in keys.items():
+        if resource in NOT_SHARED or sum(any(key in part.busy_s for key in mine) for part in parts) < 2:
+            continue
+        shared.append(Timing(sum((busy[key] for key in mine), 0.0), {}, {key: busy[key] for key in mine}))
     longest = largest([*parts, *shared]) if parts else Timing(0.0)
     # Waiting that is done side by side is busy no longer than the whole.
-    capped = {r: np.minimum(t, longest.time_s) if r in NOT_SHARED else t for r, t in busy.items()}
+    capped = {key: np.minimum(t, longest.time_s) if _resource(key) in NOT_SHARED else t for key, t in busy.items()}
     return Timing(longest.time_s, capped, longest.critical_s)
+
+
+def _resource(key: str) -> str:
+    """The resource of a key, which may be told apart by component as ``component\\0resource``."""
+    return key.rpartition("\0")[2]
 
 
 def _pipeline(work: Pipeline, leaf: Callable[[Op], Timing]) -> Timing:
@@ -161,10 +173,11 @@ def _pipeline(work: Pipeline, leaf: Callable[[Op], Timing]) -> Timing:
     devices = sum(counts[1:], counts[0])
     terms = pipeline_terms(work, devices)
     if work.schedule in ("forward", "gpipe"):
-        slowest = [largest([*forward, *send])]
-        slowest += [largest([*backward, *send])] if work.schedule == "gpipe" else []
+        directions = [forward, backward] if work.schedule == "gpipe" else [forward]
+        slowest = [largest([_side_by_side(list(pair)) for pair in zip(way, send, strict=True)]) for way in directions]
     elif work.schedule == "interleaved":
-        slowest = [largest([*whole, *(weighted_sum([(2.0 * work.chunks, s)]) for s in send)])]
+        chunks = [weighted_sum([(2.0 * work.chunks, s)]) for s in send]
+        slowest = [largest([_side_by_side(list(pair)) for pair in zip(whole, chunks, strict=True)])]
     else:
         slowest = [largest(whole)]
     total = weighted_sum(

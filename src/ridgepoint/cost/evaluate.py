@@ -192,7 +192,8 @@ class Cost:
         """An op's timing whose critical seconds are told apart by component."""
         timing = self._settled[id(op)].everywhere()
         name = f"{op.label or op.kind}\0{op.kind}\0"
-        return Timing(timing.time_s, timing.busy_s, {name + r: t for r, t in timing.critical_s.items()})
+        busy, critical = timing.busy_s.items(), timing.critical_s.items()
+        return Timing(timing.time_s, {name + r: t for r, t in busy}, {name + r: t for r, t in critical})
 
     def _component(
         self, label: str, kind: str, members: list[tuple[Op, Num]], critical: Mapping[str, Num]
