@@ -67,7 +67,8 @@ def validate(
         return
     from ridgepoint.report.validation import page as tables
 
-    print_page(tables(answer), console())
+    screen = console()
+    print_page(tables(answer, screen.width), screen)
 
 
 def _points(validation: Validation) -> dict[str, list[tuple[str, float, float]]]:
@@ -102,7 +103,8 @@ def _left_out(data: Path, table: str, as_json: bool) -> None:
         return
     from ridgepoint.report.validation import left_out
 
-    print_page(left_out(results), console())
+    screen = console()
+    print_page(left_out(results, screen.width), screen)
 
 
 def _bar(quiet: bool) -> AbstractContextManager[Progress | None]:

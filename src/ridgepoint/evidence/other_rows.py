@@ -127,8 +127,9 @@ _STREAMS: dict[str, tuple[float, float, float, float]] = {
     "rope": (1.0, 1.0, 4.0, 0.0),
 }
 _PATTERNS = {"softmax": "softmax", "norm": "norm", "copy": "gather"}
-# Layers that one source ran unfused, as framework operations: (kernels, bytes per value of bf16 activations).
+# Layers that one source ran unfused, as framework operations: (kernels, bytes per value). RMSNorm was; LayerNorm was not.
 _UNFUSED = {("llmservingsim-v0", "norm"): (7.0, 34.0), ("llmservingsim-v0", "rope"): (9.0, 20.0)}
+_LAYER_NORM = ("phi",)
 
 
 def _stream(rows: Rows, machine: Machine) -> Work:
@@ -141,7 +142,7 @@ def _stream(rows: Rows, machine: Machine) -> Work:
     reads, writes, flop, special = _STREAMS[key]
     launches = 1.0
     unfused = _UNFUSED.get((rows.text("source"), key))
-    if unfused is not None:
+    if unfused is not None and not rows.tag("model").startswith(_LAYER_NORM):
         launches, moved = unfused
         reads = writes = moved / 2.0 / size
     kernel = Stream(
@@ -163,6 +164,10 @@ def _quantize(rows: Rows, machine: Machine) -> Work:
     if name not in {"compute_scale", "scale_matrix"}:
         raise InexpressibleError(f"quantize kernel '{name}'")
     amax = name == "compute_scale"
+    if not amax and rows.text("framework") == "sglang":  # plain framework operations, most of them on 32-bit values
+        return Stream(
+            read_bytes=14.0 * m * n, write_bytes=13.0 * m * n, flop=4.0 * m * n, launches=4.0, label="scale unfused"
+        )
     return Stream(
         read_bytes=2.0 * m * n,
         write_bytes=(0.0 if amax else FORMATS[out].bytes) * m * n,
@@ -219,9 +224,14 @@ def _collective(rows: Rows, machine: Machine) -> Work:
     return Seq(Host(seconds=_EAGER_S, label="eager call"), kernel) if "eager" in rows.tag("kernel") else kernel
 
 
-# A custom all-reduce launched from eager framework code; and what the hosts of one source had between them.
+# A custom all-reduce launched from eager framework code.
 _EAGER_S = 20e-6
-_NETWORK = {"vidur": 10e9}
+# What one source's hosts had between them, in bytes per second and device, by devices of a node that took part.
+_NETWORK = {
+    ("vidur", "a100-sxm-80gb"): {1: 8e9, 2: 2.5e9, 4: 3.7e9},
+    ("vidur", "a100-pcie-80gb"): {1: 2.5e9},
+}
+_BRIDGE = 0.6  # part of the host link that traffic between pairs keeps on its way through the processor
 
 
 def _cluster(rows: Rows) -> str:
@@ -235,11 +245,11 @@ def _cluster(rows: Rows) -> str:
         host = find_machine(name).link("host")
         if host is None or ranks % largest:
             raise InexpressibleError(f"{ranks} ranks of {name} in one node")
-        return f"{ranks // largest}x{largest}x{name}@network={host[1].bandwidth / largest / 1e9:g}GB/s"
+        return f"{ranks // largest}x{largest}x{name}@network={_BRIDGE * host[1].bandwidth / largest / 1e9:g}GB/s"
     if nodes == 1:
         return f"{largest}x{name}" if largest > 1 else name
-    shared = _NETWORK.get(rows.text("source"), 0.0) / (ranks // nodes)
-    network = f"@network={shared / 1e9:g}GB/s" if shared else ""
+    rate = _NETWORK.get((rows.text("source"), name), {}).get(ranks // nodes, 0.0)
+    network = f"@network={rate / 1e9:g}GB/s" if rate else ""
     return f"{nodes}x{ranks // nodes}x{name}{network}"
 
 
@@ -303,7 +313,7 @@ def _passes(rows: Array, columns: Array | float, pattern: str, passes: float, la
     )
 
 
-_STREAM = Builder(_stream, tags=("name",))
+_STREAM = Builder(_stream, tags=("name", "model"))
 _COLLECTIVE = Builder(_collective, tags=("kernel",), numbers=("ranks", "nodes"), place=_cluster)
 BUILDERS = {
     "attention": Builder(_attention, tags=("phase",), numbers=("causal",), repeated_bytes=_cache_bytes),

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
+
+from ridgepoint.report.table import fitted
 
 _PER_PLOT = 4000
 _SIZE, _MARGIN = 640.0, 56.0
@@ -24,91 +25,93 @@ def percent(value: float | None) -> str:
     return "–" if value is None else f"{100.0 * value:.1f}"
 
 
-def page(document: dict[str, Any]) -> RenderableType:
+def page(document: dict[str, Any], width: int) -> RenderableType:
     """Groups, classes, reasons and the worst rows."""
     summary = document["summary"]
     parts: list[RenderableType] = []
     for kind in dict.fromkeys(group["kind"] for group in document["groups"]):
-        parts += [_groups(kind, [g for g in document["groups"] if g["kind"] == kind]), Text("")]
-    parts += [_classes(summary["classes"]), Text("")]
-    if summary["not_predicted"]:
-        parts += [_reasons(summary["not_predicted"]), Text("")]
-    if summary["worst"]:
-        parts += [_worst(summary["worst"]), Text("")]
+        parts += _groups(kind, [g for g in document["groups"] if g["kind"] == kind], width)
+    parts += _classes(summary["classes"], width)
+    parts += _reasons(summary["not_predicted"], width)
+    parts += _worst(summary["worst"], width)
     share = summary["covered"] / summary["rows"] if summary["rows"] else 0.0
-    parts.append(
-        Text(f"{summary['covered']} of {summary['rows']} rows predicted ({share:.1%}) in {summary['seconds']:.1f} s")
-    )
-    return Group(*parts)
+    told = f"{summary['covered']} of {summary['rows']} rows predicted ({share:.1%}) in {summary['seconds']:.1f} s"
+    return Group(*parts, Text(told))
 
 
-def _table(title: str, words: tuple[str, ...], numbers: tuple[str, ...]) -> Table:
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
-    for name in words:
-        table.add_column(name, overflow="fold")
-    for name in numbers:
-        table.add_column(name, justify="right", no_wrap=True)
-    return table
+def _titled(title: str, table: RenderableType) -> list[RenderableType]:
+    return [Text(title, style="bold"), table, Text("")]
 
 
 def _bias(value: float | None) -> str:
     return "–" if value is None else f"{value:.2f}"
 
 
-def _groups(kind: str, groups: list[dict[str, Any]]) -> Table:
-    names = ("rows", "covered", "median %", "p90 %", "bias", "roofline %", "in 90 %", "> 5 µs", "median %")
-    table = _table(f"{kind}: predictions beside measurements", ("group", "machine"), names)
-    for g in groups:
-        numbers = (percent(g["mdape"]), percent(g["p90"]), _bias(g["bias"]), percent(g["roofline_mdape"]))
-        rest = (percent(g["inside"]), str(g["long_rows"]), percent(g["long_mdape"]))
-        table.add_row(g["group"], g["machine"], str(g["rows"]), str(g["covered"]), *numbers, *rest)
-    return table
+def _errors(row: dict[str, Any]) -> tuple[str, ...]:
+    return percent(row["mdape"]), percent(row["p90"]), _bias(row["bias"]), percent(row["roofline_mdape"])
 
 
-def _classes(classes: list[dict[str, Any]]) -> Table:
-    names = ("rows", "covered", "median %", "p90 %", "bias", "roofline %")
-    table = _table("By class, all machines (kernels of at least 5 µs)", ("kind", "class"), names)
-    for c in classes:
-        numbers = (percent(c["mdape"]), percent(c["p90"]), _bias(c["bias"]), percent(c["roofline_mdape"]))
-        table.add_row(c["kind"], c["class"], str(c["rows"]), str(c["covered"]), *numbers)
-    return table
+def _groups(kind: str, groups: list[dict[str, Any]], width: int) -> list[RenderableType]:
+    short = kind == "kernels"
+    titles = ["group", "machine", "rows", "covered", "median %", "p90 %", "bias", "roofline %", "in 90 %"]
+    rows = [
+        [g["group"], g["machine"], str(g["rows"]), str(g["covered"]), *_errors(g), percent(g["inside"])]
+        + ([percent(g["long_mdape"])] if short else [])
+        for g in groups
+    ]
+    titles += ["> 5 µs %"] if short else []
+    return _titled(f"{kind}: predictions beside measurements", fitted(titles, rows, width, wordy=(0, 1)))
 
 
-def _reasons(reasons: list[dict[str, Any]], most: int = 20) -> Table:
-    table = _table("Not predicted", ("kind", "reason"), ("rows",))
-    for row in reasons[:most]:
-        table.add_row(row["kind"], row["reason"], str(row["rows"]))
-    if len(reasons) > most:
-        table.add_row(
-            "", f"{len(reasons) - most} further reasons (--json lists all)", str(sum(r["rows"] for r in reasons[most:]))
-        )
-    return table
-
-
-def _worst(worst: list[dict[str, Any]]) -> Table:
-    table = _table(
-        "Farthest from their predictions", ("kind", "line", "group", "machine"), ("measured", "predicted", "ratio")
+def _classes(classes: list[dict[str, Any]], width: int) -> list[RenderableType]:
+    titles = ("kind", "class", "rows", "covered", "median %", "p90 %", "bias", "roofline %")
+    rows = [[c["kind"], c["class"], str(c["rows"]), str(c["covered"]), *_errors(c)] for c in classes]
+    return _titled(
+        "By class, all machines (kernels of at least 5 µs)", fitted(titles, rows, width, wordy=(1,), left=(0,))
     )
-    table.add_column("what the prediction is made of")
-    for row in worst:
-        shares = ", ".join(f"{share:.0%} {resource}" for resource, share in list(row["shares"].items())[:3])
-        figures = (_figure(row, "measured"), _figure(row, "predicted"), f"{row['predicted'] / row['measured']:.2f}")
-        table.add_row(row["kind"], str(row["line"]), row["group"], row["machine"], *figures, shares)
-    return table
+
+
+def _reasons(reasons: list[dict[str, Any]], width: int, most: int = 20) -> list[RenderableType]:
+    if not reasons:
+        return []
+    rows = [[row["kind"], row["reason"], str(row["rows"])] for row in reasons[:most]]
+    if len(reasons) > most:
+        rest = sum(row["rows"] for row in reasons[most:])
+        rows.append(["", f"{len(reasons) - most} further reasons (--json lists all)", str(rest)])
+    return _titled("Not predicted", fitted(("kind", "reason", "rows"), rows, width, wordy=(1,), left=(0,)))
+
+
+def _worst(worst: list[dict[str, Any]], width: int) -> list[RenderableType]:
+    if not worst:
+        return []
+    titles = ("kind", "line", "group", "machine", "measured", "predicted", "ratio", "what the prediction is made of")
+    rows = [
+        [
+            *(row["kind"], str(row["line"]), row["group"], row["machine"]),
+            *(_figure(row, "measured"), _figure(row, "predicted"), f"{row['predicted'] / row['measured']:.2f}"),
+            ", ".join(f"{share:.0%} {resource}" for resource, share in list(row["shares"].items())[:3]),
+        ]
+        for row in worst
+    ]
+    return _titled("Farthest from their predictions", fitted(titles, rows, width, wordy=(2, 3, 7), left=(0,)))
 
 
 def _figure(row: dict[str, Any], name: str) -> str:
     return f"{row[name] * 1e6:.4g} µs" if row["kind"] == "kernels" else f"{row[name]:.4g}"
 
 
-def left_out(results: list[dict[str, Any]]) -> RenderableType:
+def left_out(results: list[dict[str, Any]], width: int) -> RenderableType:
     """The leave-one-machine-out report."""
-    names = ("rows", "median %", "p90 %", "bias")
-    table = _table("Fitted without the machine (rows of at least 5 µs)", ("group", "machine", "fitted on"), names)
-    for r in results:
-        numbers = (str(r["rows"]), percent(r["mdape"]), percent(r["p90"]), _bias(r["bias"]))
-        table.add_row(r["group"], r["machine"], ", ".join(r["fitted_on"]), *numbers)
-    return table
+    titles = ("group", "machine", "rows", "median %", "p90 %", "bias", "fitted on")
+    rows = [
+        [
+            *(r["group"], r["machine"], str(r["rows"]), percent(r["mdape"]), percent(r["p90"]), _bias(r["bias"])),
+            ", ".join(r["fitted_on"]),
+        ]
+        for r in results
+    ]
+    table = fitted(titles, rows, width, wordy=(6,), left=(0, 1))
+    return Group(*_titled("Fitted without the machine (rows of at least 5 µs)", table)[:2])
 
 
 def html_page(document: dict[str, Any], points: dict[str, list[tuple[str, float, float]]]) -> str:
