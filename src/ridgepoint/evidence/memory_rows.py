@@ -1,13 +1,128 @@
-"""Memory rows: peak of a device, whether a run fits, tokens that a cache holds."""
+"""Memory rows: peak of a device, whether a run fits, tokens that a cache holds.
+
+Peaks are what the row's software keeps: a serving engine's ledger, or eager PyTorch with the transformers library, which
+makes logits for every position in 16 and in 32 bits and lets a cache grow by concatenation, so that the old and the new
+one live at once.
+"""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
+
+from ridgepoint.cost.allocator import left_behind
+from ridgepoint.cost.evaluate import rules_of
 from ridgepoint.evidence.rows import InexpressibleError, Rows
-from ridgepoint.evidence.run_scenarios import Figures
+from ridgepoint.evidence.run_scenarios import Figure, Figures, with_formats
+from ridgepoint.evidence.serve_rows import tokens_that_fit
+from ridgepoint.evidence.step_rows import engine_of, plan_of
+from ridgepoint.evidence.train_rows import step_of
 from ridgepoint.machines.machine import Machine
 from ridgepoint.models.architecture import Model
+from ridgepoint.models.execution import Tokens
 from ridgepoint.models.networks.network import Network
+from ridgepoint.models.transformer import layer_work
+from ridgepoint.numeric import Num
+from ridgepoint.plan import Plan
+from ridgepoint.serving.engines import BINARY
+from ridgepoint.tasks import Decode, Train
+from ridgepoint.tasks.build import build
+from ridgepoint.tasks.layout import Layout, execution
+from ridgepoint.work import Op, Work
+
+CONTEXT_BYTES = 1.47e9
+"""What NVML counts beside PyTorch's own: driver context, library workspaces (a GPU with cuBLAS and cuDNN loaded)."""
+VISIBLE = 0.995
+"""Part of the visible device that PyTorch can reserve beside its context."""
+ALPACA_LONGEST = 1304.0
+"""Tokens of the longest sequence of the Alpaca set with the Llama tokenizer: the one that decides a fine-tuning peak."""
+
+FUSED_LOSS = 0.6
+"""Part of the logits' workspace that a fused cross entropy spares: two bytes per logit and its gradient each, of ten."""
 
 
 def memory_figures(rows: Rows, model: Model | Network, machine: Machine) -> Figures:
-    raise InexpressibleError("later")
+    """Peak memory, fit and cache capacity."""
+    if isinstance(model, Network):
+        raise InexpressibleError(f"no memory figure is modelled for {rows.text('task')} of a network")
+    reader = _READERS.get(rows.text("task"))
+    if reader is None:
+        raise InexpressibleError(f"no memory figure is modelled for {rows.text('task')}")
+    return reader(rows, model, machine)
+
+
+def _figure(value: Num, spread: float = 0.1) -> Figure:
+    return Figure(value, np.nan, spread)
+
+
+def _serve(rows: Rows, model: Model, machine: Machine) -> Figures:
+    engine = engine_of(rows)
+    plan = replace(plan_of(rows, model, machine, engine), memory_fraction=engine.memory_fraction)
+    return {"kv_tokens": _figure(tokens_that_fit(model, machine, plan, rows.number("prompt", 1024.0)))}
+
+
+def _eager(rows: Rows, model: Model, machine: Machine) -> Figures:
+    """Eager transformers: allocated, reserved by the allocator, or used on the device."""
+    batch, prompt = rows.number("batch"), rows.number("prompt")
+    generating = rows.text("task") == "generate"
+    context = prompt + (rows.number("output") if generating else 0.0)
+    plan = with_formats(Plan(tp=1.0, dp=1.0, compiled=False), rows, model, machine)
+    ledger = build(model, machine, Decode(batch=batch, context=context), plan).ledger
+    vocab = float(model.embedding.vocab)
+    logits = batch * prompt * vocab * 6.0
+    allocated = ledger["weights"] + np.maximum(ledger["kv"] * (2.0 if generating else 1.0), ledger["kv"] + logits)
+    visible = machine.memory_bytes * BINARY * VISIBLE
+    layers = 2.0 * model.main.depth
+    freed = left_behind(layers, ledger["kv"] / layers) if generating else _layer_outputs(model, plan, batch, prompt)
+    reserved = np.minimum(allocated + freed, visible)
+    full = allocated + freed > visible
+    used = np.where(full, allocated, reserved) + CONTEXT_BYTES
+    found = {"allocated": allocated, "reserved": reserved, "device_used": used}
+    kind = rows.tag("kind")
+    if kind not in found:
+        raise InexpressibleError(f"memory of kind '{kind}' is not modelled")
+    return {"peak_memory_gb": _figure(found[kind] * 1e-9)}
+
+
+def _layer_outputs(model: Model, plan: Plan, batch: Num, prompt: Num) -> Num:
+    """Bytes that the kernels of one layer write: each output is a block that stays reserved when the layer is done."""
+    run, _ = execution(model, plan, Layout(1.0, 1.0, 1.0, 1.0, 1.0), False)
+    layer = model.main.layers[0][0]
+    work = layer_work(layer, model.main.hidden, Tokens(batch, prompt, prompt), run, True, "l", 0.0)
+    norms = 12.0 * layer.norms * batch * prompt * model.main.hidden  # in 32 bits: the input, its square, the result
+    return _written(work) + norms
+
+
+def _written(work: Work) -> Num:
+    if isinstance(work, Op):
+        return rules_of(work).write_bytes(work)
+    return sum((_written(child) * getattr(work, "count", 1.0) for child in work.children()), 0.0)
+
+
+def _train(rows: Rows, model: Model, machine: Machine) -> Figures:
+    task, plan = step_of(rows, model, machine)
+    ledger = build(model, machine, task, plan).ledger
+    spared = FUSED_LOSS * ledger["logits"] if engine_of(rows).fused_loss else 0.0
+    total = ledger.total_bytes - spared
+    fits = np.asarray(total <= machine.memory_bytes * BINARY * VISIBLE)
+    return {"fits": _figure(np.where(fits, 1.0, 0.0)), "peak_memory_gb": _figure(total * 1e-9)}
+
+
+def _finetune(rows: Rows, model: Model, machine: Machine) -> Figures:
+    """Frozen weights; activations and logits of the longest sequence; adapters and their states are small."""
+    micro = rows.number("micro_batch")
+    plan = Plan(micro_batch=micro, dp=1.0, compiled=False, optimizer="none")
+    plan = with_formats(plan, rows, model, machine)
+    ledger = build(model, machine, Train(batch=micro, seq=ALPACA_LONGEST), plan).ledger
+    total = ledger["weights"] + ledger["activations"] + ledger["logits"]
+    return {"peak_memory_gb": _figure(total * 1e-9)}
+
+
+_READERS = {
+    "serve": _serve,
+    "prefill": _eager,
+    "generate": _eager,
+    "train_step": _train,
+    "finetune_step": _finetune,
+}

@@ -25,6 +25,9 @@ from ridgepoint.ops import Host
 from ridgepoint.tasks.inference import kernel_count
 from ridgepoint.work import Overlap, Seq, Work
 
+BINARY = 1.0575
+"""Sheets count memory in decimal units where the part holds binary ones; 1.5 % of it is not visible ("80 GB" are 84.6e9)."""
+
 
 class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How an engine runs passes."""
@@ -50,6 +53,8 @@ class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Part of the traffic between devices of a node that runs beside products (overlapped tensor parallelism)."""
     overlap_gradients: bool = True
     """Whether gradients are exchanged beside the last backward pass."""
+    fused_loss: bool = False
+    """Whether the loss overwrites the logits with their gradient instead of making 32-bit copies."""
     coefficients: dict[str, dict[str, Any]] = {}
     """What kernels of its time reach where they differ from the machine's tables: table → values."""
     token_budget: float = 8192.0
