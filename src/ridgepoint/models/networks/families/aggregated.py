@@ -140,7 +140,9 @@ def _gathering(tape: Tape, net: Network, inner: int, out: int, kernel: int, ligh
     total, y = x.channels + inner * layers, x
     for index in range(layers):
         if light:
-            y = depthwise(tape, conv_norm(tape, y, inner, 1, act="", name=f"conv{index}"), kernel, name=f"depthwise{index}")
+            y = depthwise(
+                tape, conv_norm(tape, y, inner, 1, act="", name=f"conv{index}"), kernel, name=f"depthwise{index}"
+            )
         else:
             y = conv_norm(tape, y, inner, kernel, name=f"conv{index}")
     y = concatenate(tape, y, total)
@@ -166,8 +168,10 @@ def dla(tape: Tape, net: Network, sizes: Sizes) -> None:
     classifier(tape, x, net.option("classes", 1000))
 
 
-def _tree(tape: Tape, net: Network, x: Map, out: int, levels: int, stride: int, root: float = 0.0, top: bool = False) -> Map:
-    root = (root or 2.0 * out) + (float(x.channels) if top else 0.0)  # type: ignore[arg-type]
+def _tree(
+    tape: Tape, net: Network, x: Map, out: int, levels: int, stride: int, root: float = 0.0, top: bool = False
+) -> Map:
+    root = (root or 2.0 * out) + (float(x.channels) if top else 0.0)
     if levels > 1:
         y = _tree(tape, net, x, out, levels - 1, stride)
         return _tree(tape, net, y, out, levels - 1, 1, root + out)

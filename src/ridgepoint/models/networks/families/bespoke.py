@@ -1,4 +1,4 @@
-"""Residual networks listed stage by stage: GENet, RegNetZ variants, ResNets with other stems and attention, RepVGG, MobileOne."""
+"""Residual networks listed stage by stage: GENet, RegNetZ variants, ResNets with other stems, RepVGG, MobileOne."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def _strided(tape: Tape, net: Network, x: Map, out: int, stride: int, groups: in
 
 
 def _attend(tape: Tape, net: Network, x: Map) -> Map:
-    kind, channels = net.option("attention", ""), float(x.channels)  # type: ignore[arg-type]
+    kind, channels = net.option("attention", ""), float(x.channels)
     if kind == "se":
         return squeeze_excite(tape, x, rounded(channels * net.option("se_ratio", 1 / 16), 8, limit=0.0))
     if kind == "eca":
@@ -124,7 +124,7 @@ def global_context(tape: Tape, x: Map, hidden: int) -> Map:
 
 def _attention_pool(tape: Tape, net: Network, x: Map) -> None:
     """CLIP: the mean position attends to all; its row is projected."""
-    dim = float(x.channels)  # type: ignore[arg-type]
+    dim = float(x.channels)
     with tape.scope("head"):
         rows = tape.to_rows(x)
         rows = replace(rows, length=rows.length + 1.0)
@@ -139,8 +139,8 @@ def branches(tape: Tape, net: Network, sizes: Sizes) -> None:
     """RepVGG and MobileOne with their training-time branches.
 
     Options: ``stages``: (blocks, channels) of each; ``stem`` width; ``groups`` of every other block (RepVGG); ``separable``
-    (MobileOne: a depthwise and a pointwise convolution per block), ``copies`` of every convolution in the stages, ``se`` blocks of the
-    last stages, ``classes``.
+    (MobileOne: a depthwise and a pointwise convolution per block), ``copies`` of every convolution in the stages, ``se``
+    (how many last blocks of each stage have channel attention), ``classes``.
     """
     x = tape.image(3, sizes["image_px"], sizes["image_px"])
     separable, copies = net.option("separable", False), net.option("copies", 1)

@@ -43,7 +43,7 @@ def _head(tape: Tape, net: Network, x: Rows) -> None:
 
 
 def _scale(tape: Tape, x: Rows, name: str) -> Rows:
-    tape.count(name, float(x.channels))  # type: ignore[arg-type]
+    tape.count(name, float(x.channels))
     return tape.scale(x)
 
 
@@ -69,7 +69,7 @@ def _cross_covariance_layer(tape: Tape, net: Network, x: Rows, grid: Map) -> Row
 
 def class_layer(tape: Tape, x: Rows, heads: int, norm_all: bool = False) -> Rows:
     """The class token alone attends to all rows and passes the feed-forward part."""
-    dim = float(x.channels)  # type: ignore[arg-type]
+    dim = float(x.channels)
     token = replace(x, length=1.0)
     tape.norm(x, "layer", name="norm1")
     y = attention(tape, token, heads, context=x)
@@ -100,7 +100,7 @@ def cait(tape: Tape, net: Network, sizes: Sizes) -> None:
 
 
 def _talking_layer(tape: Tape, x: Rows, heads: int) -> Rows:
-    dim = float(x.channels)  # type: ignore[arg-type]
+    dim = float(x.channels)
     tape.norm(x, "layer", name="norm1")
     with tape.scope("attention"):
         tape.linear(x, 3.0 * dim, name="qkv")

@@ -11,7 +11,9 @@ from ridgepoint.models.networks.shapes import Map
 from ridgepoint.models.networks.tape import Tape
 
 
-def _conv(tape: Tape, x: Map, out: int, kernel: int, stride: int = 1, pad: int | None = None, name: str = "conv") -> Map:
+def _conv(
+    tape: Tape, x: Map, out: int, kernel: int, stride: int = 1, pad: int | None = None, name: str = "conv"
+) -> Map:
     return tape.activate(tape.conv(x, out, kernel, stride, bias=True, pad=pad, name=name))
 
 

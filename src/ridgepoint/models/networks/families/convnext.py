@@ -45,7 +45,7 @@ def _stem(tape: Tape, net: Network, x: Map) -> Map:
 
 def _block(tape: Tape, net: Network, x: Map) -> Map:
     """A 7 × 7 depthwise convolution, then a feed-forward part at every position."""
-    dim = float(x.channels)  # type: ignore[arg-type]
+    dim = float(x.channels)
     y = tape.norm(tape.conv(x, dim, 7, groups=dim, bias=True, name="depthwise"), "layer")
     rows = tape.to_rows(y)
     if net.option("response_norm", False):

@@ -36,7 +36,9 @@ def cross_stage(tape: Tape, net: Network, sizes: Sizes) -> None:
             last = index == len(widths) - 1 and stride > 2 and not net.option("stem_pool", False)
             step = 2 if (index == 0 and stride > 1) or last else 1
             kernel = net.option("stem_kernel", 3)
-            x = conv_norm(tape, x, width, kernel, step, act=act, pad=2 if kernel == 6 else None, name=f"conv{index + 1}")
+            x = conv_norm(
+                tape, x, width, kernel, step, act=act, pad=2 if kernel == 6 else None, name=f"conv{index + 1}"
+            )
         x = tape.pool(x, 3, 2, pad=1) if net.option("stem_pool", False) else x
     for index in range(len(net.option("depths"))):
         with tape.scope(f"stage{index + 1}"):
@@ -88,4 +90,6 @@ def _block(tape: Tape, net: Network, x: Map, block: _Block) -> Map:
         y = squeeze_excite(tape, y, rounded(float(y.channels) * ratio, 8, limit=0.0))
     if block.kind == "bottle":
         return activation(tape, tape.add(conv_norm(tape, y, block.width, 1, act="", name="conv3")), act)
-    return tape.add(conv_norm(tape, y, block.width, 1 if edge else 3, 1, 1 if edge else block.groups, act, name="conv2"))
+    return tape.add(
+        conv_norm(tape, y, block.width, 1 if edge else 3, 1, 1 if edge else block.groups, act, name="conv2")
+    )

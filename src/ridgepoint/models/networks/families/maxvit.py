@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -70,12 +69,14 @@ def _play(tape: Tape, net: Network, x: Map, kind: str, dim: int, stride: int, pa
         for where in ("grid",) if net.option("grid_only", False) else ("window", "grid"):
             with tape.scope(where):
                 rows = windows(tape, x, part)
-                attended = _attend(tape, net, tape.norm(rows, net.option("norm", "layer"), name="norm1"), dim, dim, part, part)
+                attended = _attend(
+                    tape, net, tape.norm(rows, net.option("norm", "layer"), name="norm1"), dim, dim, part, part
+                )
                 _feed(tape, net, tape.move(tape.add(_scaled(tape, net, attended))))
     return x
 
 
-def _scaled(tape: Tape, net: Network, x: Any) -> Any:
+def _scaled(tape: Tape, net: Network, x: Rows) -> Rows:
     if net.option("layer_scale", False):
         tape.count("layer_scale", float(x.channels))
         return tape.scale(x)

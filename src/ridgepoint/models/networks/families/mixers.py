@@ -45,17 +45,17 @@ def _mix(tape: Tape, net: Network, x: Rows) -> Rows:
 
 
 def _affine(tape: Tape, x: Rows, name: str) -> Rows:
-    tape.count(name, 2.0 * float(x.channels))  # type: ignore[arg-type]
+    tape.count(name, 2.0 * float(x.channels))
     return tape.scale(x, name)
 
 
 def _affine_mix(tape: Tape, net: Network, x: Rows) -> Rows:
     y = _turned(tape.move(_affine(tape, x, "norm1"), name="transpose"))
     tape.linear(y, y.channels, name="tokens")
-    tape.count("scale1", float(x.channels))  # type: ignore[arg-type]
+    tape.count("scale1", float(x.channels))
     x = _affine(tape, tape.add(tape.scale(x)), "norm2")
     y = feed_forward(tape, x, 4.0 * x.channels, name="channels")
-    tape.count("scale2", float(x.channels))  # type: ignore[arg-type]
+    tape.count("scale2", float(x.channels))
     return tape.add(tape.scale(y))
 
 
@@ -98,12 +98,12 @@ def metaformer(tape: Tape, net: Network, sizes: Sizes) -> None:
 def _norm(tape: Tape, x: Map, kind: str, second: bool, name: str) -> Map:
     """A norm without offset in the second version's stages of convolution and attention."""
     if second and kind == "layer":
-        tape.count(name, -float(x.channels))  # type: ignore[arg-type]
+        tape.count(name, -float(x.channels))
     return tape.norm(x, kind, name=name)
 
 
 def _layer(tape: Tape, x: Map, mixer_kind: str, kind: str, second: bool, scaled: bool) -> Map:
-    dim = float(x.channels)  # type: ignore[arg-type]
+    dim = float(x.channels)
     _norm(tape, x, kind, second, "norm1")
     if mixer_kind == "pool":
         tape.pool(x, 3, 1, pad=1)

@@ -32,7 +32,9 @@ def inverted_residuals(tape: Tape, net: Network, sizes: Sizes) -> None:
     stem = net.option("stem", 32)
     x = tape.image(3, sizes["image_px"], sizes["image_px"])
     width = stem if net.option("fixed_stem", False) else _channels(net, stem)
-    x = conv_norm(tape, x, width, net.option("stem_kernel", 3), 2, act=act, norm=net.option("norm", "batch"), name="stem")
+    x = conv_norm(
+        tape, x, width, net.option("stem_kernel", 3), 2, act=act, norm=net.option("norm", "batch"), name="stem"
+    )
     names = net.option("stages")
     for index, blocks in enumerate(names):
         outer = net.option("fixed", False) and index in (0, len(names) - 1)
@@ -174,13 +176,21 @@ def _multi_query(tape: Tape, net: Network, block: Block, stride: int, x: Map, ou
         return _layer_scale(tape, net, y)
 
 
-_KINDS = {"cn": _plain, "ds": _separable, "dsa": _separable, "ir": _inverted, "er": _edge, "uir": _universal, "mqa": _multi_query}
+_KINDS = {
+    "cn": _plain,
+    "ds": _separable,
+    "dsa": _separable,
+    "ir": _inverted,
+    "er": _edge,
+    "uir": _universal,
+    "mqa": _multi_query,
+}
 
 
 def _layer_scale(tape: Tape, net: Network, x: Map) -> Map:
     if not net.option("layer_scale", False):
         return x
-    tape.count("layer_scale", float(x.channels))  # type: ignore[arg-type]
+    tape.count("layer_scale", float(x.channels))
     return tape.scale(x)
 
 
@@ -206,7 +216,9 @@ def _depthwise(tape: Tape, net: Network, block: Block, x: Map, stride: int) -> M
     part, y = int(x.channels) // len(kernels), x
     for index, kernel in enumerate(kernels):
         channels = part if index else int(x.channels) - part * (len(kernels) - 1)
-        y = tape.conv(replace(x, channels=float(channels)), channels, kernel, stride, channels, name=f"depthwise{kernel}")
+        y = tape.conv(
+            replace(x, channels=float(channels)), channels, kernel, stride, channels, name=f"depthwise{kernel}"
+        )
     return activation(tape, tape.norm(tape.move(replace(y, channels=x.channels), name="concat"), norm), act)
 
 
@@ -219,14 +231,20 @@ def _attend(tape: Tape, net: Network, block: Block, y: Map, x: Map) -> Map:
         ratio /= block.number("e", 1)
     divisor = net.option("se_divisor", 0)
     hidden = float(y.channels) * ratio
-    return squeeze_excite(tape, y, rounded(hidden, divisor, limit=net.option("least", 0.9)) if divisor else round(hidden))
+    return squeeze_excite(
+        tape, y, rounded(hidden, divisor, limit=net.option("least", 0.9)) if divisor else round(hidden)
+    )
 
 
 def _head(tape: Tape, net: Network, x: Map) -> None:
     features, act = net.option("features", 1280), net.option("act", "relu")
     with tape.scope("head"):
         if not net.option("pooled_head", False):
-            x = conv_norm(tape, x, features, 1, act=act, norm=net.option("norm", "batch"), name="last") if features else x
+            x = (
+                conv_norm(tape, x, features, 1, act=act, norm=net.option("norm", "batch"), name="last")
+                if features
+                else x
+            )
             y = tape.global_pool(x)
         else:
             y = tape.linear(tape.global_pool(x), features, net.option("head_bias", True), "last")

@@ -55,7 +55,7 @@ def _side(x: Map) -> float:
 
 
 def _levit_layer(tape: Tape, x: Map, heads: int, key: int) -> Map:
-    dim = float(x.channels)  # type: ignore[arg-type]
+    dim = float(x.channels)
     rows = tape.to_rows(x)
     with tape.scope("attention"):
         _normed(tape, rows, heads * 4.0 * key, "qkv")
@@ -66,7 +66,7 @@ def _levit_layer(tape: Tape, x: Map, heads: int, key: int) -> Map:
 
 
 def _levit_feed(tape: Tape, x: Map) -> Map:
-    dim = float(x.channels)  # type: ignore[arg-type]
+    dim = float(x.channels)
     with tape.scope("feed"):
         y = tape.activate(_normed(tape, tape.to_rows(x), 2.0 * dim, "up"), flop=4.0)
         _normed(tape, y, dim, "down")
@@ -132,7 +132,7 @@ def _local_and_global(tape: Tape, net: Network, x: Map, index: int) -> Map:
 
 def _separable_layer(tape: Tape, x: Rows) -> Rows:
     """One score per position makes one context vector, which scales every position's value."""
-    dim = float(x.channels)  # type: ignore[arg-type]
+    dim = float(x.channels)
     as_map = tape.to_map(x, x.length, 1.0)
     tape.norm(as_map, "group", name="norm1")
     tape.linear(x, 1.0 + 2.0 * dim, name="qkv")

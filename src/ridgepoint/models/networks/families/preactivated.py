@@ -88,7 +88,7 @@ def nfnet(tape: Tape, net: Network, sizes: Sizes) -> None:
 def _scaled(tape: Tape, x: Map, out: Num, kernel: int, stride: int = 1, groups: int = 1, name: str = "conv") -> Map:
     """A convolution whose weights are standardised and scaled by a gain per channel."""
     y = tape.conv(x, out, kernel, stride, groups, bias=True, name=name)
-    tape.count(f"{name}.gain", float(y.channels))  # type: ignore[arg-type]
+    tape.count(f"{name}.gain", float(y.channels))
     return y
 
 

@@ -40,7 +40,9 @@ def regnet(tape: Tape, net: Network, sizes: Sizes) -> None:
 def stage_widths(net: Network) -> list[tuple[int, int]]:
     """(width, depth) of every stage from the linear rule, widths rounded to whole groups."""
     start, factor = net.option("start"), net.option("factor")
-    exponents = [round(log((start + net.option("slope") * i) / start) / log(factor)) for i in range(net.option("depth"))]
+    exponents = [
+        round(log((start + net.option("slope") * i) / start) / log(factor)) for i in range(net.option("depth"))
+    ]
     counted = Counter(round(start * factor**e / 8) * 8 for e in exponents)
     ratio = net.option("ratio", 1)
     result = []
@@ -56,14 +58,14 @@ def stage_widths(net: Network) -> list[tuple[int, int]]:
 def _block(tape: Tape, net: Network, x: Map, width: int, stride: int) -> Map:
     act, norm, preact = net.option("act", "relu"), net.option("norm", "batch"), net.option("preact", False)
     linear = net.option("linear", False)
-    inner = int(round(width * net.option("ratio", 1)))
+    inner = round(width * net.option("ratio", 1))
     groups = inner // min(net.option("group"), inner)
     if preact:
         x = activation(tape, tape.norm(x, norm), act)
     y = conv_norm(tape, x, inner, 1, act=act, norm=norm, name="conv1")
     y = conv_norm(tape, y, inner, 3, stride, groups, act=act, norm=norm, name="conv2")
     if net.option("se", 0.0):
-        y = squeeze_excite(tape, y, int(round(float(x.channels) * net.option("se"))))
+        y = squeeze_excite(tape, y, round(float(x.channels) * net.option("se")))
     y = tape.conv(y, width, 1, name="conv3")
     y = y if preact else tape.norm(y, norm, name="norm3")
     changes = stride != 1 or x.channels != width

@@ -90,7 +90,9 @@ def _attention(tape: Tape, net: Network, x: Rows, grid: Map) -> Rows:
             tape.count("qkv", 2.0 * dim)
         if net.option("qk_norm", False):
             for what in ("query", "key"):
-                tape.norm(Rows(x.batch, x.length * heads, dim / heads), net.option("norm", "layer"), name=f"{what}_norm")
+                tape.norm(
+                    Rows(x.batch, x.length * heads, dim / heads), net.option("norm", "layer"), name=f"{what}_norm"
+                )
         if net.option("rope", False):
             tape.scale(replace(x, channels=2.0 * dim), name="rotary")
         _position_bias(tape, net, heads, grid)

@@ -22,7 +22,7 @@ def windows(tape: Tape, x: Map, size: Num) -> Rows:
     return Rows(x.batch * across * down, size * size, x.channels)
 
 
-def window_size(x: Map, size: float) -> Num:
+def window_size(x: Map, size: Num) -> Num:
     """The window, or the whole map where that is smaller."""
     return np.minimum(size, np.minimum(x.height, x.width))
 
@@ -62,7 +62,7 @@ def _extra_norms(tape: Tape, net: Network, x: Map, stage: int, depth: int) -> No
 def _size(net: Network, stage: int, image: Num) -> Num:
     share = net.option("window_share", 0)
     if share:
-        return image / share
+        return image / float(share)
     size = net.option("window")
     return float(size[stage] if isinstance(size, tuple) else size)
 
@@ -82,7 +82,7 @@ def merge(tape: Tape, x: Map, after: bool = False) -> Map:
 def _block(tape: Tape, net: Network, x: Map, heads: int, size: Num) -> Map:
     """Window attention and a feed-forward part; V2 puts the norms after them."""
     version, dim = net.option("version", 1), x.channels
-    width = window_size(x, size)  # type: ignore[arg-type]
+    width = window_size(x, size)
     early = version == 1
     if early:
         tape.norm(x, "layer", name="norm1")
@@ -91,7 +91,7 @@ def _block(tape: Tape, net: Network, x: Map, heads: int, size: Num) -> Map:
         tape.linear(rows, 3.0 * dim, version != 2, "qkv")
         _bias(tape, version, heads, size, width)
         if version == 2:
-            tape.count("qkv", 2.0 * float(dim))  # type: ignore[arg-type]
+            tape.count("qkv", 2.0 * float(dim))
         y = tape.linear(tape.attend(rows, rows, heads, dim / heads), dim, name="output")
     tape.move(replace(x, channels=y.channels), name="unwindow")
     if not early:
