@@ -142,11 +142,14 @@ def _conditioning(net: Network, plan: Plan, batch: Num) -> list[Tape]:
 
 
 def _train(net: Network, machine: Machine, layout: Layout, task: Train, plan: Plan) -> dict[str, Any]:
+    """Forward, backward, exchange of gradients, update. Tables of which only looked-up rows change have neither dense
+    gradients nor optimizer states (a row-wise optimizer keeps one number per row).
+    """
     size, count = micro_batch(task, plan, layout)
     tape = forward_tape(net, plan, size, _sizes(net, task), training=True)
     forward, back = tape.work, backward(tape.work)
     again = [forward] if plan.recompute == "full" else []
-    parameters = Trained(tape.total_parameters)
+    parameters = Trained(tape.total_parameters - tape.sparse_parameters)
     exchange = [] if is_one(layout.dp) else [gradient_exchange(_execution(tape), layout, plan, parameters)]
     last = Overlap(back, *exchange) if plan.overlap_gradients else Seq(back, *exchange)
     update = optimizer_step(_execution(tape), layout, plan, parameters)

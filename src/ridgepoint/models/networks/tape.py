@@ -49,6 +49,7 @@ class Tape:
         self.fused = fused
         self.fused_attention = attention
         self.parameters: dict[str, float] = {}
+        self.sparse_parameters = 0.0
         self._parts: list[Work] = []
         self._path: list[str] = []
         self._chain: Stream | None = None
@@ -224,21 +225,43 @@ class Tape:
 
     def conv3d(self, x: Map, out: Num, kernel: tuple[int, int, int], stride: tuple[int, int, int] = (1, 1, 1),
                bias: bool = True, name: str = "conv3d") -> Map:  # fmt: skip
-        """A 3-D convolution as the implicit product that it is; padding keeps the size."""
-        kd, kh, kw = kernel
+        """A 3-D convolution; padding keeps the size.
+
+        Without stride it is recorded as a 2-D one over depth × height by width: the same products, and the input is read
+        once. With stride (patches that hardly overlap) it is the product over gathered patches.
+        """
+        kd, kh, kw = (float(size) for size in kernel)
         depth, height, width = (np.ceil(size / s) for size, s in zip((x.depth, x.height, x.width), stride, strict=True))
         result = Map(x.batch, _num(out), _num(height), _num(width), _num(depth))
-        op = Gemm(
-            m=result.batch * result.positions,
-            n=_num(out),
-            k=x.channels * kd * kh * kw,
-            acts=self.acts,
-            weights=self.weights,
-            out=self.acts,
-            label=self.label(name),
-        )
+        op: Op
+        if stride == (1, 1, 1):
+            tall = kd * kh
+            op = Conv(
+                batch=x.batch,
+                c_in=x.channels,
+                c_out=_num(out),
+                h=x.depth * x.height,
+                w=x.width,
+                kh=tall,
+                kw=kw,
+                pad_h=(tall - 1.0) / 2.0,
+                pad_w=(kw - 1.0) / 2.0,
+                acts=self.acts,
+                weights=self.weights,
+                label=self.label(name),
+            )
+        else:
+            op = Gemm(
+                m=result.batch * result.positions,
+                n=_num(out),
+                k=x.channels * kd * kh * kw,
+                acts=self.acts,
+                weights=self.weights,
+                out=self.acts,
+                label=self.label(name),
+            )
         self.record(op)
-        self.count(name, _size(op.k * op.n) + (_size(out) if bias else 0.0))
+        self.count(name, _size(x.channels * out * kd * kh * kw) + (_size(out) if bias else 0.0))
         return result
 
     def linear(self, x: Rows, out: Num, bias: bool = True, name: str = "linear", counted: bool = True) -> Rows:
@@ -401,11 +424,15 @@ class Tape:
         self.record(Stream(read_bytes=x.values * size, write_bytes=out * size, pattern="copy", label=self.label(name)))
         return x
 
-    def gather(self, rows: Num, width: Num, name: str = "gather", table: float = 0.0) -> Rows:
-        """Rows of ``width`` values looked up in a table; ``table`` counts its parameters."""
+    def gather(self, rows: Num, width: Num, name: str = "gather", table: float = 0.0, sparse: bool = False) -> Rows:
+        """Rows of ``width`` values looked up in a table; ``table`` counts its parameters.
+
+        ``sparse``: training changes only the rows that were looked up (recommendation).
+        """
         size = rows * width * FORMATS[self.acts].bytes
         self.record(Stream(read_bytes=size, write_bytes=size, pattern="gather", label=self.label(name)))
         self.count(name, table)
+        self.sparse_parameters += self._times * table if sparse else 0.0
         return Rows(self.batch, rows / self.batch, _num(width))
 
     def scan(self, x: Rows, heads: Num, head_dim: Num, state_dim: Num, variant: str, name: str = "scan") -> Rows:

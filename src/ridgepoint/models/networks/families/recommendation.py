@@ -14,8 +14,8 @@ from ridgepoint.numeric import Num
 
 
 def embed(tape: Tape, lookups: Num, width: float, entries: float, name: str = "embedding") -> None:
-    """Rows of all tables for one sample, summed by feature where one has several."""
-    tape.gather(tape.batch * lookups, width, name, entries * width)
+    """Rows of all tables for one sample, summed by feature where one has several; training changes those rows alone."""
+    tape.gather(tape.batch * lookups, width, name, entries * width, sparse=True)
 
 
 def cross(tape: Tape, x: Rows, layers: int, rank: int) -> Rows:
@@ -114,7 +114,7 @@ def ncf(tape: Tape, net: Network, sizes: Sizes) -> None:
     """
     widths, factors = net.option("mlp"), net.option("factors")
     width = factors + widths[0] / 2.0
-    tape.gather(tape.batch * 2.0, width, "embedding", (net.option("users") + net.option("items")) * width)
+    tape.gather(tape.batch * 2.0, width, "embedding", (net.option("users") + net.option("items")) * width, True)
     x = mlp(tape, tape.rows(1.0, widths[0]), *widths[1:], special=0.0)
     tape.linear(replace(x, channels=x.channels + factors), 1, name="head")
 

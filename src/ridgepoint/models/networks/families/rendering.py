@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from ridgepoint.models.networks.families.tokens import mlp
@@ -22,7 +23,8 @@ def _composite(tape: Tape, samples: Rows) -> None:
 def nerf(tape: Tape, net: Network, sizes: Sizes) -> None:
     """NeRF (Mildenhall et al. 2020): a coarse network at ``coarse`` points of a ray, a fine one at those and ``fine`` more.
 
-    Inputs: ``image_px``. Options: ``width``, ``coarse``, ``fine``, ``position`` and ``direction`` (encoded widths).
+    Inputs: ``image_px``. Options: ``width``, ``coarse``, ``fine``, ``position`` and ``direction`` (encoded widths),
+    ``chunk`` of rays at a time.
     """
     rays = sizes["image_px"] ** 2.0
     for name, points in (
@@ -31,6 +33,12 @@ def nerf(tape: Tape, net: Network, sizes: Sizes) -> None:
     ):
         with tape.scope(name):
             _radiance(tape, net, rays * points)
+
+
+def _in_chunks(tape: Tape, net: Network, sizes: Sizes, block: Callable[[Rows], Rows]) -> None:
+    """Renders the picture's rays ``chunk`` at a time, so that memory does not grow with the picture."""
+    rays = net.option("chunk", 32768.0)
+    tape.again(sizes["image_px"] ** 2.0 / rays, block, tape.rows(rays, 3))
 
 
 def _radiance(tape: Tape, net: Network, samples: Num) -> None:
@@ -50,14 +58,22 @@ def hash_field(tape: Tape, net: Network, sizes: Sizes) -> None:
     """Instant-NGP (Müller et al. 2022): eight corners in each of L hash tables are interpolated, small networks read them.
 
     Inputs: ``image_px``, ``samples`` per ray that the occupancy grid leaves. Options: ``levels``, ``table`` entries of a level,
-    ``features``, ``coarsest``, ``finest`` resolution, ``width``, ``hidden`` layers of the density and colour networks.
+    ``features``, ``coarsest``, ``finest`` resolution, ``width``, ``density_layers``, ``colour_layers``, ``chunk``.
     """
     levels, features = net.option("levels", 16), net.option("features", 2)
-    x = tape.rows(sizes["image_px"] ** 2.0 * sizes["samples"], levels * features)
     growth = (net.option("finest", 2048) / net.option("coarsest", 16)) ** (1.0 / (levels - 1))
     for level in range(levels):
         dense = (int(net.option("coarsest", 16) * growth**level) + 1) ** 3
         tape.count("tables", features * min(dense, net.option("table", 2**19)))
+
+    def chunk(rays: Rows) -> Rows:
+        _hash_samples(tape, net, tape.rows(rays.length * sizes["samples"], levels * features), levels, features)
+        return rays
+
+    _in_chunks(tape, net, sizes, chunk)
+
+
+def _hash_samples(tape: Tape, net: Network, x: Rows, levels: int, features: int) -> None:
     tape.gather(x.rows * 8.0 * levels, features, "corners")
     tape.activate(x, flop=16.0, name="interpolate")
     width = net.option("width", 64)
