@@ -10,9 +10,11 @@ import itertools
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ridgepoint.errors import RidgepointError
 from ridgepoint.machines.catalog import device_names, find_machine, find_system, system_names
 from ridgepoint.machines.description import Device, Price
 from ridgepoint.machines.machine import Machine
@@ -99,18 +101,26 @@ def _machines(machines: list[Machine]) -> Iterator[str]:
 
 def _machine(machine: Machine) -> list[str]:
     device, known = machine.device, facts(machine)
-    rate = max(machine.arithmetic("bf16").flop_per_s, machine.arithmetic("fp16").flop_per_s)
+    rates = [rate for rate in map(partial(_rate, machine), ("bf16", "fp16")) if rate is not None]
+    rate = max(rates, default=None)
     return [
         f"`{device.name}`",
         device.title,
-        si(rate, "FLOP/s"),
+        ABSENT if rate is None else si(rate, "FLOP/s"),
         si(machine.memory_bytes, "B"),
         si(machine.memory_bytes_per_s, "B/s"),
-        significant(rate / machine.memory_bytes_per_s),
+        ABSENT if rate is None else significant(rate / machine.memory_bytes_per_s),
         ABSENT if known["tdp_w"] is None else si(float(known["tdp_w"]), "W"),
         _price(device.price),
         _sources(device),
     ]
+
+
+def _rate(machine: Machine, format_name: str) -> float | None:
+    try:
+        return machine.arithmetic(format_name).flop_per_s
+    except RidgepointError:  # integer arithmetic only
+        return None
 
 
 def _price(price: Price | None) -> str:
