@@ -89,12 +89,15 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def find_network(name: str) -> Network | None:
-    """The network of that name or alias, or None.
+    """The network of that name or alias, or None. The tag of a set of weights after a dot does not matter.
 
     >>> find_network("resnet-50").option("depths")
     (3, 4, 6, 3)
+    >>> find_network("timm/resnet50.a1_in1k").name
+    'resnet50'
     """
-    entry = _index(user_catalog()).get(fold(name))
+    index, folded = _index(user_catalog()), fold(name)
+    entry = index.get(folded) or index.get(folded.removeprefix("timm/").partition(".")[0])
     return None if entry is None else to_network(entry)
 
 

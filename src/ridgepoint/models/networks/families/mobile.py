@@ -22,7 +22,8 @@ def inverted_residuals(tape: Tape, net: Network, sizes: Sizes) -> None:
     al. 2019), EfficientNet (Tan and Le 2019, 2021), MixNet (Tan and Le 2019), FBNet (Wu et al. 2019), LCNet (Cui et al. 2021).
 
     Options: ``stages``: lists of blocks in the notation of EfficientNet's authors (``ir_r2_k3_s2_e6_c24_se0.25``: kind,
-    repeats, kernel, stride, expansion, channels, channel attention), ``width`` and ``depth`` factors, ``truncate``
+    repeats, kernel, stride, expansion, channels, channel attention), ``width`` and ``depth`` factors (one per
+    stage if they differ), ``truncate``
     (how scaled repeats become whole), ``fixed`` (stem and outer stages keep their size), ``stem`` channels,
     ``stem_kernel``, ``features`` of the last convolution, ``pooled_head`` (it follows the pool; ``head_norm``: with a
     norm), ``act``, ``norm``, ``divisor`` and ``least`` share of rounded channels, ``se_expanded`` (attention's ratio is of
@@ -39,7 +40,9 @@ def inverted_residuals(tape: Tape, net: Network, sizes: Sizes) -> None:
     for index, blocks in enumerate(names):
         outer = net.option("fixed", False) and index in (0, len(names) - 1)
         with tape.scope(f"stage{index + 1}"):
-            for block, count in _scaled([_read(b) for b in blocks], 1.0 if outer else net.option("depth", 1.0), net):
+            depth = net.option("depth", 1.0)
+            factor = depth[index] if isinstance(depth, tuple) else 1.0 if outer else depth
+            for block, count in _scaled([_read(b) for b in blocks], factor, net):
                 play = partial(_play, tape, net, block)
                 x = play(block.stride, x)
                 x = tape.repeat(count - 1, partial(play, 1), x)

@@ -16,7 +16,8 @@ from ridgepoint.models.networks.tape import Tape
 def levit(tape: Tape, net: Network, sizes: Sizes) -> None:
     """LeViT (Graham et al. 2021): attention with batch norms, values wider than keys, and shrinking maps.
 
-    Options: ``dims``, ``key_dim``, ``heads``, ``depths``, ``stem`` (strided convolutions: 4 or 3), ``classes``.
+    Options: ``dims``, ``key_dim``, ``heads``, ``depths``, ``stem`` (strided convolutions: 4 or 3), ``distilled`` (a
+    second classifier), ``classes``.
     """
     dims, key = net.option("dims"), net.option("key_dim")
     x = tape.image(3, sizes["image_px"], sizes["image_px"])
@@ -32,7 +33,8 @@ def levit(tape: Tape, net: Network, sizes: Sizes) -> None:
     with tape.scope("head"):
         rows = tape.norm(tape.norm(tape.global_pool(x), "batch", name="norm1"), "batch", name="norm2")
         tape.linear(rows, net.option("classes", 1000), name="classifier")
-        tape.linear(rows, net.option("classes", 1000), name="classifier_distilled")
+        if net.option("distilled", True):
+            tape.linear(rows, net.option("classes", 1000), name="classifier_distilled")
 
 
 def _normed(tape: Tape, x: Rows, out: float, name: str) -> Rows:

@@ -1,0 +1,159 @@
+"""Vision networks have the parameters, multiply-adds and activations that their publishers' tables state."""
+
+import csv
+import gzip
+import json
+from collections import Counter
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import ridgepoint as rp
+from ridgepoint.models.networks.catalog import Entry, find_network, network_entries, read_entries, to_network
+from ridgepoint.models.networks.network import Network
+from ridgepoint.models.networks.registry import play
+from ridgepoint.models.networks.tape import Tape
+from tests.models.networks.counting import CountingTape, count, table_macs
+
+ENTRIES = [entry for entry in network_entries() if entry.domain == "vision"]
+FAMILIES = {entry.family: entry for entry in ENTRIES}
+MILLIONTHS = 0.006e6
+"""Tables print hundredths of a million parameters and of a billion multiply-adds."""
+
+
+@cache
+def played(name: str) -> CountingTape:
+    net = find_network(name)
+    assert net is not None
+    return count(net)
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
+def test_parameters_are_the_published_ones(entry: Entry) -> None:
+    # Wrong: a layer is missing, doubled or has another width than the published model's.
+    if entry.parameters:
+        assert played(entry.name).total_parameters == pytest.approx(entry.parameters, rel=0.01, abs=MILLIONTHS)
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
+def test_multiply_adds_are_the_published_ones(entry: Entry) -> None:
+    # Wrong: a map has another size than the published model's, or an op is not counted. timm's tables count norms too.
+    if entry.macs:
+        tape = played(entry.name)
+        found = table_macs(tape) if "timm" in entry.source else float(np.max(tape.macs))
+        assert found == pytest.approx(entry.macs, rel=0.03, abs=MILLIONTHS * 1e3)
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
+def test_every_figure_has_a_source(entry: Entry) -> None:
+    # Wrong: a published figure that nobody can trace.
+    assert entry.source
+    assert entry.parameters or entry.note
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_a_sweep_gives_what_single_points_give(family: str) -> None:
+    # Wrong: a family decides by the value of a size, or loses an axis of the sweep.
+    entry = FAMILIES[family]
+    net, px = to_network(entry), entry.inputs["image_px"]
+    batch, sides = np.array([1.0, 3.0, 2.0]), np.array([px, px, 2.0 * px])
+    swept = play(net, Tape(batch), {"image_px": sides})
+    for index in range(3):
+        single = play(net, Tape(float(batch[index])), {"image_px": float(sides[index])})
+        assert np.broadcast_to(swept.macs, (3,))[index] == pytest.approx(single.macs, rel=1e-12)
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_an_estimate_takes_at_least_its_physical_limit(family: str) -> None:
+    # Wrong: an op that no kernel model gives meaning to, or a time below the limit; eager and compiled, both tasks.
+    net = to_network(FAMILIES[family])
+    for compiled in (True, False):
+        plan = rp.Plan(compiled=compiled, fused_attention=compiled)
+        for task in (rp.Forward(batch=8.0), rp.Train(batch=8.0)):
+            result = rp.estimate(net, on="rtx-3090", task=task, plan=plan, strict=True)
+            assert 0.0 < result.bound_s <= result.time_s
+
+
+def test_one_layer_of_a_family_counted_by_hand() -> None:
+    # Wrong: what a convolution, an inverted residual or a transformer layer is made of.
+    def parameters(family: str, *options: tuple[str, object], px: float = 32.0) -> float:
+        return count(Network("one", family, options), image_px=px).total_parameters
+
+    stem, head = 3 * 64 * 49 + 2 * 64, 1000 * 65 - 1000 + 1000
+    block = 2 * (64 * 64 * 9 + 2 * 64)
+    assert parameters("resnet", ("depths", (1,)), ("bottleneck", False)) == stem + block + head
+    inverted = 32 * 192 + 192 * 9 + 192 * 32 + 2 * (192 + 192 + 32)
+    separable = (("stages", (("ir_r1_k3_s1_e6_c32",),)), ("features", 0))
+    assert parameters("inverted_residuals", *separable) == 3 * 32 * 9 + 64 + inverted + 32 * 1000 + 1000
+    layer = 12 * 64 * 64 + 13 * 64
+    vit = (("dim", 64), ("depth", 1), ("heads", 1), ("patch", 16))
+    assert parameters("vit", *vit) == (3 * 256 + 1) * 64 + 64 + 5 * 64 + layer + 2 * 64 + 65 * 1000
+    unit = 64 * 49 + 64 + 2 * 64 + 8 * 64 * 64 + 5 * 64 + 64
+    next_ = (("depths", (1,)), ("dims", (64,)))
+    assert parameters("convnext", *next_) == 3 * 16 * 64 + 64 + 2 * 64 + unit + 2 * 64 + 65 * 1000
+
+
+def test_products_of_one_attention_layer_counted_by_hand() -> None:
+    # Wrong: window attention that spans the map, or scores that are not counted.
+    swin = Network("one", "swin", (("dim", 32), ("depths", (1,)), ("heads", (1,)), ("window", 4), ("classes", 0)))
+    positions, dim = 8.0 * 8.0, 32.0
+    patches, attended = 3 * 16 * dim * positions, 2 * positions * 16.0 * dim
+    layer = 12 * dim * dim * positions + attended
+    assert count(swin, image_px=32.0).macs == pytest.approx(patches + layer)
+
+
+def test_a_group_gives_each_member_the_common_options() -> None:
+    # Wrong: a member's own option does not replace the group's, or an unknown key passes.
+    text = """
+    [[group]]
+    title = "G"
+    family = "resnet"
+    released = 2015
+    source = "a table"
+    [group.config]
+    bottleneck = false
+    classes = 10
+    [group.inputs]
+    image_px = 32
+    [group.members]
+    a_1 = { parameters = 1e6, config = { depths = [1], classes = 5 } }
+    b_1 = { released = 2016, aliases = ["b"], inputs = { image_px = 64 } }
+    """
+    first, second = read_entries(text, "g.toml")
+    assert first.config == {"bottleneck": False, "classes": 5, "depths": [1]}
+    assert (first.released, second.released, second.inputs["image_px"]) == (2015, 2016, 64)
+    with pytest.raises(rp.RidgepointError, match="unknown field `speed`"):
+        read_entries(text.replace("released = 2016", "speed = 2016"), "g.toml")
+
+
+def test_names_of_weights_find_the_architecture() -> None:
+    # Wrong: a tag after the dot or underscores hide a network.
+    for name in ("timm/vit_base_patch16_224.augreg_in21k", "ViT-Base-Patch16-224", "vit_base_patch16_224"):
+        net = find_network(name)
+        assert net is not None
+        assert net.name == "vit_base_patch16_224"
+
+
+def test_measured_networks_are_found_and_agree(shared: Path) -> None:
+    # Wrong: fewer than four fifths of the measured rows have a network with the table's parameters and multiply-adds.
+    rows: Counter[tuple[str, ...]] = Counter()
+    with gzip.open(shared / "measurements" / "runs.csv.gz", "rt") as file:
+        for row in csv.DictReader(file):
+            if row["source"] == "timm":
+                extra = json.loads(row["extra"])
+                rows[row["model"], row["image_px"], extra["mparams"], extra.get("gmacs")] += 1
+    agreeing = sum(times for key, times in rows.items() if agrees(*key))
+    assert agreeing / rows.total() >= 0.80
+
+
+def agrees(name: str, image_px: str, mparams: str, gmacs: str | None) -> bool:
+    net = find_network(name)
+    if net is None:
+        return False
+    tape = count(net, image_px=float(image_px))
+    same = tape.total_parameters == pytest.approx(float(mparams) * 1e6, rel=0.03, abs=MILLIONTHS)
+    return same and (
+        gmacs is None or table_macs(tape) == pytest.approx(float(gmacs) * 1e9, rel=0.03, abs=MILLIONTHS * 1e3)
+    )
