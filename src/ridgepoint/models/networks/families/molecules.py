@@ -54,21 +54,28 @@ def coupling_flop(path: Path) -> float:
 
 
 def tensor_product(
-    tape: Tape, edges: Rows, inputs: Irreps, filters: int, outputs: int, name: str = "tensor_product"
+    tape: Tape,
+    edges: Rows,
+    inputs: Irreps,
+    filters: int,
+    outputs: int,
+    shared: float = 0.0,
+    name: str = "tensor_product",
 ) -> Irreps:
     """Features of every edge times its harmonics, weighted per path and channel; the outputs' channels by degree.
 
-    One fused kernel: it reads the sender's features, the harmonics and the weights, and writes the products.
+    One fused kernel: it reads the sender's features, the harmonics and the weights, and writes the products. ``shared`` > 0:
+    the right side has that many channels too, met one by one, and no weights of its own.
     """
     result: Irreps = {}
     weights = flop = 0.0
     for path in paths(inputs, filters, outputs):
         channels = inputs[path[0]]
         result[path[2]] = result.get(path[2], 0.0) + channels
-        weights += channels
+        weights += 0.0 if shared else channels
         flop += channels * coupling_flop(path)
     size = FORMATS[tape.acts].bytes
-    read = width_of(inputs) + (filters + 1.0) ** 2 + weights
+    read = width_of(inputs) + (filters + 1.0) ** 2 * max(shared, 1.0) + weights
     tape.record(
         Stream(
             read_bytes=edges.rows * read * size,
@@ -218,6 +225,37 @@ def _contract(tape: Tape, net: Network, atoms: Rows, every: Irreps, after: Irrep
                 label=tape.label(f"contraction{degree}"),
             )
         )
+
+
+@family("allegro")
+def allegro(tape: Tape, net: Network, sizes: Sizes) -> None:
+    """Allegro (Musaelian et al. 2023): every edge keeps scalars and tensors of its own; nothing passes beyond the cutoff.
+
+    A layer weighs the harmonics of an atom's edges by their scalars and sums them, multiplies each edge's tensors with its
+    atom's sum (channel by channel), mixes channels, and updates the scalars from the product's invariants.
+
+    Inputs: ``atoms``, ``edges``. Options: ``layers``, ``degree`` largest of tensors and harmonics, ``channels`` of tensors,
+    ``scalars``, ``pair`` widths of the first network, ``latent`` widths of a layer's, ``readout`` widths, ``species``,
+    ``radial``.
+    """
+    degree, channels, scalars = net.option("degree"), float(net.option("channels")), float(net.option("scalars"))
+    tensors: Irreps = dict.fromkeys(range(degree + 1), channels)
+    edges, atoms = tape.rows(sizes["edges"], scalars), sizes["atoms"]
+    edge_geometry(tape, edges, degree, net.option("radial", 8))
+    features = 2.0 * net.option("species") + net.option("radial", 8)
+    mlp(tape, replace(edges, channels=features), *net.option("pair"), scalars, bias=False, name="pair")
+    for index in range(net.option("layers")):
+        with tape.scope(f"layer{index}"):
+            tape.linear(edges, channels * (degree + 1.0), False, "environment")
+            harmonics = replace(edges, channels=channels * (degree + 1.0) ** 2)
+            around = spread(tape, tape.scale(harmonics, "weigh"), atoms)
+            collect(tape, around, edges.length)
+            products = tensor_product(tape, edges, tensors, degree, degree, shared=channels)
+            irreps_linear(tape, edges, products, tensors, "mix")
+            joined = replace(edges, channels=scalars + products[0])
+            tape.add(mlp(tape, joined, *net.option("latent"), scalars, bias=False, name="latent"))
+    mlp(tape, edges, *net.option("readout"), 1, bias=False, name="readout")
+    spread(tape, replace(edges, channels=1.0), atoms, "energies")
 
 
 @family("schnet")
