@@ -20,7 +20,7 @@ from ridgepoint.serving.steady import Load, Service, Steady, riding, running, st
 from ridgepoint.tasks import Decode, Prefill
 from ridgepoint.tasks.build import build
 
-PROMPTS = {"lm-arena-chat": 150.0, "gpqa": 250.0}
+PROMPTS = {"lm-arena-chat": 500.0, "gpqa": 250.0}
 """Mean prompt tokens of data sets that rows name instead of a length."""
 
 
@@ -46,7 +46,7 @@ def serving_figures(rows: Rows, model: Model | Network, machine: Machine) -> Fig
         Service(each.seconds, first.seconds, shared.seconds, lag=engine.lag, request_s=engine.request_s, **fixed),
     )
     bound = steady(replace(load, burst=0.0), Service(each.roofline, first.roofline, shared.roofline, **fixed))
-    return _figures(machine, expected, bound, each, first)
+    return _figures(machine, expected, bound, each, shared)
 
 
 def _plan(rows: Rows, model: Model, machine: Machine, engine: Engine) -> Plan:
@@ -55,10 +55,10 @@ def _plan(rows: Rows, model: Model, machine: Machine, engine: Engine) -> Plan:
     shared = np.asarray(layout["dp"]) > 1.0
     layout["tp"] = np.where(shared, np.maximum(np.asarray(layout["tp"]) / layout["dp"], 1.0), layout["tp"])
     layout["ep"] = np.where(shared, np.maximum(layout["ep"], layout["dp"]), layout["ep"])
-    # Ranks that hold whole experts beside tensor-parallel attention on the same devices.
+    # Experts over all devices without data parallelism: attention is tensor-parallel over the same devices.
     devices = rows.number("devices", 1.0)
     alone = (np.asarray(layout["tp"]) == 1.0) & (np.asarray(layout["ep"]) == devices) & ~shared
-    layout["dp"] = np.where(alone, devices, layout["dp"])
+    layout["tp"] = np.where(alone, devices, layout["tp"])
     plan = with_formats(Plan(memory_fraction=engine.memory_fraction, **layout), rows, model, machine)
     narrow = rows.text("precision") in ("fp8", "nvfp4")
     return replace(plan, kv=engine.kv) if engine.kv and narrow and plan.kv is None else plan
@@ -143,7 +143,8 @@ def _shared_prefill(
     if engine.mixed:
         alone = _decode(model, machine, plan, engine, replicas, prompt)
         each = riding(each, alone.seconds, prompts)
-    return Timed(each / replicas, run.roofline / prompts / replicas, run.spread, run.busy_s)
+    busy = {name: seconds / prompts / replicas for name, seconds in run.busy_s.items()}
+    return Timed(each / replicas, run.roofline / prompts / replicas, run.spread, busy)
 
 
 def _figures(machine: Machine, found: Steady, bound: Steady, each: Timed, first: Timed) -> Figures:
@@ -154,7 +155,7 @@ def _figures(machine: Machine, found: Steady, bound: Steady, each: Timed, first:
         "throughput_tok_s": Figure(found.tokens_per_s, bound.tokens_per_s, spread),
         "throughput_samples_s": Figure(found.requests_per_s, bound.requests_per_s, spread),
     }
-    power = power_w(machine, each.busy_s, each.seconds)
+    power = power_w(machine, _busy(found, each, first), found.service_s)
     limit = float(machine.device.power.tdp or 0.0)
     if power is not None:
         every = power * machine.devices
@@ -162,3 +163,12 @@ def _figures(machine: Machine, found: Steady, bound: Steady, each: Timed, first:
         joules = limit * machine.devices / bound.tokens_per_s
         figures["energy_j_per_token"] = Figure(every / found.tokens_per_s, joules, spread)
     return figures
+
+
+def _busy(found: Steady, each: Timed, first: Timed) -> dict[str, Num]:
+    """Seconds that each resource is busy while one request is served: its decode steps and all running requests' prompts."""
+    steps = np.maximum(found.output - 1.0, 0.0)
+    names = {**each.busy_s, **first.busy_s}
+    return {
+        name: steps * each.busy_s.get(name, 0.0) + found.running * first.busy_s.get(name, 0.0) for name in names
+    }

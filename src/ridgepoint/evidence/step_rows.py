@@ -13,7 +13,7 @@ from ridgepoint.machines.machine import Machine
 from ridgepoint.models.architecture import Model
 from ridgepoint.models.networks.network import Network
 from ridgepoint.plan import Plan
-from ridgepoint.serving.engines import Engine, find_engine, speeds, step
+from ridgepoint.serving.engines import Engine, find_engine, speeds, step, with_software
 from ridgepoint.tasks import Decode, Forward, Prefill
 from ridgepoint.tasks.build import build
 from ridgepoint.work import Repeat, Seq, Work
@@ -43,7 +43,14 @@ def step_figures(rows: Rows, model: Model | Network, machine: Machine) -> Figure
     engine = engine_of(rows)
     plan = plan_of(rows, model, machine, engine)
     work, device = _WORKS[rows.text("task")](rows, model, machine, plan, engine)
-    return _figures(rows, machine, timed(work, device, machine, speeds(machine, engine)))
+    machine = with_software(machine, engine)
+    figures = _figures(rows, machine, timed(work, device, machine, speeds(machine, engine)))
+    if rows.text("task") == "generate" and "power_w" in figures:
+        first = timed(*_prefill(rows, model, machine, plan, engine), machine, speeds(machine, engine))
+        in_prefill = _figures(rows, machine, first)["power_w"]
+        peak = np.maximum(in_prefill.value, figures["power_w"].value)
+        figures["power_peak_w"] = replace(in_prefill, value=peak)
+    return figures
 
 
 def _figures(rows: Rows, machine: Machine, run: Timed) -> Figures:
@@ -68,7 +75,7 @@ def _forward(rows: Rows, model: Model | Network, machine: Machine, plan: Plan, e
         stated = rows.table.numbers["image_px"][rows.index]
         task = Forward(batch=batch, image_px=None if np.isnan(stated).any() else stated)
     else:
-        task = Forward(batch=batch, seq=rows.number("prompt"))
+        task = Forward(batch=batch, seq=whole(rows.number("prompt") * engine.filled))
     built = build(model, machine, task, plan)
     return step(built.device, machine, engine, batch, decode=True), built.device
 
@@ -78,7 +85,7 @@ def _prefill(rows: Rows, model: Model | Network, machine: Machine, plan: Plan, e
     whole_output = rows.text("source") == "neusight"  # transformers' forward pass: logits for every position
     task = Forward(batch=batch, seq=prompt) if whole_output else Prefill(batch=batch, prompt=prompt)
     built = build(model, machine, task, plan)
-    return step(built.device, machine, engine, batch), built.device
+    return step(built.device, machine, engine, batch, tokens=batch * prompt), built.device
 
 
 def _decode(rows: Rows, model: Model | Network, machine: Machine, plan: Plan, engine: Engine) -> tuple[Work, Work]:

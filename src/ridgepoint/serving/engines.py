@@ -2,7 +2,7 @@
 
 One step of an engine is
 
-    step = max(device, launches) + step_s + sequence_s · sequences
+    step = max(device, launches) + step_s + sequence_s · sequences + token_s · prompt tokens
 
 where launches are one captured graph or ``dispatch_s`` per kernel, and the rest is scheduling, input preparation, sampling
 bookkeeping and detokenization that nothing hides. All of it is host time, so that it shows as such in the shares.
@@ -45,6 +45,8 @@ class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Serial host time of one step."""
     sequence_s: float = 0.0
     """Serial host time per running sequence of a step."""
+    token_s: float = 0.0
+    """Serial host time per prompt token of a step: inputs built token by token."""
     request_s: float = 0.0
     """Host time from the arrival of a request to its first pass, and from there to the user."""
     hidden_launch: dict[str, float] = {}
@@ -65,6 +67,8 @@ class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Part of the device's memory that the engine takes."""
     mixed: bool = True
     """Whether prompts ride in decode steps, so that both read the weights once."""
+    filled: float = 1.0
+    """Part of padded positions that are computed: less where padding is removed (on data half as long as the maximum)."""
     lag: float = 0.0
     """Decode steps between the one that makes a token and the one after which it is sent."""
     reserves: bool = False
@@ -85,8 +89,12 @@ def find_engine(name: str) -> Engine | None:
     return engines().get(name)
 
 
-def step(device: Work, machine: Machine, engine: Engine, sequences: Num, decode: bool = False) -> Work:
-    """One pass of the engine: the device's work beside its launches, then the host's own part."""
+def step(
+    device: Work, machine: Machine, engine: Engine, sequences: Num, decode: bool = False, tokens: Num = 0.0
+) -> Work:
+    """One pass of the engine: the device's work beside its launches, then the host's own part for ``sequences`` running
+    ones and ``tokens`` new tokens of prompts.
+    """
     if machine.device.kind in ("cpu", "mcu"):
         return device
     host = machine.coefficients.host
@@ -95,7 +103,7 @@ def step(device: Work, machine: Machine, engine: Engine, sequences: Num, decode:
     else:
         each = engine.dispatch_s or host.dispatch_s
         launches = Host(seconds=kernel_count(device) * each, label="host.dispatch")
-    serial = engine.step_s + engine.sequence_s * sequences
+    serial = engine.step_s + engine.sequence_s * sequences + engine.token_s * tokens
     return Seq(Overlap(device, launches), Host(seconds=serial, label="host.engine"))
 
 
