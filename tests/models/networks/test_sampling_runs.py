@@ -75,12 +75,13 @@ def test_inputs_give_any_size_one_value_or_a_sweep() -> None:
     assert swept.time_s[0] < swept.time_s[1]
 
 
-def test_a_large_sweep_over_inputs_is_cut_into_chunks() -> None:
-    # Wrong: inputs keep their full length in a chunk of the sweep.
-    vectors = np.linspace(1e6, 2e6, 140_000)
-    found = rp.estimate("flat-sift1m", on="h100-sxm", task=rp.Forward(batch=32, inputs={"vectors": vectors}))
-    assert found.time_s.shape == vectors.shape
-    assert np.all(np.diff(found.time_s[[0, 70_000, 139_999]]) > 0.0)
+def test_a_part_of_a_sweep_has_its_part_of_the_inputs() -> None:
+    # Wrong: inputs keep their full length in a chunk of a large sweep.
+    task = rp.Forward(batch=[[1.0], [2.0]], inputs={"vectors": [1e6, 2e6, 3e6], "dim": 64.0})
+    part = rp.estimate("flat-sift1m", on="h100-sxm", task=task).scenario.at(slice(1, 5))
+    assert isinstance(part.task, rp.Forward)
+    assert list(np.atleast_1d(part.task.inputs["vectors"])) == [2e6, 3e6, 1e6, 2e6]
+    assert (part.task.inputs["dim"], list(np.atleast_1d(part.task.batch))) == (64.0, [1.0, 1.0, 2.0, 2.0])
 
 
 @pytest.mark.parametrize(
