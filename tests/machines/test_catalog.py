@@ -10,6 +10,7 @@ from ridgepoint.machines.catalog import (
     device_names,
     find_device,
     find_machine,
+    find_system,
     names,
     system_names,
 )
@@ -87,6 +88,15 @@ def test_there_are_enough() -> None:
     # Issue "Catalogues": at least 110 entries.
     assert len(device_names()) >= 110
     assert set(FIRST_24.split()) <= set(device_names())
+
+
+def test_every_alias_leads_to_its_machine() -> None:
+    for name in device_names():
+        for alias in find_device(name).aliases:
+            assert find_device(alias).name == name
+    for name in system_names():
+        for alias in find_system(name).sheet.aliases:
+            assert find_machine(alias).device == find_system(name).device
 
 
 def test_names_and_aliases_are_unique() -> None:

@@ -25,6 +25,8 @@ from ridgepoint.machines.reader import read_device
 from ridgepoint.machines.systems import System, SystemSheet, read_system, system_of
 
 _COUNTED = re.compile(r"(?:(\d{1,9})[x×*])?(?:(\d{1,9})[x×*])?(.+)", re.ASCII)
+_ALIASES = re.compile(r"^aliases\s*=\s*\[(.*?)\]", re.MULTILINE | re.DOTALL)
+_QUOTED = re.compile(r"[\"']([^\"'\n]+)[\"']")
 MAX_DEVICES = 10_000_000
 USUAL_NODE = 16
 """Devices that a node may have where the sheet does not say."""
@@ -246,8 +248,9 @@ def _check_name(name: str, path: Path) -> None:
 
 @cache
 def _alias_table(catalog: str, kind: str) -> dict[str, str]:
-    read = _load if kind == "machines" else _load_system
-    return {_fold(alias): name for name, path in _files(catalog, kind).items() for alias in read(path).aliases}
+    """Folded alias → name, from the text of the files: parsing them all would take longer than an estimate."""
+    found = {name: _ALIASES.search(_text(path)) for name, path in _files(catalog, kind).items()}
+    return {_fold(alias): name for name, line in found.items() if line for alias in _QUOTED.findall(line[1])}
 
 
 def _aliases(kind: str) -> dict[str, str]:
