@@ -101,6 +101,12 @@ def test_engines_have_the_names_that_kernels_ask_for() -> None:
     assert "`engines`" in refusal(PLAIN.replace("[engines.matrix", "[engines.special"))
 
 
+def test_the_family_and_the_coefficients_are_checked_at_once() -> None:
+    for text in (changed('"generic"', '"genric"'), PLAIN + "[coefficients.gemm]\ntial = 0.5\n"):
+        with pytest.raises(RidgepointError, match="mine"):
+            read_device(text, "mine.toml")
+
+
 class TestSources:
     # "Every value with its source": a number that no document covers must not enter a catalogue.
     @pytest.mark.parametrize("line", ['"chip"', '"engines"', '"memory"', '"links.pcie"', '"power"'])

@@ -51,8 +51,7 @@ def checked(device: Device, where: str) -> Device:
     """``device`` itself; refuses what no type says (names, formats, roles, ranges, a number without a source)."""
     for path, problem, hint in _problems(device):
         raise RidgepointError("bad_machine", f"{where}: `{path}` {problem}", hint)
-    if device.coefficients:
-        coefficients_of(device)
+    coefficients_of(device)
     return device
 
 
