@@ -96,8 +96,8 @@ def find_network(name: str) -> Network | None:
     >>> find_network("timm/resnet50.a1_in1k").name
     'resnet50'
     """
-    index, folded = _index(user_catalog()), fold(name)
-    entry = index.get(folded) or index.get(folded.removeprefix("timm/").partition(".")[0])
+    folded, own = fold(name), user_catalog()
+    entry = _entry(folded, own) or _entry(folded.removeprefix("timm/").partition(".")[0], own)
     return None if entry is None else to_network(entry)
 
 
@@ -153,13 +153,28 @@ def read_entries(text: str, where: str) -> tuple[Entry, ...]:
 
 
 @cache
-def _index(own: Path) -> dict[str, Entry]:
-    """Folded name or alias → entry; a user's file replaces a built-in entry of the same name."""
+def _files(own: Path) -> tuple[tuple[Path, str], ...]:
+    """Every file with its text, folded as names are; a user's files come last."""
     folders = (Path(str(resources.files("ridgepoint.catalog") / "networks")), own / "networks")
-    found: dict[str, Entry] = {}
-    for folder in folders:
-        for path in sorted(folder.glob("*.toml")):
-            for entry in read_entries(path.read_text("utf-8"), path.name):
-                for name in (entry.name, *entry.aliases):
-                    found[fold(name)] = entry
-    return found
+    paths = [path for folder in folders for path in sorted(folder.glob("*.toml"))]
+    return tuple((path, fold(path.read_text("utf-8"))) for path in paths)
+
+
+@cache
+def _entries(path: Path) -> dict[str, Entry]:
+    """Folded name or alias → entry of one file."""
+    entries = read_entries(path.read_text("utf-8"), path.name)
+    return {fold(name): entry for entry in entries for name in (entry.name, *entry.aliases)}
+
+
+@cache
+def _entry(folded: str, own: Path) -> Entry | None:
+    """The entry of a folded name; only files that mention it are parsed. A user's entry replaces a built-in one."""
+    mentioned = (path for path, text in reversed(_files(own)) if folded in text)
+    return next((found for path in mentioned if (found := _entries(path).get(folded)) is not None), None)
+
+
+@cache
+def _index(own: Path) -> dict[str, Entry]:
+    """Folded name or alias → entry, of all files."""
+    return {name: entry for path, _ in _files(own) for name, entry in _entries(path).items()}
