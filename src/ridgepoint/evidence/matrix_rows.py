@@ -29,14 +29,15 @@ def operand_formats(rows: Rows) -> tuple[str, str, str]:
     dtype, stated = rows.text("dtype"), rows.text("weight_dtype")
     if dtype in _MIXED:
         acts, weights = _MIXED[dtype]
-        return acts, _format(stated) if stated else weights, "bf16"
-    acts = _format(dtype)
+        return acts, known_format(stated) if stated else weights, "bf16"
+    acts = known_format(dtype)
     # Block scaling is said once, by the arithmetic type.
-    weights = acts if dtype == "fp8_block" or not stated else _format(stated)
+    weights = acts if dtype == "fp8_block" or not stated else known_format(stated)
     return acts, weights, acts if FORMATS[acts].bits >= 16 else "bf16"
 
 
-def _format(name: str) -> str:
+def known_format(name: str) -> str:
+    """The name of a number format, or the reason that there is none."""
     if name not in FORMATS:
         raise InexpressibleError(f"unknown format '{name}'")
     return name

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ridgepoint.cost.evaluate import evaluate
-from ridgepoint.evidence import matrix_rows, other_rows
+from ridgepoint.evidence import attention_rows, matrix_rows, other_rows
 from ridgepoint.evidence.rows import Builder, express
 from ridgepoint.evidence.run_rows import predict_runs, run_names
 from ridgepoint.evidence.tables import Table, find_tables, read_table
@@ -27,7 +27,7 @@ from ridgepoint.evidence.validate import (
     reasons,
 )
 
-BUILDERS: dict[str, Builder] = {**matrix_rows.BUILDERS, **other_rows.BUILDERS}
+BUILDERS: dict[str, Builder] = {**matrix_rows.BUILDERS, **attention_rows.BUILDERS, **other_rows.BUILDERS}
 KINDS = ("kernels", "runs", "memory")
 Progress = Callable[[str, int, int], None]
 WORST = 10
