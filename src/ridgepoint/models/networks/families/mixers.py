@@ -8,7 +8,7 @@ from ridgepoint.models.networks.families.tokens import feed_forward
 from ridgepoint.models.networks.network import Network
 from ridgepoint.models.networks.registry import Sizes, family
 from ridgepoint.models.networks.shapes import Map, Rows
-from ridgepoint.models.networks.tape import Tape
+from ridgepoint.models.networks.tape import Data, Tape
 
 
 @family("mixer")
@@ -108,8 +108,7 @@ def _layer(tape: Tape, x: Map, mixer_kind: str, kind: str, second: bool, scaled:
     if mixer_kind == "pool":
         tape.pool(x, 3, 1, pad=1)
     elif mixer_kind == "conv":
-        y = tape.activate(tape.conv(x, 2.0 * dim, 1, name="up"), flop=4.0)
-        tape.count("star", 2.0)
+        y = _star(tape, tape.conv(x, 2.0 * dim, 1, name="up"))
         tape.conv(tape.conv(y, 2.0 * dim, 7, groups=2.0 * dim, name="depthwise"), dim, 1, name="down")
     else:
         rows = tape.to_rows(x)
@@ -119,6 +118,19 @@ def _layer(tape: Tape, x: Map, mixer_kind: str, kind: str, second: bool, scaled:
         tape.count("scales", 2.0 * dim)
         tape.scale(x)
     x = _norm(tape, tape.add(x), kind, second, "norm2")
-    feed_forward(tape, tape.to_rows(x), 4.0 * dim, bias=not second)
-    tape.count("star2", 2.0 if second else 0.0)
+    if second:
+        with tape.scope("feed"):
+            y = _star(tape, tape.linear(tape.to_rows(x), 4.0 * dim, False, "up"))
+            tape.linear(y, dim, False, "down")
+    else:
+        feed_forward(tape, tape.to_rows(x), 4.0 * dim)
     return tape.add(x)
+
+
+def _star(tape: Tape, x: Data) -> Data:
+    """Star ReLU: a squared ReLU with one trained factor and offset, four passes when run eagerly."""
+    tape.count("star", 2.0)
+    x = tape.activate(x)
+    for step in ("square", "factor", "offset"):
+        x = tape.scale(x, f"star_{step}")
+    return x

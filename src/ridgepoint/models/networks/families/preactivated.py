@@ -95,17 +95,24 @@ def _scaled(tape: Tape, x: Map, out: Num, kernel: int, stride: int = 1, groups: 
 def _free_block(tape: Tape, net: Network, x: Map, out: int, stride: int, first: bool = False) -> Map:
     act, group = net.option("act", "gelu"), net.option("group", 128)
     inner = rounded(out * net.option("ratio", 0.5), 8) // group * group
-    x = activation(tape, x, act)
+    x = tape.scale(_gamma_act(tape, x, act), "beta")
     if first:
         _scaled(tape, tape.pool(x, 2, 2) if stride > 1 else x, out, 1, name="shortcut")
-    y = activation(tape, _scaled(tape, x, inner, 1, name="conv1"), act)
+    y = _gamma_act(tape, _scaled(tape, x, inner, 1, name="conv1"), act)
     for index in (2, 3):
         y = _scaled(tape, y, inner, 3, stride if index == 2 else 1, inner // group, name=f"conv{index}")
-        y = activation(tape, y, act)
+        y = _gamma_act(tape, y, act)
     y = _scaled(tape, y, out, 1, name="conv4")
     if net.option("attention", "se") == "eca":
         y = efficient_channel(tape, y)
     else:
         y = squeeze_excite(tape, y, rounded(out * net.option("se_ratio", 0.5), 8, limit=0.0))
     tape.count("gain", 1.0)
+    for factor in ("attention_gain", "skip_gain", "alpha"):
+        y = tape.scale(y, factor)
     return tape.add(y)
+
+
+def _gamma_act(tape: Tape, x: Map, act: str) -> Map:
+    """An activation and the factor that keeps its variance."""
+    return tape.scale(activation(tape, x, act), "gamma")

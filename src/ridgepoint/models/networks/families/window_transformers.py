@@ -92,6 +92,7 @@ def _block(tape: Tape, net: Network, x: Map, heads: int, size: Num) -> Map:
         _bias(tape, version, heads, size, width)
         if version == 2:
             tape.count("qkv", 2.0 * float(dim))
+        _shift_masks(tape, rows, heads)
         y = tape.linear(tape.attend(rows, rows, heads, dim / heads), dim, name="output")
     tape.move(replace(x, channels=y.channels), name="unwindow")
     if not early:
@@ -103,6 +104,16 @@ def _block(tape: Tape, net: Network, x: Map, heads: int, size: Num) -> Map:
     if not early:
         tape.norm(x, "layer", name="norm2")
     return tape.add(x)
+
+
+def _shift_masks(tape: Tape, x: Rows, heads: int) -> None:
+    """Every second layer shifts its map there and back and adds masks to the biases: frameworks lay out one matrix per
+    window and head for that, eagerly in three passes.
+    """
+    shifted = replace(x, batch=x.batch / 2.0)
+    tape.move(replace(shifted, channels=2.0 * x.channels), name="shift")
+    for index in range(1 if tape.fused else 3):
+        tape.move(Rows(shifted.batch * heads, x.length, x.length), name=f"masks{index}")
 
 
 def _bias(tape: Tape, version: object, heads: int, size: Num, width: Num) -> None:
