@@ -139,7 +139,7 @@ def tiled(op: Gemm, machine: Machine, menu: Array | None = None) -> Demand:
     table, shared = machine.coefficients.gemm, machine.coefficients.device
     name = product_name(op.acts, op.weights)
     arithmetic = machine.arithmetic(multiply_format(op.acts, op.weights))
-    sms, clock = machine.multiprocessors, machine.device.chip.clock
+    sms = machine.multiprocessors
     points = np.broadcast(op.m, op.n, op.k, op.batch, op.imbalance).ndim
     if menu is None:
         menu = np.concatenate([_MENU, _ROWS]) if arithmetic.engine == "vector" else _MENU
