@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from ridgepoint.machines.machine import Machine
-from ridgepoint.numeric import Num
+from ridgepoint.numeric import Num, plain
 
 
 def power_w(machine: Machine, busy_s: Mapping[str, Num], time_s: Num) -> Num | None:
@@ -27,6 +27,28 @@ def power_w(machine: Machine, busy_s: Mapping[str, Num], time_s: Num) -> Num | N
         (weights.get(r, weights["default"]) * np.minimum(t / time, 1.0) for r, t in busy_s.items()), 0.0
     )
     return idle + (power.tdp - idle) * np.minimum(activity, 1.0)
+
+
+def capped(machine: Machine, power: Num, limit_w: float) -> tuple[Num, Num]:
+    """(power, slowdown) when a limit below the device's own is set: the clock falls until the power fits.
+
+    Dynamic power goes with f·V², and voltage nearly with frequency where limits bind: P − idle ∝ f^2.4.
+
+    >>> from ridgepoint.machines.catalog import find_machine
+    >>> power, slower = capped(find_machine("a100-sxm-80gb"), 400.0, 250.0)
+    >>> power, 1.2 < slower < 1.6
+    (250.0, True)
+    """
+    sheet, table = machine.device.power, machine.coefficients.power
+    idle = sheet.idle if sheet.idle is not None else table.idle_fraction * (sheet.tdp or 0.0)
+    above = np.maximum(np.asarray(power) - idle, 1e-9)
+    room = np.maximum(np.minimum(np.asarray(power), limit_w) - idle, 0.05 * above)
+    slower = (above / room) ** (1.0 / CLOCK_EXPONENT)
+    return plain(np.minimum(power, limit_w)), plain(slower)
+
+
+CLOCK_EXPONENT = 2.4
+"""Dynamic power over clock, both relative, in the range where voltage still falls with frequency."""
 
 
 def under_load(machine: Machine) -> Machine:

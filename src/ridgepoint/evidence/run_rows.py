@@ -20,9 +20,11 @@ from ridgepoint.evidence.step_rows import step_figures
 from ridgepoint.evidence.tables import Table
 from ridgepoint.evidence.train_rows import training_figures
 from ridgepoint.evidence.validate import Predicted
+from ridgepoint.evidence.vision_rows import network_figures
 from ridgepoint.machines.machine import Machine
 from ridgepoint.models.architecture import Model
 from ridgepoint.models.networks.network import Network
+from ridgepoint.numeric import Num
 
 Reader = Callable[[Rows, Model | Network, Machine], Figures]
 READERS: dict[str, Reader] = {
@@ -69,26 +71,34 @@ def predict_runs(table: Table, progress: Callable[[int], None] = lambda done: No
     size = len(table)
     predicted, roofline, spread = (np.full(size, np.nan) for _ in range(3))
     refused: dict[int, str] = {}
+    networks: list[tuple[Rows, Network, Machine]] = []
+    done: list[tuple[Rows, Figures | str]] = []
     for rows in run_groups(table):
         try:
-            figures = _figures(table.kind, rows)
-        except (InexpressibleError, RidgepointError) as error:
-            refused |= dict.fromkeys((int(i) for i in rows.index), _brief(error))
-            progress(len(rows))
-            continue
-        for place, i in enumerate(rows.index):
-            metric = table.text["metric"][i]
-            figure = figures.get(metric)
-            if figure is None or not np.isfinite(value := _at(figure.value, place)):
-                refused[int(i)] = f"{metric} of {table.text['task'][i]} has no prediction"
+            model, machine = found_model(rows), found_machine(rows)
+            if isinstance(model, Network) and table.kind == "runs":
+                networks.append((rows, model, machine))
                 continue
-            predicted[i], roofline[i], spread[i] = value, _at(figure.roofline, place), _at(figure.spread, place)
+            done.append((rows, _figures(table.kind, rows, model, machine)))
+        except (InexpressibleError, RidgepointError) as error:
+            done.append((rows, str(error).split("\n")[0]))
         progress(len(rows))
+    together = network_figures(networks)
+    done += [(rows, figures) for (rows, _, _), figures in zip(networks, together, strict=True)]
+    progress(sum(len(rows) for rows, _, _ in networks))
+    for rows, figures in done:
+        for place, i in enumerate(rows.index):
+            figure = figures if isinstance(figures, str) else figures.get(table.text["metric"][i])
+            if not isinstance(figure, Figure):
+                refused[int(i)] = figure or f"{table.text['metric'][i]} of {table.text['task'][i]} has no prediction"
+            elif not np.isfinite(value := _at(figure.value, place)):
+                refused[int(i)] = "the prediction is not finite: sizes that the layout cannot hold"
+            else:
+                predicted[i], roofline[i], spread[i] = value, _at(figure.roofline, place), _at(figure.spread, place)
     return Predicted(table, table.measured(), predicted, roofline, spread, refused, [])
 
 
-def _figures(kind: str, rows: Rows) -> Figures:
-    model, machine = found_model(rows), found_machine(rows)
+def _figures(kind: str, rows: Rows, model: Model | Network, machine: Machine) -> Figures:
     if kind == "memory":
         return memory_figures(rows, model, machine)
     reader = READERS.get(rows.text("task"))
@@ -97,11 +107,7 @@ def _figures(kind: str, rows: Rows) -> Figures:
     return reader(rows, model, machine)
 
 
-def _brief(error: Exception) -> str:
-    return str(error).split("\n")[0]
-
-
-def _at(value: Figure | object, place: int) -> float:
+def _at(value: Num, place: int) -> float:
     array = np.asarray(value, dtype=float)
     return float(array if array.ndim == 0 else array[place])
 

@@ -117,6 +117,10 @@ def formats(rows: Rows, model: Model | Network, machine: Machine) -> dict[str, s
     experts with 16-bit attention).
     """
     precision = rows.text("precision")
+    if precision == "fp":  # 16 bits where the machine computes in them, else 32
+        precision = "fp16" if machine.arithmetic("fp16").format in ("fp16", "bf16") else "fp32"
+    if not precision and rows.text("task") == "train_step":
+        precision = "fp32"
     found = dict(_PLANS[precision]) if precision in _PLANS else _same(rows, model, precision)
     if precision == "mxfp4" and machine.arithmetic("mxfp4").format == "fp4":
         found["acts"] = "mxfp8"  # engines on devices with 4-bit arithmetic read 8-bit activations there

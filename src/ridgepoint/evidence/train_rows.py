@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 
 import numpy as np
 
-from ridgepoint.cost.energy import power_w, under_load
+from ridgepoint.cost.energy import capped, power_w, under_load
 from ridgepoint.evidence.rows import InexpressibleError, Rows
 from ridgepoint.evidence.run_scenarios import Figure, Figures, Timed, degrees, timed, with_formats
 from ridgepoint.evidence.step_rows import engine_of
@@ -27,7 +26,7 @@ def training_figures(rows: Rows, model: Model | Network, machine: Machine) -> Fi
         raise InexpressibleError("fine-tuning of adapters: sequence lengths are not stated")
     engine = engine_of(rows)
     if isinstance(model, Network):
-        return _vision(rows, model, machine, engine)
+        raise InexpressibleError(f"{model.name} is a network: its rows are read with all others")
     task, plan = step_of(rows, model, machine)
     built = build(model, machine, task, plan)
     loaded = under_load(with_software(machine, engine))
@@ -38,8 +37,9 @@ def training_figures(rows: Rows, model: Model | Network, machine: Machine) -> Fi
 def step_of(rows: Rows, model: Model, machine: Machine) -> tuple[Train, Plan]:
     """The optimizer step that the rows time, and its plan."""
     layout = degrees(rows)
-    micro = rows.number("micro_batch")
     batch = rows.number("global_batch", -1.0)
+    micro = rows.number("micro_batch", -1.0)
+    micro = np.where(micro > 0.0, micro, batch / layout["dp"])
     accumulated = rows.extra("micro_num", 1.0)
     batch = np.where(batch > 0.0, batch, micro * layout["dp"] * accumulated)
     zero = int(rows.number("zero_stage", 0.0)[0])
@@ -57,7 +57,14 @@ def step_of(rows: Rows, model: Model, machine: Machine) -> tuple[Train, Plan]:
         overlap_gradients=engine.overlap_gradients,
         sequence_parallel=None if rows.tag("sequence_parallel") == "" else rows.tag("sequence_parallel") == "1",
     )
-    return Train(batch=batch, seq=rows.number("prompt")), with_formats(plan, rows, model, machine)
+    seq = rows.number("prompt", SEQUENCE.get(rows.tag("dataset")))
+    return Train(batch=batch, seq=seq), with_formats(plan, rows, model, machine)
+
+
+SEQUENCE = {"squad": 384.0, "sentiment140": 128.0}
+"""Tokens that fine-tuning pads its examples to, where rows name the data set."""
+EXAMPLES = {"squad": 88_524.0}
+"""Examples of an epoch: SQuAD 1.1 cut into windows of 384 tokens with a stride of 128."""
 
 
 def flop_per_token(rows: Rows, model: Model) -> Num:
@@ -66,7 +73,7 @@ def flop_per_token(rows: Rows, model: Model) -> Num:
     """
     megatron = rows.text("framework") == "nemo"
     count = rows.extra("params", active_parameters(model, embedding=not megatron))
-    pairs = sum(number * _attention_width(layer.mixer) for layer, number in model.main.layers) * rows.number("prompt")
+    pairs = sum(number * _attention_width(layer.mixer) for layer, number in model.main.layers) * rows.number("prompt", SEQUENCE.get(rows.tag("dataset")))
     again = 4.0 / 3.0 if rows.text("framework") == "internevo" and rows.text("recompute") == "full" else 1.0
     return (6.0 * count + (6.0 if megatron else 12.0) * pairs) * again
 
@@ -88,7 +95,7 @@ def _figures(rows: Rows, model: Model, machine: Machine, run: Timed, tokens: Num
     def rate(scale: Num) -> Figure:
         return Figure(each / run.seconds * scale, each / run.roofline * scale, run.spread)
 
-    figures = {
+    figures: dict[str, Figure | None] = {
         "time_s": Figure(run.seconds, run.roofline, run.spread),
         "throughput_tok_s_per_device": rate(1.0),
         "throughput_tok_s": rate(float(machine.devices)),
@@ -97,18 +104,18 @@ def _figures(rows: Rows, model: Model, machine: Machine, run: Timed, tokens: Num
     }
     power = power_w(machine, run.busy_s, run.seconds)
     if power is not None:
-        figures["power_w"] = Figure(power, float(machine.device.power.tdp or 0.0), 0.2)
-    return figures
+        limit = rows.tag("power_limit_w")
+        power, slower = capped(machine, power, float(limit)) if limit else (power, 1.0)
+        figures["power_w"] = Figure(power, float(machine.device.power.tdp or 0.0), machine.coefficients.power.spread)
+        if limit:
+            figures["time_s"] = _epoch(rows, run, slower)
+    return {name: figure for name, figure in figures.items() if figure is not None}
 
 
-def _vision(rows: Rows, net: Network, machine: Machine, engine: Engine) -> Figures:
-    batch = rows.number("batch")
-    stated = rows.table.numbers["image_px"][rows.index]
-    plan = Plan(compiled=engine.compiled, optimizer="sgd", micro_batch=batch)
-    task = Train(batch=batch, image_px=None if np.isnan(stated).any() else stated)
-    built = build(net, machine, task, replace(with_formats(plan, rows, net, machine)))
-    run = timed(step(built.device, machine, engine, 0.0), built.device, machine)
-    return {
-        "time_s": Figure(run.seconds, run.roofline, run.spread),
-        "throughput_samples_s": Figure(batch / run.seconds, batch / run.roofline, run.spread),
-    }
+def _epoch(rows: Rows, run: Timed, slower: Num) -> Figure | None:
+    """Seconds of an epoch where the data set's size is known."""
+    examples = EXAMPLES.get(rows.tag("dataset"))
+    if examples is None:
+        return None
+    steps = np.ceil(examples / rows.number("global_batch"))
+    return Figure(steps * run.seconds * slower, steps * run.roofline, run.spread)

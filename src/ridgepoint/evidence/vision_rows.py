@@ -1,0 +1,116 @@
+"""Rows of networks without tokens: forward passes and training steps of image models and recommenders.
+
+All networks of a table on one machine are evaluated together (``stacked``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ridgepoint.cost.energy import capped, power_w
+from ridgepoint.errors import RidgepointError
+from ridgepoint.evidence.rows import InexpressibleError, Rows
+from ridgepoint.evidence.run_scenarios import Figure, Figures, with_formats
+from ridgepoint.evidence.stacked import Totals, flat, totals
+from ridgepoint.evidence.step_rows import engine_of
+from ridgepoint.machines.machine import Machine
+from ridgepoint.models.networks.network import Network
+from ridgepoint.numeric import Array, Num
+from ridgepoint.plan import Plan
+from ridgepoint.serving.engines import Engine
+from ridgepoint.tasks import Forward, Train
+from ridgepoint.tasks.build import build
+from ridgepoint.tasks.inference import kernel_count, without_host
+from ridgepoint.work import Op
+
+EPOCH = {"cifar100": 50_000.0, "imagenet": 1_281_167.0}
+"""Samples of an epoch of the data sets that rows name."""
+
+
+@dataclass(frozen=True)
+class Passes:
+    """Rows with the work of one pass (or step) and what their host adds."""
+
+    rows: Rows
+    ops: list[tuple[Op, Num]]
+    launches: Num
+    engine: Engine
+
+    @property
+    def size(self) -> int:
+        return len(self.rows)
+
+
+def passes(rows: Rows, net: Network, machine: Machine) -> Passes:
+    """The work of a group of rows of one network."""
+    engine = engine_of(rows)
+    batch = rows.number("batch")
+    stated = rows.table.numbers["image_px"][rows.index]
+    sizes = None if np.isnan(stated).any() else stated
+    training = rows.text("task") == "train_step"
+    plan = Plan(compiled=engine.compiled, optimizer="sgd", micro_batch=batch if training else None)
+    plan = with_formats(plan, rows, net, machine)
+    task = Train(batch=batch, image_px=sizes) if training else Forward(batch=batch, image_px=sizes)
+    device = without_host(build(net, machine, task, plan).device)
+    launches = 1.0 if engine.captured else kernel_count(device)
+    return Passes(rows, list(flat(device)), launches, engine)
+
+
+def network_figures(groups: list[tuple[Rows, Network, Machine]]) -> list[Figures | str]:
+    """Figures of every group, or the reason why there are none."""
+    found: list[Figures | str] = ["" for _ in groups]
+    together: dict[str, list[tuple[int, Passes, Machine]]] = {}
+    for place, (rows, net, machine) in enumerate(groups):
+        try:
+            together.setdefault(machine.name, []).append((place, passes(rows, net, machine), machine))
+        except (InexpressibleError, RidgepointError) as error:
+            found[place] = str(error).split("\n")[0]
+    for members in together.values():
+        machine = members[0][2]
+        try:
+            every = totals([(one.ops, one.size) for _, one, _ in members], machine)
+        except (InexpressibleError, RidgepointError) as error:
+            for place, _, _ in members:
+                found[place] = str(error).split("\n")[0]
+            continue
+        start = 0
+        for place, one, _ in members:
+            part = slice(start, start + one.size)
+            found[place] = _figures(one, machine, every, part)
+            start += one.size
+    return found
+
+
+def _figures(one: Passes, machine: Machine, every: Totals, part: slice) -> Figures:
+    host = machine.coefficients.host
+    each = host.graph_launch_s if one.engine.captured else one.engine.dispatch_s or host.dispatch_s
+    on_host = 0.0 if machine.device.kind in ("cpu", "mcu") else each
+    seconds = np.maximum(np.maximum(every.seconds[part], one.launches * on_host), every.bound_s[part])
+    spread = 0.3
+    batch = one.rows.number("batch")
+    busy = {name: used[part] for name, used in every.busy_s.items()}
+    power, slower = _power(one.rows, machine, busy, seconds)
+    seconds = seconds * slower
+    bound = every.bound_s[part]
+    figures = {
+        "latency_ms": Figure(seconds * 1e3, bound * 1e3, spread),
+        "throughput_samples_s": Figure(batch / seconds, batch / bound, spread),
+    }
+    if power is not None:
+        limit = machine.device.power.tdp or 0.0
+        figures["power_w"] = Figure(power, float(limit), machine.coefficients.power.spread)
+    epoch = EPOCH.get(one.rows.tag("dataset"))
+    if epoch is not None:
+        figures["time_s"] = Figure(np.ceil(epoch / batch) * seconds, np.ceil(epoch / batch) * bound, spread)
+    return figures
+
+
+def _power(rows: Rows, machine: Machine, busy: dict[str, Array], seconds: Array) -> tuple[Num | None, Num]:
+    """Mean power, and how much slower the clock of a power limit makes the pass."""
+    power = power_w(machine, busy, seconds)
+    stated = rows.tag("power_limit_w")
+    if power is None or not stated:
+        return power, 1.0
+    return capped(machine, power, float(stated))
