@@ -95,7 +95,9 @@ def predict_runs(table: Table, progress: Callable[[int], None] = lambda done: No
                 refused[int(i)] = "the prediction is not finite: sizes that the layout cannot hold"
             else:
                 predicted[i], roofline[i], spread[i] = value, _at(figure.roofline, place), _at(figure.spread, place)
-    return Predicted(table, table.measured(), predicted, roofline, spread, refused, [])
+    # A yes or no counts 2 or 1, so that ratios and their logarithms exist.
+    answer = np.array([metric == "fits" for metric in table.text["metric"]], dtype=float)
+    return Predicted(table, table.measured() + answer, predicted + answer, roofline, spread, refused, [])
 
 
 def _figures(kind: str, rows: Rows, model: Model | Network, machine: Machine) -> Figures:
@@ -113,6 +115,7 @@ def _at(value: Num, place: int) -> float:
 
 
 def run_names(table: Table) -> list[str]:
-    """Task, framework, precision and metric of every row: the groups of a report."""
-    columns = (table.text[name] for name in ("task", "framework", "precision", "metric"))
+    """Task, framework (with its mode where it has several), precision and metric of every row: the groups of a report."""
+    modes = [mode if mode in ("eager", "compiled") else "" for mode in table.text["mode"]]
+    columns = (table.text["task"], table.text["framework"], modes, table.text["precision"], table.text["metric"])
     return [" ".join(part for part in parts if part) for parts in zip(*columns, strict=True)]

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -91,7 +92,7 @@ def with_network(machine: Machine, bytes_per_s: float) -> Machine:
     return replace(machine, device=msgspec.structs.replace(machine.device, links=links))
 
 
-def degrees(rows: Rows, names: tuple[str, ...] = ("tp", "pp", "dp", "ep", "cp")) -> dict[str, Num]:
+def degrees(rows: Rows, names: tuple[str, ...] = ("tp", "pp", "dp", "ep", "cp")) -> dict[str, Any]:
     """The parallel degrees that the rows state; 1 for the others."""
     return {name: rows.number(name, 1.0) for name in names}
 
@@ -132,10 +133,10 @@ def _same(rows: Rows, model: Model | Network, precision: str) -> dict[str, str |
     if precision not in FORMATS:
         raise InexpressibleError(f"precision {precision} is not known")
     quantized = "fp8_block" if "fp8_block" in (rows.tag("gemm_quant"), rows.tag("moe_quant")) else precision
-    if isinstance(model, Model) and FORMATS[model.precision.weights].math == FORMATS[precision].math:
-        if FORMATS[precision].bits < 16:
-            return {}
-    return {"weights": quantized, "acts": quantized if FORMATS[precision].bits < 16 else None}
+    narrow = FORMATS[precision].bits < 16
+    if narrow and isinstance(model, Model) and FORMATS[model.precision.weights].math == FORMATS[precision].math:
+        return {}
+    return {"weights": quantized, "acts": quantized if narrow else None}
 
 
 def with_formats(plan: Plan, rows: Rows, model: Model | Network, machine: Machine) -> Plan:

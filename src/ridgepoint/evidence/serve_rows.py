@@ -169,6 +169,4 @@ def _busy(found: Steady, each: Timed, first: Timed) -> dict[str, Num]:
     """Seconds that each resource is busy while one request is served: its decode steps and all running requests' prompts."""
     steps = np.maximum(found.output - 1.0, 0.0)
     names = {**each.busy_s, **first.busy_s}
-    return {
-        name: steps * each.busy_s.get(name, 0.0) + found.running * first.busy_s.get(name, 0.0) for name in names
-    }
+    return {name: steps * each.busy_s.get(name, 0.0) + found.running * first.busy_s.get(name, 0.0) for name in names}

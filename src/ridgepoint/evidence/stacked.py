@@ -12,8 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ridgepoint.cost.evaluate import BOUND, EXPECTED, evaluate
 from ridgepoint.evidence.rows import InexpressibleError
@@ -21,6 +23,7 @@ from ridgepoint.machines.machine import Machine
 from ridgepoint.numeric import Array, Num
 from ridgepoint.work import Op, Overlap, Repeat, Seq, Work
 
+Whole: TypeAlias = NDArray[np.int64]
 CHUNK = 65536
 """Points that are evaluated together."""
 
@@ -93,11 +96,11 @@ def _key(op: Op) -> tuple[object, ...]:
     return (type(op), *(value for value in texts if not _is_number(value)))
 
 
-def _stack(piece: list[tuple[Op, Num, int, int]]) -> tuple[Op, Array, Array]:
+def _stack(piece: list[tuple[Op, Num, int, int]]) -> tuple[Op, Array, Whole]:
     """One op with arrays, how often it runs at each point, and which point that is."""
     first = piece[0][0]
     sizes = np.array([size for _, _, _, size in piece])
-    values: dict[str, object] = {}
+    values: dict[str, Any] = {}
     for f in fields(first):
         if f.name == "label" or not _is_number(value := getattr(first, f.name)):
             values[f.name] = "" if f.name == "label" else value
@@ -109,7 +112,7 @@ def _stack(piece: list[tuple[Op, Num, int, int]]) -> tuple[Op, Array, Array]:
     return type(first)(**values), counts, np.repeat(starts, sizes) + within
 
 
-def _spread(values: list[Num], sizes: Array) -> Array:
+def _spread(values: list[Num], sizes: Whole) -> Array:
     """The values of each op at its points, one after the other."""
     if all(isinstance(value, float | int) for value in values):
         return np.repeat(np.array(values, dtype=float), sizes)

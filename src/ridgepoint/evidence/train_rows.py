@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import numpy as np
 
 from ridgepoint.cost.energy import capped, power_w, under_load
@@ -15,7 +14,7 @@ from ridgepoint.models.networks.network import Network
 from ridgepoint.models.parameters import active_parameters
 from ridgepoint.numeric import Num
 from ridgepoint.plan import Plan
-from ridgepoint.serving.engines import Engine, speeds, step, with_software
+from ridgepoint.serving.engines import speeds, step, with_software
 from ridgepoint.tasks import Train
 from ridgepoint.tasks.build import build
 
@@ -73,7 +72,8 @@ def flop_per_token(rows: Rows, model: Model) -> Num:
     """
     megatron = rows.text("framework") == "nemo"
     count = rows.extra("params", active_parameters(model, embedding=not megatron))
-    pairs = sum(number * _attention_width(layer.mixer) for layer, number in model.main.layers) * rows.number("prompt", SEQUENCE.get(rows.tag("dataset")))
+    width = sum(number * _attention_width(layer.mixer) for layer, number in model.main.layers)
+    pairs = width * rows.number("prompt", SEQUENCE.get(rows.tag("dataset")))
     again = 4.0 / 3.0 if rows.text("framework") == "internevo" and rows.text("recompute") == "full" else 1.0
     return (6.0 * count + (6.0 if megatron else 12.0) * pairs) * again
 

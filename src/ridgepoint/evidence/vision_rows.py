@@ -40,6 +40,7 @@ class Passes:
 
     @property
     def size(self) -> int:
+        """How many rows."""
         return len(self.rows)
 
 
