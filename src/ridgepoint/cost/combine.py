@@ -151,9 +151,12 @@ def _side_by_side(parts: list[Timing]) -> Timing:
             continue
         shared.append(Timing(sum((busy[key] for key in mine), 0.0), {}, {key: busy[key] for key in mine}))
     longest = largest([*parts, *shared]) if parts else Timing(0.0)
-    # Waiting that is done side by side is busy no longer than the whole.
-    capped = {key: np.minimum(t, longest.time_s) if _resource(key) in NOT_SHARED else t for key, t in busy.items()}
-    return Timing(longest.time_s, capped, longest.critical_s)
+    return Timing(longest.time_s, _capped(busy, longest.time_s), longest.critical_s)
+
+
+def _capped(busy: Mapping[str, Num], time_s: Num) -> dict[str, Num]:
+    """Waiting that is done side by side is busy no longer than the whole."""
+    return {key: np.minimum(t, time_s) if _resource(key) in NOT_SHARED else t for key, t in busy.items()}
 
 
 def _resource(key: str) -> str:
@@ -192,7 +195,7 @@ def _pipeline(work: Pipeline, leaf: Callable[[Op], Timing]) -> Timing:
         for i, count in enumerate(counts)
         for times, timing in ((1.0, whole[i]), (work.messages, send[i]))
     ]
-    return Timing(total.time_s, weighted_sum(once).busy_s, total.critical_s)
+    return Timing(total.time_s, _capped(weighted_sum(once).busy_s, total.time_s), total.critical_s)
 
 
 def _masked(timing: Timing, count: Num) -> Timing:
