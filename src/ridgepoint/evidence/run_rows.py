@@ -79,7 +79,7 @@ def predict_runs(table: Table, progress: Callable[[int], None] = lambda done: No
             if isinstance(model, Network) and table.kind == "runs":
                 networks.append((rows, model, machine))
                 continue
-            done.append((rows, _figures(table.kind, rows, model, machine)))
+            done += _singly(table.kind, rows, model, machine)
         except (InexpressibleError, RidgepointError) as error:
             done.append((rows, str(error).split("\n")[0]))
         progress(len(rows))
@@ -98,6 +98,17 @@ def predict_runs(table: Table, progress: Callable[[int], None] = lambda done: No
     # A yes or no counts 2 or 1, so that ratios and their logarithms exist.
     answer = np.array([metric == "fits" for metric in table.text["metric"]], dtype=float)
     return Predicted(table, table.measured() + answer, predicted + answer, roofline, spread, refused, [])
+
+
+def _singly(kind: str, rows: Rows, model: Model | Network, machine: Machine) -> list[tuple[Rows, Figures | str]]:
+    """Figures of all rows at once; one by one where some sizes among them are impossible."""
+    try:
+        return [(rows, _figures(kind, rows, model, machine))]
+    except RidgepointError as error:
+        if len(rows) == 1:
+            return [(rows, str(error).split("\n")[0])]
+    halves = np.array_split(rows.index, 2)
+    return [found for half in halves for found in _singly(kind, Rows(rows.table, half), model, machine)]
 
 
 def _figures(kind: str, rows: Rows, model: Model | Network, machine: Machine) -> Figures:

@@ -1,0 +1,69 @@
+"""Memory rows: ledgers, eager software, caching allocators."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ridgepoint.cost.allocator import LARGE_BYTES, STEP_BYTES, left_behind
+from ridgepoint.evidence.run_rows import predict_runs
+from tests.evidence.test_run_rows import table, train  # noqa: F401
+
+
+def eager(**changes):
+    row = {
+        "machine": "a100-sxm-80gb",
+        "framework": "pytorch",
+        "model": "llama-2-7b",
+        "precision": "fp16",
+        "mode": "eager",
+    }
+    row |= {"task": "prefill", "batch": 4, "prompt": 256, "metric": "peak_memory_gb", "extra": {"kind": "allocated"}}
+    return row | changes
+
+
+def test_small_tensors_leave_nothing_behind_and_large_ones_every_size():
+    assert left_behind(10.0, LARGE_BYTES) == 0.0
+    assert left_behind(1.0, LARGE_BYTES + 1.0) == LARGE_BYTES + STEP_BYTES
+    sizes = np.arange(6, 11) * STEP_BYTES
+    assert left_behind(1.0, 10 * STEP_BYTES) == pytest.approx(sizes.sum())
+
+
+def test_eager_prefill_keeps_weights_cache_and_logits_twice(table):  # noqa: F811
+    weights, cache, logits = 6.738e9 * 2, 4 * 256 * 32 * 2 * 4096 * 2, 4 * 256 * 32000 * 6
+    result = predict_runs(table(eager(), kind="memory"))
+    assert result.predicted[0] == pytest.approx((weights + cache + logits) * 1e-9, rel=0.002)
+
+
+def test_a_growing_cache_lives_twice(table):  # noqa: F811
+    weights, cache = 6.738e9 * 2, 4 * 768 * 32 * 2 * 4096 * 2
+    result = predict_runs(table(eager(task="generate", output=512), kind="memory"))
+    assert result.predicted[0] == pytest.approx((weights + 2 * cache) * 1e-9, rel=0.002)
+
+
+def test_reserved_is_more_and_used_still_more(table):  # noqa: F811
+    rows = [eager(extra={"kind": kind}) for kind in ("allocated", "reserved", "device_used")]
+    allocated, reserved, used = predict_runs(table(*rows, kind="memory")).predicted
+    assert allocated < reserved < used
+
+
+def test_fits_is_answered(table):  # noqa: F811
+    small, huge = train(metric="fits"), train(metric="fits", micro_batch=512, model="mpt-30b")
+    result = predict_runs(table(small, huge, kind="memory"))
+    assert result.predicted.tolist() == [2.0, 1.0]  # yes and no, so that ratios exist
+
+
+def test_cache_tokens_grow_with_devices_by_what_weights_leave(table):  # noqa: F811
+    row = {
+        "machine": "a100-sxm-80gb",
+        "framework": "distserve",
+        "model": "opt-13b",
+        "precision": "fp16",
+        "task": "serve",
+    }
+    row |= {"metric": "kv_tokens", "mode": "engine", "pp": 1}
+    rows = [row | {"devices": n, "tp": n} for n in (1, 2, 4)]
+    one, two, four = predict_runs(table(*rows, kind="memory")).predicted
+    assert four - two == pytest.approx(2 * (two - one), rel=0.05)

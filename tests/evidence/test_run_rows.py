@@ -1,0 +1,189 @@
+"""Rows of whole runs: what they become, what they give, and why some give nothing."""
+
+from __future__ import annotations
+
+import csv
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+import ridgepoint as rp
+from ridgepoint.evidence.run_rows import predict_runs, run_groups, run_names
+from ridgepoint.evidence.run_scenarios import found_machine
+from ridgepoint.evidence.tables import read_table
+from ridgepoint.evidence.validate import reasons
+from ridgepoint.serving.engines import engines
+from ridgepoint.tasks.inference import without_host
+
+COLUMNS = (
+    *("source", "machine", "devices", "nodes", "framework", "model", "task", "precision", "batch", "prompt", "output"),
+    *("concurrency", "image_px", "tp", "pp", "dp", "ep", "cp", "micro_batch", "global_batch", "zero_stage"),
+    *("recompute", "mode", "extra", "metric", "value"),
+)
+
+
+@pytest.fixture
+def table(tmp_path):
+    def write(*rows, kind="runs"):
+        path = tmp_path / f"{kind}.csv"
+        with path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, COLUMNS)
+            writer.writeheader()
+            for row in rows:
+                extra = json.dumps(row.get("extra", {}))
+                writer.writerow({"source": "mine", "nodes": 1, "devices": 1, "value": 1.0} | row | {"extra": extra})
+        return read_table(path)
+
+    return write
+
+
+def decode(**changes):
+    row: dict[str, Any] = {
+        "machine": "h100-sxm",
+        "framework": "trtllm",
+        "model": "llama-3.1-8b",
+        "task": "decode",
+        "precision": "bf16",
+    }
+    return row | {"batch": 8, "prompt": 1000, "output": 200, "metric": "tpot_ms", "mode": "trtllm"} | changes
+
+
+def train(**changes):
+    row = {"machine": "a100-sxm-80gb", "devices": 8, "framework": "llm-foundry", "model": "mpt-1b", "mode": "eager"}
+    row |= {"task": "train_step", "precision": "bf16", "prompt": 2048, "tp": 1, "pp": 1, "dp": 8, "zero_stage": 3}
+    return row | {"micro_batch": 8, "global_batch": 512, "recompute": "none", "metric": "time_s"} | changes
+
+
+def test_a_decode_row_is_a_decode_step_of_the_engine(table):
+    result = predict_runs(table(decode()))
+    engine = engines()["trtllm"]
+    est = rp.estimate(
+        "llama-3.1-8b",
+        on="h100-sxm",
+        task=rp.Decode(batch=8, context=1100),
+        plan=rp.Plan(tp=1, dp=1, weights="bf16"),
+    )
+    expected = est.time_s + engine.step_s + 8 * engine.sequence_s
+    assert result.predicted[0] == pytest.approx(expected * 1e3, rel=1e-6)
+    assert result.roofline[0] < result.predicted[0]
+
+
+def test_metrics_of_one_configuration_share_a_group_and_agree(table):
+    rows = [train(metric=metric) for metric in ("time_s", "throughput_tok_s_per_device", "mfu", "tflops_per_device")]
+    read = table(*rows)
+    assert len(run_groups(read)) == 1
+    time_s, rate, mfu, tflops = predict_runs(read).predicted
+    assert rate == pytest.approx(512 * 2048 / time_s / 8)
+    assert mfu == pytest.approx(tflops * 1e12 / 312e12)
+
+
+def test_rows_that_differ_in_numbers_share_a_group_and_rows_that_differ_in_text_do_not(table):
+    assert len(run_groups(table(decode(), decode(batch=64), decode(prompt=5000)))) == 1
+    assert len(run_groups(table(decode(), decode(precision="fp8"), decode(devices=2, tp=2)))) == 3
+
+
+def test_together_is_one_by_one(table):
+    rows = [decode(batch=1), decode(batch=32, prompt=4000), decode(batch=7)]
+    together = predict_runs(table(*rows)).predicted
+    alone = [predict_runs(table(row)).predicted[0] for row in rows]
+    assert together == pytest.approx(alone)
+
+
+def test_serving_with_one_client_is_a_decode_step(table):
+    serve = decode(task="serve", concurrency=1, batch="")
+    result = predict_runs(table(serve, decode(batch=1)))
+    assert result.predicted[0] == pytest.approx(result.predicted[1], rel=0.02)
+
+
+def test_more_clients_wait_longer(table):
+    rows = [decode(task="serve", metric=m, concurrency=c, batch="") for m in ("tpot_ms", "ttft_ms") for c in (1, 8, 64)]
+    tpot, ttft = predict_runs(table(*rows)).predicted.reshape(2, 3)
+    assert np.all(np.diff(tpot) > 0)
+    assert np.all(np.diff(ttft) > 0)
+
+
+def test_generation_is_a_prefill_and_its_steps(table):
+    rows = [decode(task=task, metric="latency_ms", batch=4, output=101) for task in ("prefill", "decode", "generate")]
+    prefill, step, whole = predict_runs(table(*rows)).predicted
+    assert whole == pytest.approx(prefill + 100 * step)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"model": "no-such-model"}, "the catalogue has no such model or network"),
+        ({"machine": "no-such-machine"}, "unknown machine"),
+        ({"framework": "no-such-engine"}, "engine no-such-engine is not described"),
+        ({"precision": "fp3"}, "precision fp3 is not known"),
+        ({"prompt": ""}, "prompt is not stated"),
+        ({"tp": 3}, "tp"),
+        ({"metric": "mfu"}, "mfu of decode has no prediction"),
+        ({"task": "train_total"}, "task train_total has no scenario"),
+    ],
+)
+def test_rows_without_a_scenario_are_counted_with_their_reason(table, change, reason):
+    result = predict_runs(table(decode(), decode(**change)))
+    (found, count), *more = reasons(result)
+    assert count == 1
+    assert not more
+    assert reason in found
+    assert result.covered.tolist() == [True, False]
+
+
+def test_one_impossible_row_does_not_take_its_group_along(table):
+    result = predict_runs(table(decode(devices=4, tp=4), decode(devices=4, tp=3), decode(devices=4, tp=2)))
+    assert result.covered.tolist() == [True, False, True]
+
+
+def test_networks_are_read_together_and_as_estimates_say(table):
+    row: dict[str, Any] = {
+        "machine": "rtx-3090",
+        "framework": "pytorch",
+        "model": "resnet50",
+        "task": "forward",
+        "precision": "fp16",
+    }
+    row |= {"batch": 64, "image_px": 224, "mode": "compiled", "metric": "throughput_samples_s"}
+    rows = [row, row | {"batch": 256}, row | {"model": "resnet18"}, row | {"model": "no-such-network"}]
+    result = predict_runs(table(*rows))
+    assert result.covered.tolist() == [True, True, True, False]
+    for i, (name, batch) in enumerate((("resnet50", 64), ("resnet50", 256), ("resnet18", 64))):
+        plan = rp.Plan(weights="fp16", graph_capture=True)
+        est = rp.estimate(name, on="rtx-3090", task=rp.Forward(batch=batch, image_px=224), plan=plan)
+        assert result.predicted[i] == pytest.approx(batch / est.time_s, rel=1e-6)
+
+
+def test_nodes_and_their_network(table):
+    rows = [
+        train(devices=32, nodes=4, dp=32, extra={"net": "1600Gb/s per node"}),
+        train(machine="gb200", devices=64, nodes=16, dp=64),
+        train(devices=10, tp=5),
+    ]
+    network, domain, odd = (found_machine(rows) for rows in run_groups(table(*rows)))
+    assert (network.nodes, network.devices_per_node) == (4, 8)
+    link = network.link("cluster")
+    assert link is not None
+    assert link[1].bandwidth == pytest.approx(25e9)
+    assert (domain.nodes, domain.devices_per_node) == (1, 64)  # one NVLink domain over sixteen boards
+    assert (odd.nodes, odd.devices_per_node) == (2, 5)
+
+
+def test_names_tell_modes_apart(table):
+    assert run_names(table(decode(), train())) == [
+        "decode trtllm bf16 tpot_ms",
+        "train_step llm-foundry eager bf16 time_s",
+    ]
+
+
+def test_every_row_is_predicted_or_refused(shared):
+    read = read_table(shared / "measurements" / "memory.csv.gz")
+    result = predict_runs(read)
+    assert int(result.covered.sum()) + len(result.refused) == len(read)
+    assert not set(np.flatnonzero(result.covered)) & set(result.refused)
+
+
+def test_a_step_of_an_engine_without_host_is_the_device(table):
+    est = rp.estimate("llama-3.1-8b", on="h100-sxm", task=rp.Decode(batch=8, context=1100))
+    assert without_host(est.built.work) == est.built.device

@@ -1,0 +1,68 @@
+"""Engines: what they add to a pass."""
+
+from __future__ import annotations
+
+import pytest
+
+from ridgepoint.cost.evaluate import evaluate
+from ridgepoint.machines.catalog import find_machine
+from ridgepoint.ops import Gemm
+from ridgepoint.serving.engines import Engine, engines, find_engine, speeds, step, with_software
+from ridgepoint.work import Repeat
+
+H100 = find_machine("h100-sxm")
+WORK = Repeat(100.0, Gemm(m=4.0, n=64.0, k=64.0))
+
+
+def engine(**values):
+    return Engine(title="one", provenance=find_engine("vllm").provenance, **values)
+
+
+def seconds(one, sequences=1.0, **options):
+    return evaluate(step(WORK, H100, one, sequences, **options), H100).time_s
+
+
+def test_every_engine_says_where_its_numbers_come_from():
+    assert {"vllm", "sglang", "trtllm", "pytorch-eager"} <= set(engines())
+    for name, one in engines().items():
+        assert one.title, name
+        assert one.provenance.kind in ("fitted", "default"), name
+        assert one.provenance.source, name
+        assert all(0.0 <= part < 1.0 for part in one.hidden_launch.values()), name
+
+
+def test_an_unknown_engine_is_none():
+    assert find_engine("no such") is None
+
+
+def test_a_captured_step_waits_for_the_device_and_an_eager_one_for_its_launches():
+    device = evaluate(WORK, H100).time_s
+    assert seconds(engine(), decode=True) == pytest.approx(device)
+    assert seconds(engine(captured=False, dispatch_s=1e-4)) == pytest.approx(100 * 1e-4)
+
+
+def test_serial_host_time_is_added():
+    plain = seconds(engine(), decode=True)
+    busy = engine(step_s=1e-3, sequence_s=1e-5, token_s=1e-6)
+    assert seconds(busy, 64.0, decode=True, tokens=500.0) - plain == pytest.approx(1e-3 + 64e-5 + 500e-6)
+
+
+def test_hidden_launches_make_launching_faster_on_their_family_only():
+    one = engine(hidden_launch={"blackwell": 0.5})
+    assert speeds(H100, one) == {}
+    assert speeds(find_machine("b200-sxm"), one) == {"launch": 2.0}
+
+
+def test_hidden_links_make_the_node_link_faster():
+    assert speeds(H100, engine(hidden_links=0.5)) == {"nvlink": 2.0}
+
+
+def test_software_of_its_time_replaces_coefficients():
+    one = engine(coefficients={"attention": {"efficiency": {"default": 0.1}}})
+    assert with_software(H100, one).coefficients.attention.efficiency["default"] == 0.1
+    assert with_software(H100, engine()) is H100
+
+
+def test_a_cpu_launches_nothing():
+    cpu = find_machine("xeon-8380")
+    assert step(WORK, cpu, engine(step_s=1.0), 1.0) is WORK
