@@ -10,7 +10,7 @@ from ridgepoint.models.networks.shapes import Map, Rows
 from ridgepoint.models.networks.tape import Tape
 from ridgepoint.numeric import Num
 
-NORM_FLOP = {"batch": 2.0, "layer": 5.0, "group": 5.0, "rms": 0.0}
+NORM_FLOP = {"batch": 2.0, "frozen": 2.0, "layer": 5.0, "group": 5.0, "rms": 0.0}
 
 
 class CountingTape(Tape):

@@ -326,10 +326,13 @@ class Tape:
     # --- memory-bound steps ----------------------------------------------------------------------------------------
 
     def norm(self, x: Data, kind: str = "batch", affine: bool = True, name: str = "norm") -> Data:
-        """``batch`` (elementwise in inference), or ``layer``, ``group``, ``rms``: a reduction over each row or group."""
+        """``batch`` (elementwise in inference; ``frozen``: one that is not trained), or ``layer``, ``group``, ``rms``: a
+        reduction over each row or group.
+        """
+        affine = affine and kind != "frozen"
         if affine:
             self.count(name, _size(x.channels) * (1.0 if kind == "rms" else 2.0))
-        if kind == "batch":
+        if kind in ("batch", "frozen"):
             self._pass(name, x.values, flop=2.0, saved=1.0)
             return x
         size = x.values * FORMATS[self.acts].bytes

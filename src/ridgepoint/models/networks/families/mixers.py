@@ -120,8 +120,8 @@ def _layer(tape: Tape, x: Map, mixer_kind: str, kind: str, second: bool, scaled:
     x = _norm(tape, tape.add(x), kind, second, "norm2")
     if second:
         with tape.scope("feed"):
-            y = _star(tape, tape.linear(tape.to_rows(x), 4.0 * dim, False, "up"))
-            tape.linear(y, dim, False, "down")
+            rows = _star(tape, tape.linear(tape.to_rows(x), 4.0 * dim, False, "up"))
+            tape.linear(rows, dim, False, "down")
     else:
         feed_forward(tape, tape.to_rows(x), 4.0 * dim)
     return tape.add(x)

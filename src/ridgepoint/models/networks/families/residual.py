@@ -24,7 +24,8 @@ def resnet(tape: Tape, net: Network, sizes: Sizes) -> None:
     Options: ``depths`` blocks per stage, ``bottleneck``, ``groups`` and ``width`` of a group at the first stage (64),
     ``stem`` (widths of its 3 × 3 convolutions; one 7 × 7 without), ``stem_conv`` (a strided convolution instead of the
     pool), ``avg_down`` (pooled shortcuts), ``attention`` (``se``, ``eca``), ``se_ratio``, ``antialias`` (``blur``,
-    ``avg``), ``scale`` (splits of Res2Net), ``radix`` (ResNeSt), ``selective`` (SK), ``norm``, ``classes``.
+    ``avg``), ``scale`` (splits of Res2Net), ``radix`` (ResNeSt), ``selective`` (SK), ``strides`` of the
+    stages, ``norm``, ``classes``.
     """
     x = residual_features(tape, net, tape.image(3, sizes["image_px"], sizes["image_px"]))
     with tape.scope("head"):
@@ -33,14 +34,21 @@ def resnet(tape: Tape, net: Network, sizes: Sizes) -> None:
 
 def residual_features(tape: Tape, net: Network, x: Map) -> Map:
     """Stem and stages with the options of :func:`resnet`: the last feature map."""
+    return residual_maps(tape, net, x)[-1]
+
+
+def residual_maps(tape: Tape, net: Network, x: Map) -> list[Map]:
+    """The stem's map and that of every stage; ``strides`` per stage keep the size in dilated backbones."""
     with tape.scope("stem"):
         x = _stem(tape, net, x)
+    maps, strides = [x], net.option("strides", (1, 2, 2, 2))
     for stage, depth in enumerate(net.option("depths")):
         planes = 64 * 2**stage
         with tape.scope(f"layer{stage + 1}"):
-            x = _block(tape, net, x, planes, stride=1 if stage == 0 else 2, first=True)
+            x = _block(tape, net, x, planes, strides[stage], first=True)
             x = tape.repeat(depth - 1, lambda y, planes=planes: _block(tape, net, y, planes, 1), x)  # type: ignore[misc]
-    return x
+        maps.append(x)
+    return maps
 
 
 def _stem(tape: Tape, net: Network, x: Map) -> Map:
