@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 
@@ -13,7 +11,7 @@ from tests.evidence.test_run_rows import table, train  # noqa: F401
 
 
 def eager(**changes):
-    row = {
+    row: dict[str, object] = {
         "machine": "a100-sxm-80gb",
         "framework": "pytorch",
         "model": "llama-2-7b",
@@ -56,7 +54,7 @@ def test_fits_is_answered(table):  # noqa: F811
 
 
 def test_cache_tokens_grow_with_devices_by_what_weights_leave(table):  # noqa: F811
-    row = {
+    row: dict[str, object] = {
         "machine": "a100-sxm-80gb",
         "framework": "distserve",
         "model": "opt-13b",

@@ -114,7 +114,7 @@ def test_generation_is_a_prefill_and_its_steps(table):
     ("change", "reason"),
     [
         ({"model": "no-such-model"}, "the catalogue has no such model or network"),
-        ({"machine": "no-such-machine"}, "unknown machine"),
+        ({"machine": "no-such-machine"}, "the catalogue has no machine 'no-such-machine'"),
         ({"framework": "no-such-engine"}, "engine no-such-engine is not described"),
         ({"precision": "fp3"}, "precision fp3 is not known"),
         ({"prompt": ""}, "prompt is not stated"),

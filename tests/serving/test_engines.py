@@ -15,7 +15,7 @@ WORK = Repeat(100.0, Gemm(m=4.0, n=64.0, k=64.0))
 
 
 def engine(**values):
-    return Engine(title="one", provenance=find_engine("vllm").provenance, **values)
+    return Engine(title="one", provenance=engines()["vllm"].provenance, **values)
 
 
 def seconds(one, sequences=1.0, **options):

@@ -64,6 +64,10 @@ def found_machine(rows: Rows) -> Machine:
     """The devices and nodes of the rows, with the network that they state."""
     devices, nodes = (int(rows.number(name, 1.0)[0]) for name in ("devices", "nodes"))
     name = rows.text("machine")
+    try:
+        find_machine(name)
+    except RidgepointError:
+        raise InexpressibleError(f"the catalogue has no machine '{name}'") from None
     per_node = devices // max(nodes, 1)
     largest = _node_size(name)
     if largest > 16 or per_node > largest:  # one link domain over several boards, or a size that no node has
