@@ -145,7 +145,7 @@ def branches(tape: Tape, net: Network, sizes: Sizes) -> None:
     x = tape.image(3, sizes["image_px"], sizes["image_px"])
     separable, copies = net.option("separable", False), net.option("copies", 1)
     with tape.scope("stem"):
-        x = _branched(tape, x, net.option("stem"), 3, 2, 1, 1)
+        x = branched(tape, x, net.option("stem"), 3, 2, 1, 1)
     position = 0
     attentive = net.option("se", tuple(0 for _ in net.option("stages")))
     for index, (depth, out) in enumerate(net.option("stages")):
@@ -154,17 +154,25 @@ def branches(tape: Tape, net: Network, sizes: Sizes) -> None:
                 stride = 2 if block == 0 else 1
                 se = block >= depth - attentive[index]
                 if separable:
-                    x = _branched(tape, x, int(x.channels), 3, stride, int(x.channels), copies, se)
-                    x = _branched(tape, x, out, 1, 1, 1, copies, se)
+                    x = branched(tape, x, int(x.channels), 3, stride, int(x.channels), copies, se)
+                    x = branched(tape, x, out, 1, 1, 1, copies, se)
                 else:
                     position += 1
                     groups = net.option("groups", 1) if position % 2 == 0 else 1
-                    x = _branched(tape, x, out, 3, stride, groups, 1, se)
+                    x = branched(tape, x, out, 3, stride, groups, 1, se)
     classifier(tape, x, net.option("classes", 1000))
 
 
-def _branched(
-    tape: Tape, x: Map, out: int, kernel: int, stride: int, groups: int, copies: int, se: bool = False
+def branched(
+    tape: Tape,
+    x: Map,
+    out: int,
+    kernel: int,
+    stride: int,
+    groups: int,
+    copies: int,
+    se: bool = False,
+    special: float = 0.0,
 ) -> Map:
     """The sum of equal convolutions, a pointwise one, and the input itself where shapes allow."""
     y = x
@@ -176,4 +184,4 @@ def _branched(
         tape.norm(tape.add(x), name="identity")
     if se:
         squeeze_excite(tape, y, rounded(out / 16, 1, limit=0.0))
-    return tape.activate(y)
+    return tape.activate(y, special)
