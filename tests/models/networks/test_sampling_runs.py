@@ -68,7 +68,9 @@ def test_more_frames_and_larger_pictures_take_longer() -> None:
 
 def test_inputs_give_any_size_one_value_or_a_sweep() -> None:
     # Wrong: a size is ignored, or a sweep over it differs from its points.
-    swept = rp.estimate("gcn-arxiv", on="h100-sxm", task=rp.Forward(inputs={"nodes": [1e5, 1e6], "edges": 1e7}))
+    swept = rp.estimate(
+        "gcn-arxiv", on="h100-sxm", task=rp.Forward(inputs={"nodes": np.array([1e5, 1e6]), "edges": 1e7})
+    )
     single = rp.estimate("gcn-arxiv", on="h100-sxm", task=rp.Forward(inputs={"nodes": 1e6, "edges": 1e7}))
     assert swept.shape == (2,)
     assert swept.time_s[1] == pytest.approx(single.time_s)
@@ -77,7 +79,8 @@ def test_inputs_give_any_size_one_value_or_a_sweep() -> None:
 
 def test_a_part_of_a_sweep_has_its_part_of_the_inputs() -> None:
     # Wrong: inputs keep their full length in a chunk of a large sweep.
-    task = rp.Forward(batch=[[1.0], [2.0]], inputs={"vectors": [1e6, 2e6, 3e6], "dim": 64.0})
+    vectors = np.array([1e6, 2e6, 3e6])
+    task = rp.Forward(batch=np.array([[1.0], [2.0]]), inputs={"vectors": vectors, "dim": 64.0})
     part = rp.estimate("flat-sift1m", on="h100-sxm", task=task).scenario.at(slice(1, 5))
     assert isinstance(part.task, rp.Forward)
     assert list(np.atleast_1d(part.task.inputs["vectors"])) == [2e6, 3e6, 1e6, 2e6]

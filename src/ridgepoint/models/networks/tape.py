@@ -336,7 +336,7 @@ class Tape:
             self._pass(name, x.values, flop=2.0, saved=1.0)
             return x
         size = x.values * FORMATS[self.acts].bytes
-        rows = x.rows if isinstance(x, Rows) else x.batch * (32.0 if kind == "group" else x.positions)
+        rows = x.batch * 32.0 if isinstance(x, Map) and kind == "group" else x.values / x.channels
         self.record(
             Stream(
                 read_bytes=size,
