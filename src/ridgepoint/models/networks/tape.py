@@ -336,7 +336,7 @@ class Tape:
             self._pass(name, x.values, flop=2.0, saved=1.0)
             return x
         size = x.values * FORMATS[self.acts].bytes
-        rows = x.batch * 32.0 if isinstance(x, Map) and kind == "group" else x.values / x.channels
+        rows = _normed_rows(x, kind)
         self.record(
             Stream(
                 read_bytes=size,
@@ -475,6 +475,11 @@ def matrix_flop(work: Work) -> Num:
         return sum((visit(child, times) for child in node.children()), 0.0)
 
     return visit(work, 1.0)
+
+
+def _normed_rows(x: Map | Rows, kind: str) -> Num:
+    """Rows or groups that a norm reduces over; group norms have 32 groups by custom."""
+    return x.batch * 32.0 if isinstance(x, Map) and kind == "group" else x.values / x.channels
 
 
 def _num(value: Num) -> Num:
