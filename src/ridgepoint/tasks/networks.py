@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -85,8 +86,16 @@ def build_network(net: Network, machine: Machine, task: Task, plan: Plan) -> dic
         *net.notes,
         f"formats: activations {acts}, weights {weights}",
         "elementwise chains are fused (compiled)" if plan.compiled else "every elementwise step is a kernel (eager)",
+        *_training_notes(task, plan),
     )
     return {**rule(net, machine, layout, task, plan), "layout": layout, "assumptions": said}
+
+
+def _training_notes(task: Task, plan: Plan) -> tuple[str, ...]:
+    if not isinstance(task, Train):
+        return ()
+    batch = "the device's whole batch (no --micro-batch given)" if plan.micro_batch is None else "as given"
+    return (f"micro-batch: {batch}; optimizer {plan.optimizer}; ZeRO stage {plan.zero_stage}",)
 
 
 def _sizes(net: Network, task: Forward | Sample | Train) -> dict[str, Num]:
@@ -145,7 +154,8 @@ def _train(net: Network, machine: Machine, layout: Layout, task: Train, plan: Pl
     """Forward, backward, exchange of gradients, update. Tables of which only looked-up rows change have neither dense
     gradients nor optimizer states (a row-wise optimizer keeps one number per row).
     """
-    size, count = micro_batch(task, plan, layout)
+    whole = plan if plan.micro_batch is not None else replace(plan, micro_batch=per_replica(task.batch, layout))
+    size, count = micro_batch(task, whole, layout)
     tape = forward_tape(net, plan, size, _sizes(net, task), training=True)
     forward, back = tape.work, backward(tape.work)
     again = [forward] if plan.recompute == "full" else []
