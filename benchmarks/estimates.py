@@ -41,7 +41,11 @@ def million() -> rp.Estimate:
 
 
 @benchmark(
-    "estimate.sweep", measures="mixed (batch, context, tp) points of one call", unit="points/s", target=1e6, better="higher"
+    "estimate.sweep",
+    measures="mixed (batch, context, tp) points of one call",
+    unit="points/s",
+    target=1e6,
+    better="higher",
 )
 def sweep() -> float:
     """Points per second, best of three calls."""

@@ -37,7 +37,9 @@ def test_parameters_are_the_published_ones(entry: Entry) -> None:
         digits = f"{entry.parameters:e}".rstrip("0123456789").rstrip("e+-").rstrip("0")
         half = 0.5 * 10.0 ** (np.floor(np.log10(entry.parameters)) - len(digits.partition(".")[2]))
         rel = 0.01 if len(digits) > 4 else 0.02
-        assert played(entry.name).total_parameters == pytest.approx(entry.parameters, rel=rel, abs=max(half, MILLIONTHS))
+        assert played(entry.name).total_parameters == pytest.approx(
+            entry.parameters, rel=rel, abs=max(half, MILLIONTHS)
+        )
 
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
