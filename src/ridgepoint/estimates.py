@@ -170,9 +170,7 @@ class Estimate:
     @property
     def bottleneck(self) -> Any:
         """The resource with the largest share: a name, or an array of names over a sweep."""
-        names = np.array(list(self.shares))
-        found = names[np.argmax(np.stack(list(self.shares.values())), axis=0)]
-        return str(found) if np.ndim(found) == 0 else found
+        return largest_share(self.shares)
 
     @cached_property
     def limits(self) -> dict[str, Any]:

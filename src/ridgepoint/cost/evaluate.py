@@ -103,11 +103,10 @@ class Cost:
 
     @property
     def bottleneck(self) -> Any:
-        """The resource with the largest share: a name, or an array of names over a sweep."""
-        names = np.array(list(self.shares))
-        stacked = np.stack(np.broadcast_arrays(*self.shares.values()))
-        found = names[np.argmax(stacked, axis=0)]
-        return str(found) if np.ndim(found) == 0 else found
+        """The resource with the largest share: a name, or an array of names over a sweep; ``none`` for work that takes no
+        time.
+        """
+        return largest_share(self.shares)
 
     def limit(self, resource: str) -> Num:
         """The speed-up if ``resource`` were infinitely fast: the generalised Amdahl ceiling."""

@@ -134,9 +134,11 @@ def _conventions(machine: Machine, task: Task, plan: Plan, run: Execution) -> li
         launched = f"decode kernels are launched {captured}; " if has_host(machine) else ""
         said.append(f"{launched}scheduling and network time of a serving engine are not included")
     if isinstance(task, Prefill | Generate):
+        captured = "in one captured graph" if _captured(plan, False) else "one by one from the host"
+        launched = f"prefill kernels are launched {captured}; " if has_host(machine) else ""
         said.append(
-            "prefill computes logits for the last position of each prompt only; its activations in memory are those of "
-            f"{TOKEN_BUDGET:,.0f} tokens at a time"
+            f"{launched}prefill computes logits for the last position of each prompt only; its activations in memory are "
+            f"those of {TOKEN_BUDGET:,.0f} tokens at a time"
         )
     if not isinstance(task, Forward):
         said.append("causal attention counts exactly the query–key pairs that the mask allows")
