@@ -20,7 +20,7 @@ import numpy as np
 from ridgepoint.cautions import cautions
 from ridgepoint.citations import cite, coefficient_sources
 from ridgepoint.cost.energy import power_w, under_load, usd
-from ridgepoint.cost.evaluate import BOUND, EXPECTED, Cost, evaluate, rules_of
+from ridgepoint.cost.evaluate import BOUND, EXPECTED, Cost, evaluate, largest_share, rules_of
 from ridgepoint.cost.ledger import Ledger
 from ridgepoint.errors import RidgepointError
 from ridgepoint.machines.machine import Machine

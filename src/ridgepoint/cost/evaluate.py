@@ -222,6 +222,18 @@ class Cost:
         )
 
 
+def largest_share(shares: Mapping[str, Num]) -> Any:
+    """The name of the largest share, at every point of a sweep.
+
+    >>> largest_share({"hbm": 0.7, "launch": 0.3}), largest_share({})
+    ('hbm', 'none')
+    """
+    if not shares:
+        return "none"
+    found = np.array(list(shares))[np.argmax(np.stack(np.broadcast_arrays(*shares.values())), axis=0)]
+    return str(found) if np.ndim(found) == 0 else found
+
+
 def evaluate(
     work: Work, machine: Machine, mode: str = EXPECTED, strict: bool = False, like: Cost | None = None
 ) -> Cost:
