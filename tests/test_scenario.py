@@ -55,3 +55,9 @@ def test_a_part_of_a_sweep_has_the_same_points():
     assert np.array_equal(part.task.batch, [1.0, 8.0, 8.0])
     assert np.array_equal(part.task.context, [3.0, 1.0, 2.0])
     assert part.plan.tp == tp
+
+
+def test_an_encoder_is_asked_for_no_more_tokens_than_it_takes() -> None:
+    """The usual task of a model must be one that it can do: CLIP's text encoder has 77 positions, not 512."""
+    assert scenario("clip-vit-large-patch14", "t4").task.sizes()["seq"] == 77
+    assert scenario("bert-large", "t4").task.sizes()["seq"] == 512

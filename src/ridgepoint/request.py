@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from ridgepoint.errors import RidgepointError, nearest
@@ -73,14 +73,16 @@ def to_scenario(request: Request) -> Scenario:
             "bad_request", "no machine is given", "add --on MACHINE; `ridgepoint machines list` shows all"
         )
     model, machine = find(request.model), find_machine(request.machine)
-    task = request.task if request.task is not None else scenario(model, machine).task.name
+    usual = scenario(model, machine).task
+    task = request.task if request.task is not None else usual.name
     _check_task(task)
     _check_belongs(request, task, model.inputs if isinstance(model, Network) else None)
     sizes: dict[str, Any] = {name: _count(name, value, request) for name, value in request.sizes.items()}
     if request.inputs:
         sizes["inputs"] = {name: _count(name, value, request) for name, value in request.inputs.items()}
     plan = {name: _PLAN[name](name, value, request) for name, value in request.plan.items()}
-    return scenario(model, machine, TASKS[task](**sizes), Plan(**plan))
+    chosen = replace(usual, **sizes) if task == usual.name else TASKS[task](**sizes)
+    return scenario(model, machine, chosen, Plan(**plan))
 
 
 def _check_task(name: str) -> None:

@@ -66,7 +66,10 @@ class Scenario:
 def _usual_task(model: Model | Network) -> Task:
     if isinstance(model, Network):
         return Sample() if model.is_sampler else Forward()
-    return Generate() if model.decoder is not None else Forward()
+    if model.decoder is not None:
+        return Generate()
+    usual = Forward()
+    return Forward(seq=min(usual.seq, float(model.max_context))) if model.max_context else usual
 
 
 def _mapped(value: Any, change: Any) -> Any:
