@@ -20,7 +20,6 @@ from ridgepoint.machines.machine import Machine
 from ridgepoint.models.architecture import Model
 from ridgepoint.models.networks.network import Network
 from ridgepoint.models.parameters import active_parameters, total_parameters
-from ridgepoint.tasks import Train
 from ridgepoint.tasks.layout import resolve_formats
 from ridgepoint.tasks.networks import formats_of
 
@@ -108,7 +107,7 @@ def _plan(est: Estimate) -> Document:
     whole = {f.name: plain(getattr(given.plan, f.name)) for f in fields(given.plan)}
     whole |= {name: plain(getattr(layout, name)) for name in ("tp", "pp", "dp", "ep", "cp")}
     if isinstance(given.model, Network):
-        acts, weights = formats_of(given.plan, isinstance(given.task, Train))
+        acts, weights = formats_of(given.plan)
         return whole | {"weights": weights, "acts": acts}
     formats, _ = resolve_formats(given.model, given.plan)
     by_component = dict(formats.weights)

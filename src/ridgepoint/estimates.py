@@ -32,7 +32,7 @@ from ridgepoint.scenario import Scenario, scenario
 from ridgepoint.tasks import Task, Train
 from ridgepoint.tasks.build import Built, build
 from ridgepoint.tasks.inference import without_host
-from ridgepoint.tasks.memory import usable_fraction
+from ridgepoint.tasks.memory import device_ledger
 from ridgepoint.work import Work
 
 CHUNK = 131072
@@ -186,9 +186,7 @@ class Estimate:
     def memory(self) -> Ledger:
         """The ledger of the fullest device."""
         entries = {n.removeprefix("memory/"): v for n, v in self._core.items() if n.startswith("memory/")}
-        capacity = self.scenario.machine.memory_bytes
-        usable = usable_fraction(self.scenario.plan, isinstance(self.scenario.task, Train))
-        return Ledger(entries, capacity, capacity * usable)
+        return device_ledger(self.scenario.machine, self.scenario.task, self.scenario.plan, entries)
 
     @property
     def devices(self) -> Any:

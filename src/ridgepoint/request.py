@@ -10,7 +10,7 @@ from ridgepoint.errors import RidgepointError, nearest
 from ridgepoint.machines.catalog import find_machine
 from ridgepoint.models.networks.network import Network
 from ridgepoint.plan import Plan
-from ridgepoint.scenario import Scenario, find, scenario
+from ridgepoint.scenario import Scenario, find, scenario, usual_task
 from ridgepoint.tasks import TASKS
 from ridgepoint.units import parse_count
 
@@ -73,7 +73,7 @@ def to_scenario(request: Request) -> Scenario:
             "bad_request", "no machine is given", "add --on MACHINE; `ridgepoint machines list` shows all"
         )
     model, machine = find(request.model), find_machine(request.machine)
-    usual = scenario(model, machine).task
+    usual = usual_task(model)
     task = request.task if request.task is not None else usual.name
     _check_task(task)
     _check_belongs(request, task, model.inputs if isinstance(model, Network) else None)

@@ -63,7 +63,8 @@ class Scenario:
         return replace(self, task=_mapped(self.task, cut), plan=_mapped(self.plan, cut))
 
 
-def _usual_task(model: Model | Network) -> Task:
+def usual_task(model: Model | Network) -> Task:
+    """What is asked of a model when nothing is said: generation, sampling, or a forward pass of at most its positions."""
     if isinstance(model, Network):
         return Sample() if model.is_sampler else Forward()
     if model.decoder is not None:
@@ -108,5 +109,5 @@ def scenario(
             raise RidgepointError("unknown_task", f"unknown task '{task}'", "use one of " + ", ".join(TASKS))
         task = TASKS[task]()
     if task is None:
-        task = _usual_task(found)
+        task = usual_task(found)
     return Scenario(found, machine, task, plan or Plan())

@@ -43,8 +43,8 @@ class Op(Work):
 
 
 @dataclass(frozen=True, init=False)
-class Seq(Work):
-    """One after the other; time is the sum."""
+class Several(Work):
+    """Base of the constructors that list their parts: ``Seq(a, b, …)``, ``Overlap(a, b, …)``."""
 
     parts: tuple[Work, ...]
 
@@ -58,18 +58,13 @@ class Seq(Work):
 
 
 @dataclass(frozen=True, init=False)
-class Overlap(Work):
+class Seq(Several):
+    """One after the other; time is the sum."""
+
+
+@dataclass(frozen=True, init=False)
+class Overlap(Several):
     """At the same time, sharing resources; time is the larger of any child and of any resource's summed busy time."""
-
-    parts: tuple[Work, ...]
-
-    def __init__(self, *parts: Work, label: str = "") -> None:
-        object.__setattr__(self, "parts", parts)
-        object.__setattr__(self, "label", label)
-
-    def children(self) -> tuple[Work, ...]:
-        """The works that it combines."""
-        return self.parts
 
 
 @dataclass(frozen=True)

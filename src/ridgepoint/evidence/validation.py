@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -171,8 +170,3 @@ def finite(value: Any) -> Any:
     if isinstance(value, float) and not np.isfinite(value):
         return None
     return value
-
-
-def unpredicted(validation: Validation) -> Counter[str]:
-    """Reasons of all kinds together."""
-    return Counter({reason: rows for result in validation.results.values() for reason, rows in reasons(result)})

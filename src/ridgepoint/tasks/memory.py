@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from ridgepoint.plan import Plan
 from ridgepoint.tasks import Decode, Forward, Generate, Prefill, Task, Train
 from ridgepoint.tasks.inference import per_replica
 from ridgepoint.tasks.layout import Layout
-from ridgepoint.tasks.training import Trained, gradient_bytes, loss, micro_batch, optimizer_bytes
+from ridgepoint.tasks.training import Trained, loss, micro_batch, training_state
 from ridgepoint.work import Seq, Work
 
 SERVING_FRACTION = 0.9
@@ -41,13 +41,21 @@ def usable_fraction(plan: Plan, training: bool) -> float:
 
 def ledger(model: Model, machine: Machine, run: Execution, layout: Layout, task: Task, plan: Plan) -> Ledger:
     """Bytes by purpose of ``task`` on the fullest device."""
-    training = isinstance(task, Train)
     weights = weight_bytes(model, run, layout.pp)
     entries: dict[str, Num] = {"weights": sum(weights.values(), 0.0)}
     entries |= _ENTRIES[type(task)](model, run, layout, task, plan, entries["weights"])
-    entries["runtime"] = RUNTIME_BYTES.get(machine.device.kind, 0.0)
+    return device_ledger(machine, task, plan, entries | {"runtime": runtime_bytes(machine)})
+
+
+def device_ledger(machine: Machine, task: Task, plan: Plan, entries: Mapping[str, Num]) -> Ledger:
+    """The entries against one device's memory and the part of it that the task may use."""
     capacity = machine.memory_bytes
-    return Ledger(entries, capacity, capacity * usable_fraction(plan, training))
+    return Ledger(entries, capacity, capacity * usable_fraction(plan, isinstance(task, Train)))
+
+
+def runtime_bytes(machine: Machine) -> float:
+    """What driver context and libraries take on a device."""
+    return RUNTIME_BYTES.get(machine.device.kind, 0.0)
 
 
 def _prefill(model: Model, run: Execution, layout: Layout, task: Prefill, plan: Plan, weights: Num) -> dict[str, Num]:
@@ -104,8 +112,7 @@ def _train(model: Model, run: Execution, layout: Layout, task: Train, plan: Plan
     kept = mine / whole if plan.zero_stage == 3 else 1.0
     return {
         "weights": weights * kept,
-        "gradients": (mine if plan.zero_stage >= 2 else whole) * gradient_bytes(plan),
-        "optimizer": (mine if plan.zero_stage >= 1 else whole) * optimizer_bytes(run, plan),
+        **training_state(run, layout, plan, parameters),
         "activations": _saved(model, run, layout, task, plan),
         "logits": _logits_workspace(model, run, layout, task, plan),
     }

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from ridgepoint.cost.ledger import Ledger
 from ridgepoint.errors import RidgepointError, unknown_name
 from ridgepoint.formats import FORMATS
 from ridgepoint.machines.machine import Machine
@@ -25,14 +24,13 @@ from ridgepoint.plan import Plan
 from ridgepoint.tasks import Forward, Sample, Task, Train
 from ridgepoint.tasks.inference import per_replica, with_host
 from ridgepoint.tasks.layout import Layout
-from ridgepoint.tasks.memory import RUNTIME_BYTES, usable_fraction
+from ridgepoint.tasks.memory import device_ledger, runtime_bytes
 from ridgepoint.tasks.training import (
     Trained,
-    gradient_bytes,
     gradient_exchange,
     micro_batch,
-    optimizer_bytes,
     optimizer_step,
+    training_state,
 )
 from ridgepoint.work import Overlap, Repeat, Seq, Work
 
@@ -61,15 +59,15 @@ def network_layout(net: Network, machine: Machine, plan: Plan) -> Layout:
     return Layout(1.0, 1.0, dp, 1.0, 1.0, () if plan.dp is not None else said)
 
 
-def formats_of(plan: Plan, training: bool) -> tuple[str, str]:
+def formats_of(plan: Plan) -> tuple[str, str]:
     """(activations, weights): 16 bit unless the plan says otherwise."""
     acts = plan.acts or (plan.weights if plan.weights and FORMATS[plan.weights].bits >= 16 else None) or "fp16"
     return acts, plan.weights or acts
 
 
-def forward_tape(net: Network, plan: Plan, batch: Num, sizes: dict[str, Num], training: bool = False) -> Tape:
+def forward_tape(net: Network, plan: Plan, batch: Num, sizes: dict[str, Num]) -> Tape:
     """One forward pass of ``batch`` samples."""
-    acts, weights = formats_of(plan, training)
+    acts, weights = formats_of(plan)
     return play(net, Tape(batch, acts, weights, fused=plan.compiled, attention=plan.fused_attention), sizes)
 
 
@@ -80,7 +78,7 @@ def build_network(net: Network, machine: Machine, task: Task, plan: Plan) -> dic
         tasks = "sample, forward or train" if net.is_sampler else "forward or train"
         raise RidgepointError("bad_task", f"{net.name} has no task '{task.name}'", f"use --task {tasks}")
     layout = network_layout(net, machine, plan)
-    acts, weights = formats_of(plan, isinstance(task, Train))
+    acts, weights = formats_of(plan)
     said = (
         *layout.assumptions,
         *net.notes,
@@ -114,9 +112,8 @@ def _sizes(net: Network, task: Forward | Sample | Train) -> dict[str, Num]:
 def _forward(net: Network, machine: Machine, layout: Layout, task: Forward, plan: Plan) -> dict[str, Any]:
     here = per_replica(task.batch, layout)
     tape = forward_tape(net, plan, here, _sizes(net, task))
-    work = with_host(tape.work, machine, bool(plan.graph_capture))
     entries = {"weights": _weight_bytes(tape), "activations": peak_transient_bytes(tape.work)}
-    return _result(machine, plan, work, tape.work, entries, task.batch)
+    return _result(machine, task, plan, tape.work, entries)
 
 
 def _sample(net: Network, machine: Machine, layout: Layout, task: Sample, plan: Plan) -> dict[str, Any]:
@@ -133,13 +130,12 @@ def _sample(net: Network, machine: Machine, layout: Layout, task: Sample, plan: 
     after = [forward_tape(_part(name), plan, here, whole) for name in net.option("decoders", ())]
     works = [t.work for t in before], tape.work, [t.work for t in after]
     device = Seq(*works[0], Repeat(steps, works[1], label="step"), *works[2])
-    captured = bool(plan.graph_capture)
     tapes = [*before, tape, *after]
     activations: Num = 0.0
     for t in tapes:
         activations = np.maximum(activations, peak_transient_bytes(t.work))
     entries = {"weights": sum(_weight_bytes(t) for t in tapes), "activations": activations}
-    return _result(machine, plan, with_host(device, machine, captured), device, entries, task.batch)
+    return _result(machine, task, plan, device, entries)
 
 
 def _conditioning(net: Network, plan: Plan, batch: Num) -> list[Tape]:
@@ -156,7 +152,7 @@ def _train(net: Network, machine: Machine, layout: Layout, task: Train, plan: Pl
     """
     whole = plan if plan.micro_batch is not None else replace(plan, micro_batch=per_replica(task.batch, layout))
     size, count = micro_batch(task, whole, layout)
-    tape = forward_tape(net, plan, size, _sizes(net, task), training=True)
+    tape = forward_tape(net, plan, size, _sizes(net, task))
     forward, back = tape.work, backward(tape.work)
     again = [forward] if plan.recompute == "full" else []
     parameters = Trained(tape.total_parameters - tape.sparse_parameters)
@@ -164,16 +160,12 @@ def _train(net: Network, machine: Machine, layout: Layout, task: Train, plan: Pl
     last = Overlap(back, *exchange) if plan.overlap_gradients else Seq(back, *exchange)
     update = optimizer_step(_execution(tape), layout, plan, parameters)
     device = Seq(Repeat(count - 1.0, Seq(forward, *again, back)), forward, *again, last, update)
-    shard = layout.dp if plan.zero_stage >= 1 else 1.0
     entries = {
         "weights": _weight_bytes(tape) / (layout.dp if plan.zero_stage == 3 else 1.0),
-        "gradients": parameters.total * gradient_bytes(plan) / (layout.dp if plan.zero_stage >= 2 else 1.0),
-        "optimizer": parameters.total * optimizer_bytes(_execution(tape), plan) / shard,
+        **training_state(_execution(tape), layout, plan, parameters),
         "activations": saved_bytes(forward, 0, 1.0, False),
     }
-    return _result(
-        machine, plan, with_host(device, machine, bool(plan.graph_capture)), device, entries, task.batch, True
-    )
+    return _result(machine, task, plan, device, entries)
 
 
 def _execution(tape: Tape) -> Execution:
@@ -191,13 +183,14 @@ def _weight_bytes(tape: Tape) -> float:
     return tape.total_parameters * FORMATS[tape.weights].bytes
 
 
-def _result(
-    machine: Machine, plan: Plan, work: Work, device: Work, entries: dict[str, Num], batch: Num, training: bool = False
-) -> dict[str, Any]:
-    entries = {**entries, "runtime": RUNTIME_BYTES.get(machine.device.kind, 0.0)}
-    capacity = machine.memory_bytes
-    memory = Ledger(entries, capacity, capacity * usable_fraction(plan, training))
-    return {"work": work, "device": device, "ledger": memory, "tokens": 0.0, "samples": batch}
+def _result(machine: Machine, task: Task, plan: Plan, device: Work, entries: dict[str, Num]) -> dict[str, Any]:
+    return {
+        "work": with_host(device, machine, bool(plan.graph_capture)),
+        "device": device,
+        "ledger": device_ledger(machine, task, plan, {**entries, "runtime": runtime_bytes(machine)}),
+        "tokens": 0.0,
+        "samples": task.sizes()["batch"],
+    }
 
 
 _BUILDERS: dict[type, Callable[..., dict[str, Any]]] = {Forward: _forward, Sample: _sample, Train: _train}

@@ -193,6 +193,15 @@ def parameter_gathers(run: Execution, layout: Layout, plan: Plan, parameters: Tr
     return Repeat(2.0 * microbatches, gather) if plan.zero_stage == 3 else gather
 
 
+def training_state(run: Execution, layout: Layout, plan: Plan, parameters: Trained) -> dict[str, Num]:
+    """Gradients and optimizer states on one device; ZeRO shares the states from stage 1 on, the gradients from stage 2."""
+    whole, mine = parameters.total, parameters.sharded(layout)
+    return {
+        "gradients": (mine if plan.zero_stage >= 2 else whole) * gradient_bytes(plan),
+        "optimizer": (mine if plan.zero_stage >= 1 else whole) * optimizer_bytes(run, plan),
+    }
+
+
 def optimizer_bytes(run: Execution, plan: Plan) -> float:
     """Bytes per parameter of the optimizer's states: fp32 master weights, where the weights are narrower, and moments."""
     master = 0.0 if run.formats.stream == "fp32" else 4.0
