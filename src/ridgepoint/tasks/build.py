@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from ridgepoint.machines.machine import Machine
 from ridgepoint.models.architecture import Model
 from ridgepoint.models.execution import Execution
 from ridgepoint.models.networks.network import Network
+from ridgepoint.models.pieces import is_one
 from ridgepoint.numeric import Num
 from ridgepoint.plan import Plan
 from ridgepoint.tasks import Decode, Forward, Generate, Prefill, Sample, Task, Train
@@ -26,29 +28,83 @@ from ridgepoint.work import Repeat, Seq, Work
 
 
 @dataclass(frozen=True)
-class Built:
-    """One scenario (or a sweep of them) made concrete.
+class Phase:
+    """A part of a run that is launched in one way: ``work`` of one device, ``count`` times.
 
-    ``device`` is the work of one device without the host that launches it: its physical limit is the run's. ``ttft`` and
-    ``tpot`` are the parts that give time to first token and time per output token. ``tokens`` and ``samples`` are what the
-    whole machine produces in the time of ``work``.
+    ``role``: ``first`` leads to the first token, ``next`` happens for every further token of a sequence (``count`` is then
+    per token and may be fractional), ``""`` is anything else. ``captured``: the host starts it as one graph.
     """
 
+    name: str
     work: Work
-    device: Work
+    count: Num = 1.0
+    role: str = ""
+    captured: bool = False
+
+    def hosted(self, machine: Machine) -> Work:
+        """All of it beside the host that launches it."""
+        return times(self.count, with_host(self.work, machine, self.captured))
+
+
+@dataclass(frozen=True)
+class Built:
+    """One scenario (or a sweep of them) made concrete: phases in order, of which the ``next`` ones repeat ``steps`` times.
+
+    ``tokens`` and ``samples`` are what the whole machine produces in the time of ``work``.
+    """
+
+    machine: Machine
+    phases: tuple[Phase, ...]
     ledger: Ledger
     layout: Layout
     tokens: Num
     samples: Num
-    ttft: Work | None = None
-    tpot: Work | None = None
+    steps: Num = 1.0
     assumptions: tuple[str, ...] = field(default=())
+
+    @cached_property
+    def work(self) -> Work:
+        """Everything that happens, host included."""
+        return self._joined([p.hosted(self.machine) for p in self.phases])
+
+    @cached_property
+    def device(self) -> Work:
+        """The work of one device without the host that launches it: its physical limit is the run's."""
+        return self._joined([times(p.count, p.work) for p in self.phases])
+
+    @cached_property
+    def ttft(self) -> Work | None:
+        """What must happen before the first token is there."""
+        return self._in_role("first")
+
+    @cached_property
+    def tpot(self) -> Work | None:
+        """What happens for one further token of every sequence."""
+        return self._in_role("next")
+
+    def _joined(self, works: list[Work]) -> Work:
+        once = [w for w, p in zip(works, self.phases, strict=True) if p.role != "next"]
+        again = [w for w, p in zip(works, self.phases, strict=True) if p.role == "next"]
+        return _one_after_the_other([*once, *([times(self.steps, _one_after_the_other(again))] if again else [])])
+
+    def _in_role(self, role: str) -> Work | None:
+        found = [p.hosted(self.machine) for p in self.phases if p.role == role]
+        return _one_after_the_other(found) if found else None
+
+
+def times(count: Num, work: Work) -> Work:
+    """``work`` repeated, or itself where it happens once."""
+    return work if is_one(count) else Repeat(count, work)
+
+
+def _one_after_the_other(works: list[Work]) -> Work:
+    return works[0] if len(works) == 1 else Seq(*works)
 
 
 def build(model: Model | Network, machine: Machine, task: Task, plan: Plan) -> Built:
     """Works, ledger and assumptions of a scenario."""
     if isinstance(model, Network):
-        return Built(**build_network(model, machine, task, plan))
+        return _network(model, machine, task, plan)
     if isinstance(task, Sample):
         raise RidgepointError("bad_task", f"{model.name} is no diffusion model", "use --task generate or forward")
     if getattr(task, "inputs", None):
@@ -56,8 +112,9 @@ def build(model: Model | Network, machine: Machine, task: Task, plan: Plan) -> B
     training = isinstance(task, Train)
     layout = complete(model, machine, plan, training)
     run, notes = execution(model, plan, layout, training)
-    parts = _BUILDERS[type(task)](model, machine, run, layout, task, plan)
+    parts = _BUILDERS[type(task)](model, run, layout, task, plan)
     return Built(
+        machine,
         ledger=ledger(model, machine, run, layout, task, plan),
         layout=layout,
         assumptions=(*layout.assumptions, *notes, *model.notes, *_conventions(machine, task, plan, run)),
@@ -69,52 +126,49 @@ def _captured(plan: Plan, default: bool) -> bool:
     return default if plan.graph_capture is None else plan.graph_capture
 
 
-def _prefill(
-    model: Model, machine: Machine, run: Execution, layout: Layout, task: Prefill, plan: Plan
-) -> dict[str, Any]:
-    device = prefill_work(model, run, layout, task.batch, task.prompt)
-    work = with_host(device, machine, _captured(plan, False))
-    tokens = task.batch * task.prompt
-    return {"work": work, "device": device, "ttft": work, "tokens": tokens, "samples": task.batch}
+def _network(net: Network, machine: Machine, task: Task, plan: Plan) -> Built:
+    """A network's run: one phase, or those of a sampler."""
+    run = build_network(net, machine, task, plan)
+    captured = bool(plan.graph_capture)
+    phases = tuple(Phase(name, work, count, captured=captured) for name, work, count in run.parts)
+    return Built(machine, phases, run.ledger, run.layout, 0.0, task.sizes()["batch"], assumptions=run.assumptions)
 
 
-def _decode(model: Model, machine: Machine, run: Execution, layout: Layout, task: Decode, plan: Plan) -> dict[str, Any]:
+def _prefill(model: Model, run: Execution, layout: Layout, task: Prefill, plan: Plan) -> dict[str, Any]:
+    work = prefill_work(model, run, layout, task.batch, task.prompt)
+    phase = Phase("prefill", work, role="first", captured=_captured(plan, False))
+    return {"phases": (phase,), "tokens": task.batch * task.prompt, "samples": task.batch}
+
+
+def _decode(model: Model, run: Execution, layout: Layout, task: Decode, plan: Plan) -> dict[str, Any]:
     source = task.context if model.encoder is not None else 0.0
-    device = decode_work(model, run, layout, task.batch, task.context, source)
-    work = with_host(device, machine, _captured(plan, True))
-    return {"work": work, "device": device, "tpot": work, "tokens": task.batch, "samples": task.batch}
+    work = decode_work(model, run, layout, task.batch, task.context, source)
+    phase = Phase("decode", work, role="next", captured=_captured(plan, True))
+    return {"phases": (phase,), "tokens": task.batch, "samples": task.batch}
 
 
-def _generate(
-    model: Model, machine: Machine, run: Execution, layout: Layout, task: Generate, plan: Plan
-) -> dict[str, Any]:
+def _generate(model: Model, run: Execution, layout: Layout, task: Generate, plan: Plan) -> dict[str, Any]:
     first, step = generate_parts(model, run, layout, task)
-    steps = np.maximum(task.output - 1.0, 0.0)
-    ttft = with_host(first, machine, _captured(plan, False))
-    tpot = with_host(step, machine, _captured(plan, True))
     return {
-        "work": Seq(ttft, Repeat(steps, tpot)),
-        "device": Seq(first, Repeat(steps, step)),
-        "ttft": ttft,
-        "tpot": tpot,
+        "phases": (
+            Phase("prefill", first, role="first", captured=_captured(plan, False)),
+            Phase("decode", step, role="next", captured=_captured(plan, True)),
+        ),
+        "steps": np.maximum(task.output - 1.0, 0.0),
         "tokens": task.batch * task.output,
         "samples": task.batch,
     }
 
 
-def _forward(
-    model: Model, machine: Machine, run: Execution, layout: Layout, task: Forward, plan: Plan
-) -> dict[str, Any]:
-    device = forward_work(model, run, layout, task.batch, task.seq)
-    work = with_host(device, machine, _captured(plan, False))
-    return {"work": work, "device": device, "tokens": task.batch * task.seq, "samples": task.batch}
+def _forward(model: Model, run: Execution, layout: Layout, task: Forward, plan: Plan) -> dict[str, Any]:
+    phase = Phase("forward", forward_work(model, run, layout, task.batch, task.seq), captured=_captured(plan, False))
+    return {"phases": (phase,), "tokens": task.batch * task.seq, "samples": task.batch}
 
 
-def _train(model: Model, machine: Machine, run: Execution, layout: Layout, task: Train, plan: Plan) -> dict[str, Any]:
-    parameters = trained_parameters(model, run, layout)
-    device = step_work(model, run, layout, task, plan, parameters)
-    work = with_host(device, machine, _captured(plan, False))
-    return {"work": work, "device": device, "tokens": task.batch * task.seq, "samples": task.batch}
+def _train(model: Model, run: Execution, layout: Layout, task: Train, plan: Plan) -> dict[str, Any]:
+    work = step_work(model, run, layout, task, plan, trained_parameters(model, run, layout))
+    phase = Phase("train", work, captured=_captured(plan, False))
+    return {"phases": (phase,), "tokens": task.batch * task.seq, "samples": task.batch}
 
 
 _BUILDERS: dict[type, Callable[..., dict[str, Any]]] = {

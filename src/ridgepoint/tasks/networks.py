@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ridgepoint.cost.ledger import Ledger
 from ridgepoint.errors import RidgepointError, unknown_name
 from ridgepoint.formats import FORMATS
 from ridgepoint.machines.machine import Machine
@@ -22,7 +22,7 @@ from ridgepoint.models.state import peak_transient_bytes, saved_bytes
 from ridgepoint.numeric import Num
 from ridgepoint.plan import Plan
 from ridgepoint.tasks import Forward, Sample, Task, Train
-from ridgepoint.tasks.inference import per_replica, with_host
+from ridgepoint.tasks.inference import per_replica
 from ridgepoint.tasks.layout import Layout
 from ridgepoint.tasks.memory import device_ledger, runtime_bytes
 from ridgepoint.tasks.training import (
@@ -71,8 +71,22 @@ def forward_tape(net: Network, plan: Plan, batch: Num, sizes: dict[str, Num]) ->
     return play(net, Tape(batch, acts, weights, fused=plan.compiled, attention=plan.fused_attention), sizes)
 
 
-def build_network(net: Network, machine: Machine, task: Task, plan: Plan) -> dict[str, Any]:
-    """Works, ledger, layout and assumptions of a network's task, as ``Built`` takes them."""
+Part = tuple[str, Work, Num]
+"""Name, work on one device, how often."""
+
+
+@dataclass(frozen=True)
+class NetworkRun:
+    """The parts of a network's task in order, with its ledger, layout and assumptions."""
+
+    parts: tuple[Part, ...]
+    ledger: Ledger
+    layout: Layout
+    assumptions: tuple[str, ...]
+
+
+def build_network(net: Network, machine: Machine, task: Task, plan: Plan) -> NetworkRun:
+    """Works, ledger, layout and assumptions of a network's task."""
     rule = _BUILDERS.get(type(task))
     if rule is None:
         tasks = "sample, forward or train" if net.is_sampler else "forward or train"
@@ -86,7 +100,9 @@ def build_network(net: Network, machine: Machine, task: Task, plan: Plan) -> dic
         "elementwise chains are fused (compiled)" if plan.compiled else "every elementwise step is a kernel (eager)",
         *_training_notes(task, plan),
     )
-    return {**rule(net, machine, layout, task, plan), "layout": layout, "assumptions": said}
+    parts, entries = rule(net, layout, task, plan)
+    ledger = device_ledger(machine, task, plan, {**entries, "runtime": runtime_bytes(machine)})
+    return NetworkRun(parts, ledger, layout, said)
 
 
 def _training_notes(task: Task, plan: Plan) -> tuple[str, ...]:
@@ -109,14 +125,18 @@ def _sizes(net: Network, task: Forward | Sample | Train) -> dict[str, Num]:
     return {name: value for name, value in task.sizes().items() if name in dict(net.inputs)}
 
 
-def _forward(net: Network, machine: Machine, layout: Layout, task: Forward, plan: Plan) -> dict[str, Any]:
+Parts = tuple[tuple[Part, ...], dict[str, Num]]
+"""The parts of a run, and its ledger's entries besides the runtime's."""
+
+
+def _forward(net: Network, layout: Layout, task: Forward, plan: Plan) -> Parts:
     here = per_replica(task.batch, layout)
     tape = forward_tape(net, plan, here, _sizes(net, task))
     entries = {"weights": _weight_bytes(tape), "activations": peak_transient_bytes(tape.work)}
-    return _result(machine, task, plan, tape.work, entries)
+    return (("forward", tape.work, 1.0),), entries
 
 
-def _sample(net: Network, machine: Machine, layout: Layout, task: Sample, plan: Plan) -> dict[str, Any]:
+def _sample(net: Network, layout: Layout, task: Sample, plan: Plan) -> Parts:
     """Conditioning once, ``steps`` denoising passes (twice the batch under guidance), decoding once."""
     if not net.is_sampler:
         raise RidgepointError("bad_task", f"{net.name} does not sample", "use --task forward")
@@ -128,14 +148,15 @@ def _sample(net: Network, machine: Machine, layout: Layout, task: Sample, plan: 
     before = _conditioning(net, plan, here * passes)
     whole = {**dict(net.inputs), **sizes}
     after = [forward_tape(_part(name), plan, here, whole) for name in net.option("decoders", ())]
-    works = [t.work for t in before], tape.work, [t.work for t in after]
-    device = Seq(*works[0], Repeat(steps, works[1], label="step"), *works[2])
+    parts: list[Part] = [("conditioning", Seq(*(t.work for t in before)), 1.0)] if before else []
+    parts.append(("step", tape.work, steps))
+    parts += [("decoding", Seq(*(t.work for t in after)), 1.0)] if after else []
     tapes = [*before, tape, *after]
     activations: Num = 0.0
     for t in tapes:
         activations = np.maximum(activations, peak_transient_bytes(t.work))
     entries = {"weights": sum(_weight_bytes(t) for t in tapes), "activations": activations}
-    return _result(machine, task, plan, device, entries)
+    return tuple(parts), entries
 
 
 def _conditioning(net: Network, plan: Plan, batch: Num) -> list[Tape]:
@@ -146,7 +167,7 @@ def _conditioning(net: Network, plan: Plan, batch: Num) -> list[Tape]:
     return [forward_tape(_part(name), plan, batch, size) for name, size in zip(names, sizes, strict=True)]
 
 
-def _train(net: Network, machine: Machine, layout: Layout, task: Train, plan: Plan) -> dict[str, Any]:
+def _train(net: Network, layout: Layout, task: Train, plan: Plan) -> Parts:
     """Forward, backward, exchange of gradients, update. Tables of which only looked-up rows change have neither dense
     gradients nor optimizer states (a row-wise optimizer keeps one number per row).
     """
@@ -165,7 +186,7 @@ def _train(net: Network, machine: Machine, layout: Layout, task: Train, plan: Pl
         **training_state(_execution(tape), layout, plan, parameters),
         "activations": saved_bytes(forward, 0, 1.0, False),
     }
-    return _result(machine, task, plan, device, entries)
+    return (("train", device, 1.0),), entries
 
 
 def _execution(tape: Tape) -> Execution:
@@ -183,14 +204,4 @@ def _weight_bytes(tape: Tape) -> float:
     return tape.total_parameters * FORMATS[tape.weights].bytes
 
 
-def _result(machine: Machine, task: Task, plan: Plan, device: Work, entries: dict[str, Num]) -> dict[str, Any]:
-    return {
-        "work": with_host(device, machine, bool(plan.graph_capture)),
-        "device": device,
-        "ledger": device_ledger(machine, task, plan, {**entries, "runtime": runtime_bytes(machine)}),
-        "tokens": 0.0,
-        "samples": task.sizes()["batch"],
-    }
-
-
-_BUILDERS: dict[type, Callable[..., dict[str, Any]]] = {Forward: _forward, Sample: _sample, Train: _train}
+_BUILDERS: dict[type, Callable[..., Parts]] = {Forward: _forward, Sample: _sample, Train: _train}
