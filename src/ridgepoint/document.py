@@ -106,6 +106,7 @@ def _plan(est: Estimate) -> Document:
     given, layout = est.scenario, est.built.layout
     whole = {f.name: plain(getattr(given.plan, f.name)) for f in fields(given.plan)}
     whole |= {name: plain(getattr(layout, name)) for name in ("tp", "pp", "dp", "ep", "cp")}
+    whole["techniques"] = list(given.techniques)
     if isinstance(given.model, Network):
         acts, weights = formats_of(given.plan)
         return whole | {"weights": weights, "acts": acts}

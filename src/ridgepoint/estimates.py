@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -30,9 +30,10 @@ from ridgepoint.numeric import Num
 from ridgepoint.plan import Plan
 from ridgepoint.scenario import Scenario, scenario
 from ridgepoint.tasks import Task, Train
-from ridgepoint.tasks.build import Built, build
+from ridgepoint.tasks.build import Built
 from ridgepoint.tasks.inference import without_host
 from ridgepoint.tasks.memory import device_ledger
+from ridgepoint.techniques.registry import applied, sources
 from ridgepoint.work import Work
 
 CHUNK = 131072
@@ -47,17 +48,20 @@ def estimate(
     on: Machine | str,
     task: Task | str | None = None,
     plan: Plan | None = None,
+    apply: Sequence[str] = (),
     strict: bool = False,
     mode: str = EXPECTED,
 ) -> Estimate:
     """What a model takes on a machine. Every numeric field of ``task`` and ``plan`` may be an array; results broadcast.
 
+    ``apply`` names techniques, one after the other, as on the command line: ``"kv-quantization:format=int4"``.
     ``strict`` raises on an op that no rule gives meaning to, instead of listing it with its share. ``mode`` is ``expected``,
     or ``bound`` for the physical limit and what makes it up.
 
     Errors: ``RidgepointError`` for unknown names, sizes or degrees that do not fit.
     """
-    return Estimate(scenario(model, on, task, plan), strict, mode)
+    given = scenario(model, on, task, plan)
+    return Estimate(applied(given, apply) if apply else given, strict, mode)
 
 
 @dataclass(frozen=True)
@@ -81,8 +85,7 @@ class Estimate:
     @cached_property
     def built(self) -> Built:
         """Works, ledger and layout of the whole scenario."""
-        s = self.scenario
-        return build(s.model, s.machine, s.task, s.plan)
+        return self.scenario.build()
 
     @cached_property
     def cost(self) -> Cost:
@@ -228,7 +231,8 @@ class Estimate:
         """What this run relied on: publications behind its kernel models, provenance of its coefficients."""
         tables = {rules_of(op).table for op, _ in self.cost.occurrences}
         published = [cite(key) for key in self.cost.sources]
-        return (*published, *coefficient_sources(self.scenario.machine, tables - {""}))
+        own = coefficient_sources(self.scenario.machine, tables - {""})
+        return (*published, *sources(self.scenario.techniques), *own)
 
     @cached_property
     def work(self) -> Work:
@@ -295,7 +299,7 @@ def largest_that_fits(given: Scenario, name: str) -> Any:
         middle = np.floor((low + high) / 2.0)
         trial = replace(given, task=replace(given.task, **{name: np.maximum(middle, 1.0)}))
         try:
-            fits = np.asarray(build(trial.model, trial.machine, trial.task, trial.plan).ledger.fits)
+            fits = np.asarray(trial.build().ledger.fits)
         except RidgepointError:
             return None
         low, high = np.where(fits & (middle >= 1.0), middle, low), np.where(fits, high, middle)

@@ -26,6 +26,7 @@ class Plan:
     Layout: ``tp`` tensor, ``pp`` pipeline, ``dp`` data, ``ep`` expert, ``cp`` context parallel degrees.
     Engine: ``fused_attention`` (one I/O-aware kernel), ``graph_capture`` (kernel launches without the host),
     ``compiled`` (elementwise chains fused), ``memory_fraction`` (part of device memory that the engine may use).
+    Decoding: ``speculated`` draft tokens per sequence that one decode step verifies beside the token of its own.
     Training: ``zero_stage`` 0–3, ``recompute`` none, selective or full, ``micro_batch`` sequences, ``optimizer``,
     ``schedule`` gpipe, 1f1b or interleaved with ``chunks`` per device, ``sequence_parallel``, ``overlap_gradients``.
     """
@@ -43,6 +44,7 @@ class Plan:
     compiled: bool = True
     memory_fraction: float | None = None
     expert_imbalance: Num = 0.0
+    speculated: Num = 0.0
     zero_stage: int = 0
     recompute: str = "none"
     micro_batch: Num | None = None
@@ -76,6 +78,10 @@ class Plan:
                 "bad_plan", f"plan.expert_imbalance is {self.expert_imbalance}", "use 0 (by chance) or a factor ≥ 1"
             )
         object.__setattr__(self, "expert_imbalance", imbalance)
+        drafts = as_num(self.speculated)
+        if not np.all((np.asarray(drafts) >= 0.0) & np.isfinite(drafts)):
+            raise RidgepointError("bad_plan", f"plan.speculated is {self.speculated}", "use 0 or more draft tokens")
+        object.__setattr__(self, "speculated", drafts)
 
     def given(self) -> dict[str, object]:
         """The fields that differ from the defaults, for reports."""

@@ -12,12 +12,13 @@ from ridgepoint.models.networks.network import Network
 from ridgepoint.plan import Plan
 from ridgepoint.scenario import Scenario, find, scenario, usual_task
 from ridgepoint.tasks import TASKS
+from ridgepoint.techniques.registry import applied
 from ridgepoint.units import parse_count
 
 Value = str | float | bool
 Inputs = tuple[tuple[str, float], ...]
 TRAINING_ONLY = ("zero_stage", "recompute", "micro_batch", "optimizer", "schedule", "chunks")
-SERVING_ONLY = ("kv",)
+SERVING_ONLY = ("kv", "speculated")
 _SERVING = ("prefill", "decode", "generate")
 _OPTION = {"zero_stage": "--zero", "graph_capture": "--graphs", "compiled": "--mode"}
 
@@ -33,6 +34,8 @@ class Request:
     plan: Mapping[str, Value] = field(default_factory=dict)
     inputs: Mapping[str, Value] = field(default_factory=dict)
     """Further sizes of a network's input, by its names."""
+    apply: tuple[str, ...] = ()
+    """Techniques in order, each as ``name`` or ``name:key=value,key=value``."""
     said: Mapping[str, str] = field(default_factory=dict)
 
     def over(self, base: Request) -> Request:
@@ -47,6 +50,7 @@ class Request:
             {**sizes, **self.sizes},
             {**base.plan, **self.plan},
             {**base.inputs, **self.inputs},
+            (*base.apply, *self.apply),
             {**base.said, **self.said},
         )
 
@@ -82,7 +86,7 @@ def to_scenario(request: Request) -> Scenario:
         sizes["inputs"] = {name: _count(name, value, request) for name, value in request.inputs.items()}
     plan = {name: _PLAN[name](name, value, request) for name, value in request.plan.items()}
     chosen = replace(usual, **sizes) if task == usual.name else TASKS[task](**sizes)
-    return scenario(model, machine, chosen, Plan(**plan))
+    return applied(scenario(model, machine, chosen, Plan(**plan)), request.apply)
 
 
 def _check_task(name: str) -> None:
@@ -169,7 +173,7 @@ def _flag(name: str, value: Value, request: Request) -> bool:
 _PLAN: Mapping[str, Callable[[str, Value, Request], Any]] = {
     **dict.fromkeys(("weights", "acts", "kv", "recompute", "optimizer", "schedule"), _text),
     **dict.fromkeys(("tp", "pp", "dp", "ep", "cp", "micro_batch", "chunks"), _count),
-    **dict.fromkeys(("memory_fraction", "expert_imbalance"), _number),
+    **dict.fromkeys(("memory_fraction", "expert_imbalance", "speculated"), _number),
     **dict.fromkeys(("fused_attention", "graph_capture", "compiled", "sequence_parallel", "overlap_gradients"), _flag),
     "zero_stage": _whole,
 }

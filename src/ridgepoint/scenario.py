@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any
@@ -18,16 +18,42 @@ from ridgepoint.models.networks.catalog import find_network, network_names
 from ridgepoint.models.networks.network import Network
 from ridgepoint.plan import Plan
 from ridgepoint.tasks import TASKS, Forward, Generate, Sample, Task
+from ridgepoint.tasks.build import Built, build
+
+Values = Mapping[str, Any]
+"""Parameters of a technique by name: numbers (or arrays of them), names, flags."""
+
+
+@dataclass(frozen=True)
+class Edit:
+    """A change to what a scenario is built into: phases, works, ledger. ``values`` may hold arrays: they sweep."""
+
+    name: str
+    rework: Callable[[Built, Scenario, Values], Built]
+    values: Values = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """A model, a machine, a task and a plan. Numeric fields of task and plan may be arrays: a sweep."""
+    """A model, a machine, a task and a plan. Numeric fields of task and plan may be arrays: a sweep.
+
+    ``techniques`` names what was applied to come here, as a user would write it; ``edits`` is the part of it that works and
+    ledger show and the four values do not.
+    """
 
     model: Model | Network
     machine: Machine
     task: Task
     plan: Plan = field(default_factory=Plan)
+    edits: tuple[Edit, ...] = ()
+    techniques: tuple[str, ...] = ()
+
+    def build(self) -> Built:
+        """Phases, works, ledger and assumptions, with every edit made in the order in which they were applied."""
+        built = build(self.model, self.machine, self.task, self.plan)
+        for edit in self.edits:
+            built = edit.rework(built, self, edit.values)
+        return built
 
     @cached_property
     def shape(self) -> tuple[int, ...]:
@@ -49,6 +75,9 @@ class Scenario:
             value = getattr(self.plan, f.name)
             if isinstance(value, float | np.ndarray) and f.name != "memory_fraction":
                 numbers[f"plan.{f.name}"] = value
+        for edit in self.edits:
+            sized = {name: v for name, v in edit.values.items() if isinstance(v, float | np.ndarray)}
+            numbers |= {f"{edit.name}.{name}": value for name, value in sized.items()}
         return numbers
 
     def at(self, points: slice) -> Scenario:
@@ -60,7 +89,8 @@ class Scenario:
                 return {name: cut(item) for name, item in value.items()}
             return np.broadcast_to(value, shape).ravel()[points] if isinstance(value, np.ndarray) else value
 
-        return replace(self, task=_mapped(self.task, cut), plan=_mapped(self.plan, cut))
+        edits = tuple(replace(edit, values=cut(edit.values)) for edit in self.edits)
+        return replace(self, task=_mapped(self.task, cut), plan=_mapped(self.plan, cut), edits=edits)
 
 
 def usual_task(model: Model | Network) -> Task:

@@ -11,6 +11,8 @@ nodes = 1000
 [plan]
 tp = 8
 kv = "fp8"
+
+Techniques are a list beside model and machine: ``apply = ["kv-quantization:format=int4"]``.
 """
 
 from __future__ import annotations
@@ -43,7 +45,7 @@ def read_request(path: Path) -> Request:
         raise _bad(path, str(error.strerror or error), "check the path") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _bad(path, f"not valid TOML: {error}", "fix the line it names") from None
-    _known(path, "", raw, ("model", "machine", "task", "plan"))
+    _known(path, "", raw, ("model", "machine", "apply", "task", "plan"))
     task, inputs = _task(path, raw)
     plan = _table(path, raw, "plan")
     _known(path, "plan.", plan, PLAN_KEYS)
@@ -52,7 +54,15 @@ def read_request(path: Path) -> Request:
         raise _bad(path, f"`task.name` is {name!r}", "use one of " + ", ".join(TASKS))
     said = {key: f"{path}: task.{key}" for key in task} | {key: f"{path}: plan.{key}" for key in plan}
     said |= {key: f"{path}: task.inputs.{key}" for key in inputs}
-    return Request(_subject(path, raw, "model"), _subject(path, raw, "machine"), name, task, plan, inputs, said)
+    subjects = _subject(path, raw, "model"), _subject(path, raw, "machine")
+    return Request(*subjects, name, task, plan, inputs, _techniques(path, raw), said)
+
+
+def _techniques(path: Path, raw: dict[str, Any]) -> tuple[str, ...]:
+    written = raw.get("apply", [])
+    if not isinstance(written, list) or not all(isinstance(text, str) for text in written):
+        raise _bad(path, f"`apply` is {written!r}", 'write a list of techniques: apply = ["kv-quantization"]')
+    return tuple(written)
 
 
 def _task(path: Path, raw: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -116,6 +126,8 @@ def write_request(request: Request, path: Path) -> None:
     """Write the scenario file of a request, all or nothing."""
     subjects = (("model", request.model), ("machine", request.machine))
     lines = [f"{key} = {_toml(_absolute(value))}" for key, value in subjects if value]
+    if request.apply:
+        lines.append(f"apply = [{', '.join(json.dumps(text, ensure_ascii=False) for text in request.apply)}]")
     named = {} if request.task is None else {"name": request.task}
     tables = {"task": {**named, **request.sizes}, "task.inputs": dict(request.inputs), "plan": dict(request.plan)}
     for title, table in tables.items():

@@ -78,7 +78,7 @@ SETTINGS = (
 def takes_scenario(command: Callable[..., None]) -> Callable[..., None]:
     """A command whose parameter ``request`` is filled from MODEL, ``--on`` and ``SETTINGS``; its own options follow."""
     own = list(inspect.signature(command, eval_str=True).parameters.values())
-    shared = [*_subjects(), *(_parameter(setting) for setting in SETTINGS), _inputs(), _peaks()]
+    shared = [*_subjects(), *(_parameter(setting) for setting in SETTINGS), _inputs(), _peaks(), _apply()]
     shared_names = {p.name for p in shared}
 
     @functools.wraps(command)
@@ -133,6 +133,14 @@ def _peaks() -> inspect.Parameter:
     )
 
 
+def _apply() -> inspect.Parameter:
+    words = "a technique, in order; may be repeated. `ridgepoint techniques list` shows all"
+    option = typer.Option("--apply", metavar="NAME[:KEY=VALUE,…]", help=words, rich_help_panel=TASK, show_default=False)
+    return inspect.Parameter(
+        "apply", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[list[str] | None, option]
+    )
+
+
 def _input_sizes(written: list[str] | None) -> dict[str, str]:
     """What ``--size NAME=N`` says.
 
@@ -155,7 +163,8 @@ def _request(values: dict[str, Any]) -> Request:
     plan = {s.field: compiled(v) if s.field == "compiled" else v for s, v in given if s.table == "plan"}
     inputs = _input_sizes(values["inputs"])
     sizes |= {name: inputs.pop(name) for name in [*inputs] if name in {s.field for s in SETTINGS if s.table == "sizes"}}
-    typed = Request(values["model"], values["machine"], values["_task"], sizes, plan, inputs, said)
+    techniques = tuple(values["apply"] or ())
+    typed = Request(values["model"], values["machine"], values["_task"], sizes, plan, inputs, techniques, said)
     if values["model"].endswith(".toml"):
         typed = replace(typed, model=None).over(read_request(Path(values["model"])))
     changes = {s.field: v for s, v in given if s.table == "machine"}

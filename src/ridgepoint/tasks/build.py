@@ -142,13 +142,13 @@ def _prefill(model: Model, run: Execution, layout: Layout, task: Prefill, plan: 
 
 def _decode(model: Model, run: Execution, layout: Layout, task: Decode, plan: Plan) -> dict[str, Any]:
     source = task.context if model.encoder is not None else 0.0
-    work = decode_work(model, run, layout, task.batch, task.context, source)
+    work = decode_work(model, run, layout, task.batch, task.context, source, 1.0 + plan.speculated)
     phase = Phase("decode", work, role="next", captured=_captured(plan, True))
     return {"phases": (phase,), "tokens": task.batch, "samples": task.batch}
 
 
 def _generate(model: Model, run: Execution, layout: Layout, task: Generate, plan: Plan) -> dict[str, Any]:
-    first, step = generate_parts(model, run, layout, task)
+    first, step = generate_parts(model, run, layout, task, 1.0 + plan.speculated)
     return {
         "phases": (
             Phase("prefill", first, role="first", captured=_captured(plan, False)),

@@ -47,13 +47,16 @@ def prefill_work(model: Model, run: Execution, layout: Layout, batch: Num, promp
     )
 
 
-def decode_work(model: Model, run: Execution, layout: Layout, batch: Num, context: Num, source: Num = 0.0) -> Work:
-    """One token for every sequence. With pipeline stages the batch moves in pp groups, one per stage: a group's token takes
+def decode_work(
+    model: Model, run: Execution, layout: Layout, batch: Num, context: Num, source: Num = 0.0, new: Num = 1.0
+) -> Work:
+    """One step over ``new`` tokens of every sequence (more than one where drafts are verified). With pipeline stages the batch moves in pp groups, one per stage: a group's token takes
     one trip through all stages.
     """
     stack = decoder_of(model)
     here = per_replica(batch, layout)
-    tokens = Tokens(plain(np.ceil(here / np.minimum(layout.pp, here))), 1.0, context, decode=True)
+    group = plain(np.ceil(here / np.minimum(layout.pp, here)))
+    tokens = Tokens(group, new, context, decode=True, keep=new)
     trip = _whole(model, stack, run, tokens, "", _next_token(model, run), source)
     if is_one(layout.pp):
         return trip
@@ -141,8 +144,10 @@ def _hand_over(model: Model, run: Execution, layout: Layout, tokens: Tokens) -> 
     )
 
 
-def generate_parts(model: Model, run: Execution, layout: Layout, task: Generate) -> tuple[Work, Work]:
-    """Prefill, and one decode step at the mean over the growing context (``output`` − 1 of them follow the prefill)."""
+def generate_parts(
+    model: Model, run: Execution, layout: Layout, task: Generate, new: Num = 1.0
+) -> tuple[Work, Work]:
+    """Prefill, and one decode step over ``new`` tokens at the mean over the growing context (for ``output`` − 1 tokens)."""
     first = prefill_work(model, run, layout, task.batch, task.prompt)
     # Steps attend to prompt + 1 … prompt + output − 1 tokens; an encoder–decoder's own context starts with
     # the token of the prefill.
@@ -150,7 +155,7 @@ def generate_parts(model: Model, run: Execution, layout: Layout, task: Generate)
     span = np.maximum(task.output - 2.0, 0.0)
     source = task.prompt if model.encoder is not None else 0.0
     cases = tuple(
-        (w, decode_work(model, run, layout, task.batch, start + span * x, source))
+        (w, decode_work(model, run, layout, task.batch, start + span * x, source, new))
         for x, w in zip(_NODES, _WEIGHTS, strict=True)
     )
     return first, Mix(*cases)

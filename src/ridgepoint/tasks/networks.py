@@ -21,7 +21,7 @@ from ridgepoint.models.pieces import is_one
 from ridgepoint.models.state import peak_transient_bytes, saved_bytes
 from ridgepoint.numeric import Num
 from ridgepoint.plan import Plan
-from ridgepoint.tasks import Forward, Sample, Task, Train
+from ridgepoint.tasks import Decode, Forward, Prefill, Sample, Task, Train
 from ridgepoint.tasks.inference import per_replica
 from ridgepoint.tasks.layout import Layout
 from ridgepoint.tasks.memory import device_ledger, runtime_bytes
@@ -59,16 +59,19 @@ def network_layout(net: Network, machine: Machine, plan: Plan) -> Layout:
     return Layout(1.0, 1.0, dp, 1.0, 1.0, () if plan.dp is not None else said)
 
 
-def formats_of(plan: Plan) -> tuple[str, str]:
-    """(activations, weights): 16 bit unless the plan says otherwise."""
-    acts = plan.acts or (plan.weights if plan.weights and FORMATS[plan.weights].bits >= 16 else None) or "fp16"
+def formats_of(net: Network, plan: Plan) -> tuple[str, str]:
+    """(activations, weights): 16 bit, or what a captured model was written in, unless the plan says otherwise."""
+    wide = plan.weights if plan.weights and FORMATS[plan.weights].bits >= 16 else None
+    acts = plan.acts or wide or str(net.option("format", "fp16"))
     return acts, plan.weights or acts
 
 
-def forward_tape(net: Network, plan: Plan, batch: Num, sizes: dict[str, Num]) -> Tape:
-    """One forward pass of ``batch`` samples."""
-    acts, weights = formats_of(plan)
-    return play(net, Tape(batch, acts, weights, fused=plan.compiled, attention=plan.fused_attention), sizes)
+def forward_tape(net: Network, plan: Plan, batch: Num, sizes: dict[str, Num], task: str = "forward") -> Tape:
+    """One forward pass of ``batch`` samples, as ``task`` asks for it where a captured model tells them apart."""
+    acts, weights = formats_of(net, plan)
+    tape = Tape(batch, acts, weights, fused=plan.compiled, attention=plan.fused_attention)
+    tape.task = task
+    return play(net, tape, sizes)
 
 
 Part = tuple[str, Work, Num]
@@ -88,11 +91,11 @@ class NetworkRun:
 def build_network(net: Network, machine: Machine, task: Task, plan: Plan) -> NetworkRun:
     """Works, ledger, layout and assumptions of a network's task."""
     rule = _BUILDERS.get(type(task))
-    if rule is None:
-        tasks = "sample, forward or train" if net.is_sampler else "forward or train"
+    if rule is None or (rule is _tokens and not net.tasks):
+        tasks = "sample, forward or train" if net.is_sampler else " or ".join(net.tasks or ("forward", "train"))
         raise RidgepointError("bad_task", f"{net.name} has no task '{task.name}'", f"use --task {tasks}")
     layout = network_layout(net, machine, plan)
-    acts, weights = formats_of(plan)
+    acts, weights = formats_of(net, plan)
     said = (
         *layout.assumptions,
         *net.notes,
@@ -112,12 +115,12 @@ def _training_notes(task: Task, plan: Plan) -> tuple[str, ...]:
     return (f"micro-batch: {batch}; optimizer {plan.optimizer}; ZeRO stage {plan.zero_stage}",)
 
 
-def _sizes(net: Network, task: Forward | Sample | Train) -> dict[str, Num]:
+def _sizes(net: Network, task: Task) -> dict[str, Num]:
     """Input sizes that the task gives; the network's own are the defaults.
 
     Errors: ``bad_size`` for a name in the task's ``inputs`` that the network has no input of.
     """
-    for name in task.inputs:
+    for name in getattr(task, "inputs", {}):
         if name not in dict(net.inputs):
             raise RidgepointError(
                 "bad_size", f"{net.name} has no input '{name}'", f"it has {', '.join(dict(net.inputs))}"
@@ -132,8 +135,21 @@ Parts = tuple[tuple[Part, ...], dict[str, Num]]
 def _forward(net: Network, layout: Layout, task: Forward, plan: Plan) -> Parts:
     here = per_replica(task.batch, layout)
     tape = forward_tape(net, plan, here, _sizes(net, task))
-    entries = {"weights": _weight_bytes(tape), "activations": peak_transient_bytes(tape.work)}
-    return (("forward", tape.work, 1.0),), entries
+    return (("forward", tape.work, 1.0),), {"weights": _weight_bytes(tape), **_activations(tape)}
+
+
+def _tokens(net: Network, layout: Layout, task: Prefill | Decode, plan: Plan) -> Parts:
+    """A captured pass over a prompt, or a captured step of generation."""
+    tape = forward_tape(net, plan, per_replica(task.batch, layout), _sizes(net, task), task.name)
+    return ((task.name, tape.work, 1.0),), {"weights": _weight_bytes(tape), **_activations(tape)}
+
+
+def _activations(tape: Tape) -> dict[str, Num]:
+    """What lives beside the weights: as the captured graph states it, or the most that one kernel has at hand."""
+    if tape.stated is None:
+        return {"activations": peak_transient_bytes(tape.work)}
+    cache = {"kv": tape.stated.cache_bytes} if np.any(np.asarray(tape.stated.cache_bytes) > 0.0) else {}
+    return {**cache, "activations": tape.stated.peak_bytes}
 
 
 def _sample(net: Network, layout: Layout, task: Sample, plan: Plan) -> Parts:
@@ -173,8 +189,9 @@ def _train(net: Network, layout: Layout, task: Train, plan: Plan) -> Parts:
     """
     whole = plan if plan.micro_batch is not None else replace(plan, micro_batch=per_replica(task.batch, layout))
     size, count = micro_batch(task, whole, layout)
-    tape = forward_tape(net, plan, size, _sizes(net, task))
-    forward, back = tape.work, backward(tape.work)
+    tape = forward_tape(net, plan, size, _sizes(net, task), "train")
+    own = tape.stated.backward if tape.stated is not None else None
+    forward, back = tape.work, own or backward(tape.work)
     again = [forward] if plan.recompute == "full" else []
     parameters = Trained(tape.total_parameters - tape.sparse_parameters)
     exchange = [] if is_one(layout.dp) else [gradient_exchange(_execution(tape), layout, plan, parameters)]
@@ -184,7 +201,7 @@ def _train(net: Network, layout: Layout, task: Train, plan: Plan) -> Parts:
     entries = {
         "weights": _weight_bytes(tape) / (layout.dp if plan.zero_stage == 3 else 1.0),
         **training_state(_execution(tape), layout, plan, parameters),
-        "activations": saved_bytes(forward, 0, 1.0, False),
+        "activations": tape.stated.peak_bytes if tape.stated and own else saved_bytes(forward, 0, 1.0, False),
     }
     return (("train", device, 1.0),), entries
 
@@ -204,4 +221,10 @@ def _weight_bytes(tape: Tape) -> float:
     return tape.total_parameters * FORMATS[tape.weights].bytes
 
 
-_BUILDERS: dict[type, Callable[..., Parts]] = {Forward: _forward, Sample: _sample, Train: _train}
+_BUILDERS: dict[type, Callable[..., Parts]] = {
+    Forward: _forward,
+    Sample: _sample,
+    Train: _train,
+    Prefill: _tokens,
+    Decode: _tokens,
+}
