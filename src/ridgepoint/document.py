@@ -108,7 +108,7 @@ def _plan(est: Estimate) -> Document:
     whole |= {name: plain(getattr(layout, name)) for name in ("tp", "pp", "dp", "ep", "cp")}
     whole["techniques"] = list(given.techniques)
     if isinstance(given.model, Network):
-        acts, weights = formats_of(given.plan)
+        acts, weights = formats_of(given.model, given.plan)
         return whole | {"weights": weights, "acts": acts}
     formats, _ = resolve_formats(given.model, given.plan)
     by_component = dict(formats.weights)

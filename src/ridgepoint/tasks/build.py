@@ -127,11 +127,14 @@ def _captured(plan: Plan, default: bool) -> bool:
 
 
 def _network(net: Network, machine: Machine, task: Task, plan: Plan) -> Built:
-    """A network's run: one phase, or those of a sampler."""
+    """A network's run: one phase, those of a sampler, or a captured pass over tokens."""
     run = build_network(net, machine, task, plan)
-    captured = bool(plan.graph_capture)
-    phases = tuple(Phase(name, work, count, captured=captured) for name, work, count in run.parts)
-    return Built(machine, phases, run.ledger, run.layout, 0.0, task.sizes()["batch"], assumptions=run.assumptions)
+    captured = _captured(plan, isinstance(task, Decode))
+    role = {"prefill": "first", "decode": "next"}
+    phases = tuple(Phase(name, work, count, role.get(name, ""), captured) for name, work, count in run.parts)
+    batch = task.sizes()["batch"]
+    each = {"prefill": getattr(task, "prompt", 0.0), "decode": 1.0}.get(task.name, 0.0)
+    return Built(machine, phases, run.ledger, run.layout, batch * each, batch, assumptions=run.assumptions)
 
 
 def _prefill(model: Model, run: Execution, layout: Layout, task: Prefill, plan: Plan) -> dict[str, Any]:

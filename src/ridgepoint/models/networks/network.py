@@ -37,6 +37,11 @@ class Network:
         return dict(self.inputs).get(name, default)
 
     @property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks that it was captured for; none for the networks of the catalogue, which have forward and train."""
+        return tuple(self.option("tasks", ()))
+
+    @property
     def is_sampler(self) -> bool:
         """Whether it generates by repeated denoising."""
         return "steps" in dict(self.sampling)

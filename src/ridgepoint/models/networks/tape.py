@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -31,6 +31,15 @@ MATRIX_KINDS = ("gemm", "conv", "attention")
 
 
 Data = TypeVar("Data", Map, Rows)
+
+
+@dataclass(frozen=True)
+class Stated:
+    """What a captured pass states itself: bytes that live at once, bytes of its caches, its own backward pass."""
+
+    peak_bytes: Num
+    cache_bytes: Num = 0.0
+    backward: Work | None = None
 
 
 class Tape:
@@ -50,6 +59,8 @@ class Tape:
         self.fused_attention = attention
         self.parameters: dict[str, float] = {}
         self.sparse_parameters = 0.0
+        self.task = "forward"
+        self.stated: Stated | None = None
         self._parts: list[Work] = []
         self._path: list[str] = []
         self._chain: Stream | None = None
@@ -93,6 +104,11 @@ class Tape:
         """Adds an op as it is."""
         self._flush()
         self._parts.append(op)
+
+    def play_work(self, work: Work) -> None:
+        """Adds a whole work as it is."""
+        self._flush()
+        self._parts.append(work)
 
     def count(self, name: str, parameters: Num) -> None:
         """Adds trained parameters under the present scope."""

@@ -1,0 +1,218 @@
+"""Groups of captured kernels as ops: what they read and write at the given sizes and in the given formats."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ridgepoint.formats import FORMATS
+from ridgepoint.models.networks.captured.formula import Size, value
+from ridgepoint.models.networks.captured.fusion import groups
+from ridgepoint.models.networks.captured.graph import ELEMENT_BYTES, Graph, Kernel, Tensor
+from ridgepoint.numeric import Num, plain
+from ridgepoint.ops import Attention, Collective, Conv, Gemm, Scan, Stream
+from ridgepoint.work import Op, Repeat, Seq, Work
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unknown(Op):
+    """A call that no rule gives meaning to: only what it reads and writes is known. No kernel model has this kind, so that
+    it is timed by its bytes and listed with its share.
+    """
+
+    kind: ClassVar[str] = "unknown"
+    read_bytes: Num
+    write_bytes: Num
+
+
+@dataclass(frozen=True)
+class Formats:
+    """What the formats of a capture become: its ``main`` format is replaced by ``acts``, in parameters by ``weights``."""
+
+    main: str
+    acts: str
+    weights: str
+
+    def of(self, tensor: Tensor) -> str:
+        """The format that a tensor is kept in."""
+        if tensor.format != self.main:
+            return tensor.format
+        return self.weights if tensor.role == "parameter" else self.acts
+
+    def bytes(self, tensor: Tensor) -> float:
+        """Bytes of one element of a tensor."""
+        name = self.of(tensor)
+        return FORMATS[name].bytes if name in FORMATS else ELEMENT_BYTES[name]
+
+
+@dataclass
+class Evaluation:
+    """A graph at given sizes: every formula is computed once."""
+
+    graph: Graph
+    sizes: Mapping[str, Num]
+    formats: Formats
+    fused: bool
+    _values: dict[str, Num] = field(default_factory=dict)
+
+    def num(self, size: Size) -> Num:
+        """The value of a size."""
+        if not isinstance(size, str):
+            return float(size)
+        if size not in self._values:
+            self._values[size] = value(size, self.sizes)
+        return self._values[size]
+
+    def tensor_bytes(self, at: int) -> Num:
+        """Bytes of a tensor."""
+        tensor = self.graph.tensors[at]
+        return self.num(tensor.elements) * self.formats.bytes(tensor)
+
+    def passes(self) -> tuple[Work, Work | None]:
+        """Forward, and backward where the graph has one."""
+        forward, back = list[Work](), list[Work]()
+        for times, members in self.runs():
+            op = self._op(members)
+            part: Work = op if times == 1.0 else Repeat(times, op)
+            (forward if members[0] < self.graph.turn else back).append(part)
+        return Seq(*forward), Seq(*back) if self.graph.backward >= 0 else None
+
+    def runs(self) -> Iterator[tuple[float, list[int]]]:
+        """Kernels that run as one, and how often."""
+        for members in groups(self.graph, self.fused):
+            yield self.graph.times(members[0]), members
+
+    def _op(self, members: list[int]) -> Op:
+        kernels = [self.graph.kernels[at] for at in members]
+        if len(kernels) == 1 and kernels[0].kind != "stream":
+            kernel = kernels[0]
+            return _MAKERS.get(kernel.kind, _unknown)(self, kernel)
+        return self._stream(kernels)
+
+    def moved(self, kernels: list[Kernel]) -> tuple[Num, Num]:
+        """Bytes that kernels which run as one read and write: nothing for what only they know."""
+        made = {t for k in kernels for t in k.writes}
+        read: dict[int, list[Size]] = {}
+        for kernel in kernels:
+            for tensor, elements in kernel.reads:
+                if tensor not in made:
+                    read.setdefault(tensor, []).append(elements)
+        reads = sum((self._most(sizes) * self._element(t) for t, sizes in read.items()), 0.0)
+        last = {id(k) for k in kernels}
+        writes = sum((self.tensor_bytes(t) for k in kernels for t in k.writes if self._leaves(t, last)), 0.0)
+        return reads, writes
+
+    def _element(self, at: int) -> float:
+        return self.formats.bytes(self.graph.tensors[at])
+
+    def _most(self, sizes: list[Size]) -> Num:
+        most = self.num(sizes[0])
+        for size in sizes[1:]:
+            if size != sizes[0]:
+                most = np.maximum(most, self.num(size))
+        return most
+
+    def _leaves(self, tensor: int, inside: set[int]) -> bool:
+        """Whether a tensor is used by any other kernel, or after the pass."""
+        if self.graph.tensors[tensor].role != "activation":
+            return True
+        return any(id(k) not in inside for k in self._readers().get(tensor, ()))
+
+    def _readers(self) -> dict[int, list[Kernel]]:
+        if not hasattr(self, "_found"):
+            self._found: dict[int, list[Kernel]] = {}
+            for kernel in self.graph.kernels:
+                for tensor, _ in kernel.reads:
+                    self._found.setdefault(tensor, []).append(kernel)
+        return self._found
+
+    def _stream(self, kernels: list[Kernel]) -> Stream:
+        reads, writes = self.moved(kernels)
+        if len(kernels) == 1 and not np.any(np.asarray(writes) > 0.0):
+            writes = sum((self.tensor_bytes(t) for t in kernels[0].writes), 0.0)
+        shaping = next((k for k in kernels if k.options.get("pattern") in ("softmax", "norm")), None)
+        chief = shaping or kernels[-1]
+        special = sum((self.num(k.sizes.get("special", 0.0)) for k in kernels), 0.0)
+        rows = self.num(chief.sizes.get("rows", 0.0)) if shaping else 0.0
+        return Stream(
+            read_bytes=plain(reads),
+            write_bytes=plain(writes),
+            flop=sum((self.num(k.sizes.get("flop", 0.0)) for k in kernels), 0.0),
+            special=special,
+            pattern=_pattern(kernels),
+            rows=rows,
+            launches=chief.options.get("launches", 1.0) if len(kernels) == 1 else 1.0,
+            saved_bytes=plain(reads) if shaping or np.any(np.asarray(special) > 0.0) else 0.0,
+            label=chief.label,
+        )
+
+    def format_of(self, kernel: Kernel, read: int) -> str:
+        """The format of a read operand, by position, as a number format."""
+        return _number_format(self.formats.of(self.graph.tensors[kernel.reads[read][0]]))
+
+    def format_out(self, kernel: Kernel) -> str:
+        """The format of the first result."""
+        return _number_format(self.formats.of(self.graph.tensors[kernel.writes[0]])) if kernel.writes else "fp32"
+
+    def fields(self, kernel: Kernel) -> dict[str, Any]:
+        """A kernel's sizes at the given sizes, and its options."""
+        return {name: self.num(size) for name, size in kernel.sizes.items()} | kernel.options
+
+
+def _pattern(kernels: list[Kernel]) -> str:
+    """The pattern of kernels that run as one: that of the reduction among them, else of a look-up, else elementwise."""
+    patterns = [str(k.options.get("pattern", "elementwise")) for k in kernels]
+    if len(set(patterns)) == 1:
+        return patterns[0]
+    exponential = any(k.options.get("exponential") for k in kernels)
+    if exponential and ("norm" in patterns or "softmax" in patterns):
+        return "softmax"
+    return next((p for p in ("softmax", "norm", "gather", "sample") if p in patterns), "elementwise")
+
+
+def _number_format(name: str) -> str:
+    """A format that products have rules for; what they lack (complex numbers, wide integers) counts as fp32."""
+    return name if name in FORMATS else "fp32"
+
+
+def _gemm(at: Evaluation, kernel: Kernel) -> Op:
+    acts, weights = at.format_of(kernel, 0), at.format_of(kernel, 1)
+    return Gemm(**at.fields(kernel), acts=acts, weights=weights, out=at.format_out(kernel), label=kernel.label)
+
+
+def _conv(at: Evaluation, kernel: Kernel) -> Op:
+    acts, weights = at.format_of(kernel, 0), at.format_of(kernel, 1)
+    return Conv(**at.fields(kernel), acts=acts, weights=weights, label=kernel.label)
+
+
+def _attention(at: Evaluation, kernel: Kernel) -> Op:
+    acts, kv = at.format_of(kernel, 0), at.format_of(kernel, 1)
+    return Attention(**at.fields(kernel), acts=acts, kv=kv, label=kernel.label)
+
+
+def _scan(at: Evaluation, kernel: Kernel) -> Op:
+    return Scan(**at.fields(kernel), acts=at.format_of(kernel, 0), label=kernel.label)
+
+
+def _collective(at: Evaluation, kernel: Kernel) -> Op:
+    fields = at.fields(kernel)
+    size = fields.pop("elements") * at.formats.bytes(at.graph.tensors[kernel.reads[0][0]])
+    return Collective(**fields, bytes=size, label=kernel.label)
+
+
+def _unknown(at: Evaluation, kernel: Kernel) -> Op:
+    reads, _ = at.moved([kernel])
+    writes = sum((at.tensor_bytes(t) for t in kernel.writes), 0.0)
+    return Unknown(read_bytes=plain(reads), write_bytes=plain(writes), label=f"{kernel.label} {kernel.call}".strip())
+
+
+_MAKERS: dict[str, Callable[[Evaluation, Kernel], Op]] = {
+    "gemm": _gemm,
+    "conv": _conv,
+    "attention": _attention,
+    "scan": _scan,
+    "collective": _collective,
+}

@@ -1,0 +1,33 @@
+"""Captured work, played as it was written down (``models/networks/captured``)."""
+
+from __future__ import annotations
+
+from ridgepoint.errors import RidgepointError
+from ridgepoint.models.networks.captured.file import FAMILY, WorkFile
+from ridgepoint.models.networks.captured.kernels import Evaluation, Formats
+from ridgepoint.models.networks.captured.memory import memory
+from ridgepoint.models.networks.network import Network
+from ridgepoint.models.networks.registry import Sizes, family
+from ridgepoint.models.networks.tape import Stated, Tape
+
+
+@family(FAMILY)
+def captured(tape: Tape, net: Network, sizes: Sizes) -> None:
+    """The pass of the task that the tape is for; a forward pass is also what a captured training step begins with."""
+    work: WorkFile = net.option("work")
+    name = tape.task if tape.task in work.passes else "forward"
+    if name not in work.passes:
+        have = " and ".join(work.passes)
+        raise RidgepointError(
+            "bad_task",
+            f"{net.name} was captured for {have}, not for {tape.task}",
+            f"capture it with --task {tape.task}",
+        )
+    formats = Formats(work.format, tape.acts, tape.weights)
+    at = Evaluation(work.passes[name], {**sizes, "batch": tape.batch}, formats, tape.fused)
+    forward, back = at.passes()
+    found = memory(at)
+    tape.play_work(forward)
+    tape.stated = Stated(found.peak, found.cache, back)
+    for label, count in work.parameters.items():
+        tape.count(label, count)
