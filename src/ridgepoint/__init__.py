@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ridgepoint.advise.advice import Advice, advise
     from ridgepoint.errors import RidgepointError
     from ridgepoint.estimates import Estimate, estimate
     from ridgepoint.machines.catalog import find_machine
@@ -21,11 +22,14 @@ if TYPE_CHECKING:
     from ridgepoint.models.networks.network import Network
     from ridgepoint.plan import Plan
     from ridgepoint.scenario import Scenario
+    from ridgepoint.search.result import Sweep
+    from ridgepoint.search.sweep import sweep
     from ridgepoint.tasks import Decode, Forward, Generate, Prefill, Sample, Train
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Advice",
     "Decode",
     "Estimate",
     "Forward",
@@ -38,14 +42,18 @@ __all__ = [
     "RidgepointError",
     "Sample",
     "Scenario",
+    "Sweep",
     "Train",
+    "advise",
     "estimate",
     "find_machine",
     "find_model",
+    "sweep",
 ]
 
 # Where each public name lives. Names are imported when first used, so that `ridgepoint --help` does not wait for NumPy.
 _HOMES = {
+    "ridgepoint.advise.advice": ("Advice", "advise"),
     "ridgepoint.errors": ("RidgepointError",),
     "ridgepoint.estimates": ("Estimate", "estimate"),
     "ridgepoint.machines.catalog": ("find_machine",),
@@ -55,6 +63,8 @@ _HOMES = {
     "ridgepoint.models.networks.network": ("Network",),
     "ridgepoint.plan": ("Plan",),
     "ridgepoint.scenario": ("Scenario",),
+    "ridgepoint.search.result": ("Sweep",),
+    "ridgepoint.search.sweep": ("sweep",),
     "ridgepoint.tasks": ("Decode", "Forward", "Generate", "Prefill", "Sample", "Train"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

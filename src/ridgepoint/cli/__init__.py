@@ -14,6 +14,9 @@ from ridgepoint.cli.guard import Program
 
 COMMANDS = {
     "analyze": "What a model takes on a machine: time, its limit, the bottleneck, memory, energy and money.",
+    "sweep": "Every combination of what varies: the fastest, the cheapest, what fits, what nothing beats.",
+    "advise": "What would lift the limit: techniques ranked by what they bring, and hardware that would do as much.",
+    "techniques": "Techniques: list, show.",
     "models": "Models: list, show, import.",
     "machines": "Machines: list, show, compare.",
     "validate": "Predictions beside measurements: errors by group, and the plain roofline's.",

@@ -14,6 +14,7 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
+from ridgepoint.cli.output import ARGUMENTS
 from ridgepoint.errors import RidgepointError
 
 WRONG_INPUT, INTERNAL, INTERRUPTED = 2, 70, 130
@@ -40,6 +41,7 @@ class Program(TyperGroup):
         """Run, answer, exit."""
         given = list(sys.argv[1:] if args is None else args)
         as_json = "--json" in given
+        ARGUMENTS.set(tuple(given))
         _print_anything()
         try:
             code = super().main(given, prog_name or "ridgepoint", complete_var, False, windows_expand_args, **extra)

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+from contextlib import AbstractContextManager, nullcontext
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
+    from rich.progress import Progress
+
+ARGUMENTS: ContextVar[tuple[str, ...]] = ContextVar("ARGUMENTS", default=())
+"""What the running command was called with."""
 
 PIPED_WIDTH = 100
 NARROWEST, WIDEST = 60, 120
@@ -33,3 +40,20 @@ def print_page(renderable: RenderableType, on: Console) -> None:
     with on.capture() as captured:
         on.print(renderable)
     print("\n".join(line.rstrip() for line in captured.get().rstrip().split("\n")))
+
+
+def command_line() -> str:
+    """The running command as one could type it again."""
+    return shlex.join(("ridgepoint", *ARGUMENTS.get()))
+
+
+def progress_bar(quiet: bool) -> AbstractContextManager[Progress | None]:
+    """A progress bar on stderr, which goes away when done; none for machines and pipes."""
+    from rich.console import Console
+
+    screen = Console(stderr=True)
+    if quiet or not screen.is_terminal:
+        return nullcontext()
+    from rich.progress import Progress
+
+    return Progress(console=screen, transient=True)

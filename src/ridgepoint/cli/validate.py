@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ridgepoint.cli.output import console, print_json, print_page
+from ridgepoint.cli.output import console, print_json, print_page, progress_bar
 from ridgepoint.errors import RidgepointError
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
-
     from ridgepoint.evidence.validation import Validation
 
 KINDS = ("kernels", "runs", "memory")
@@ -47,7 +44,7 @@ def validate(
         return
     from ridgepoint.evidence.validation import document, validate_folder
 
-    with _bar(as_json) as bar:
+    with progress_bar(as_json) as bar:
         tasks: dict[str, Any] = {}
 
         def progress(name: str, done: int, total: int) -> None:
@@ -90,7 +87,7 @@ def _left_out(data: Path, table: str, as_json: bool) -> None:
     if table not in OPS:
         raise RidgepointError("bad_option", f"--table is '{table}'", "use one of " + ", ".join(OPS))
     measured = read_table(find_tables(data, ("kernels",))[0])
-    with _bar(as_json) as bar:
+    with progress_bar(as_json) as bar:
         task = bar.add_task("machines", total=None) if bar is not None else None
 
         def progress(machine: str) -> None:
@@ -105,15 +102,3 @@ def _left_out(data: Path, table: str, as_json: bool) -> None:
 
     screen = console()
     print_page(left_out(results, screen.width), screen)
-
-
-def _bar(quiet: bool) -> AbstractContextManager[Progress | None]:
-    """A progress bar on stderr, which goes away when done; none for machines and pipes."""
-    from rich.console import Console
-
-    screen = Console(stderr=True)
-    if quiet or not screen.is_terminal:
-        return nullcontext()
-    from rich.progress import Progress
-
-    return Progress(console=screen, transient=True)

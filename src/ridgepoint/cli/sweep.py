@@ -1,0 +1,78 @@
+"""``ridgepoint sweep``: every combination of whatever varies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ridgepoint.cli.options import takes_scenario
+from ridgepoint.cli.output import console, print_json, print_page, progress_bar
+from ridgepoint.errors import RidgepointError
+from ridgepoint.request import Request
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from ridgepoint.search.result import Sweep
+
+FILES = (".csv", ".json")
+
+
+@takes_scenario
+def sweep(
+    request: Request,
+    vary: Annotated[
+        list[str] | None,
+        typer.Option("--vary", metavar="NAME=VALUES", help="batch=1:256:log2, context=1k,8k, weights=bf16,fp8 …"),
+    ] = None,
+    pareto: Annotated[
+        str, typer.Option("--pareto", metavar="A,B", help="Only points that none beats: latency,throughput,cost …")
+    ] = "",
+    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write all rows: .csv or .json.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+) -> None:
+    """Every combination of what varies: time, limit, bottleneck, memory, energy and money at each point."""
+    from ridgepoint.search.axes import parse_axis
+    from ridgepoint.search.sweep import sweep_request
+
+    if out is not None and out.suffix not in FILES:
+        raise RidgepointError("bad_option", f"--out is '{out}'", "name a file that ends in " + " or ".join(FILES))
+    axes = [parse_axis(text) for text in vary or []]
+    with progress_bar(as_json) as bar:
+        task = None if bar is None else bar.add_task("estimates", total=None)
+
+        def progress(done: int, total: int) -> None:
+            if bar is not None and task is not None:
+                bar.update(task, completed=done, total=total)
+
+        found = sweep_request(request, axes, progress)
+    goals = [word for word in pareto.split(",") if word.strip()]
+    only = found.pareto(*goals) if goals else None
+    if out is not None:
+        _write(found, only, out)
+    if as_json:
+        from ridgepoint.search.table import document
+
+        print_json(document(found, only))
+        return
+    from ridgepoint.report.sweep import sweep_page
+
+    screen = console()
+    print_page(sweep_page(found, screen.width, only, _said(goals)), screen)
+
+
+def _said(goals: list[str]) -> str:
+    return "Points that none beats in " + " and ".join(goals) if goals else ""
+
+
+def _write(found: Sweep, only: NDArray[np.bool_] | None, out: Path) -> None:
+    import json
+
+    from ridgepoint.scenario_file import write_whole
+    from ridgepoint.search.table import csv_text, document
+
+    rows = csv_text(found, only) if out.suffix == ".csv" else json.dumps(document(found, only), ensure_ascii=False)
+    write_whole(out, rows)
