@@ -19,7 +19,10 @@ class Gemm(Op):
     Grouped products (MoE experts) have ``batch`` = experts that receive any token and ``m`` = mean rows of such an expert;
     ``imbalance`` is the busiest group's rows over the mean (1 = balanced). ``weights`` is the format of the k × n operand,
     ``acts`` that of the m × k operand, ``out`` that of the result. ``shared_input``: all groups read the same m × k operand.
-    ``fused`` names epilogue work that costs no pass of its own.
+
+    ``stored`` is what memory holds of the k × n operand over its dense bytes in its format: below 1 where it lies there sparse
+    or coded and is unpacked on chip, ``unpack_flop`` simple operations per value whenever a tile of rows reads it.
+    ``computed`` is the part of the multiply-adds that is carried out: the engine skips the rest (N:M sparsity).
     """
 
     kind: ClassVar[str] = "gemm"
@@ -33,6 +36,9 @@ class Gemm(Op):
     grouped: bool = False
     imbalance: Num = 1.0
     shared_input: bool = False
+    stored: Num = 1.0
+    unpack_flop: Num = 0.0
+    computed: Num = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -40,18 +41,19 @@ _RESIDENT = 32768.0  # accumulators that one multiprocessor holds: smaller tiles
 _LEAST_BYTES_PER_CLOCK = 16.0  # what a multiprocessor without fast 16-bit arithmetic receives from the cache
 _SAME = {"bf16": "fp16"}  # formats that run alike
 _POWER_S = 2e-3  # how long a kernel runs before the power limit lowers its clock
+_SIZES = ("m", "n", "k", "batch", "imbalance", "stored", "unpack_flop", "computed")
 _STEP_BYTES = 64.0  # the main loop takes k in pieces of at least this many bytes per row
 
 
 def flop(op: Gemm) -> Num:
-    """2·m·n·k per product."""
-    return 2.0 * op.m * op.n * op.k * op.batch
+    """2·m·n·k per product, of which an engine that skips zeros does ``computed``."""
+    return 2.0 * op.m * op.n * op.k * op.batch * op.computed
 
 
 def read_bytes(op: Gemm) -> Num:
-    """Both operands once, in their stored formats."""
+    """Both operands once, as memory holds them."""
     left = op.m * op.k * FORMATS[op.acts].bytes * (1.0 if op.shared_input else op.batch)
-    return left + op.k * op.n * FORMATS[op.weights].bytes * op.batch
+    return left + op.k * op.n * FORMATS[op.weights].bytes * op.batch * op.stored
 
 
 def write_bytes(op: Gemm) -> Num:
@@ -73,11 +75,12 @@ def expected(op: Gemm, machine: Machine) -> Demand:
     >>> 1.1e-3 < settle(expected(square, find_machine("h100-sxm"))).time_s < 2.2e-3
     True
     """
-    found = distinct(op.m, op.n, op.k, op.batch, op.imbalance)
+    found = distinct(*(getattr(op, name) for name in _SIZES))
     if found is None:
         return tiled(op, machine)
-    (m, n, k, batch, imbalance), spread = found
-    return replace(tiled(replace(op, m=m, n=n, k=k, batch=batch, imbalance=imbalance), machine), spread=spread)
+    picked, spread = found
+    sizes: dict[str, Any] = dict(zip(_SIZES, picked, strict=True))
+    return replace(tiled(replace(op, **sizes), machine), spread=spread)
 
 
 def product_name(acts: str, weights: str) -> str:
@@ -140,7 +143,7 @@ def tiled(op: Gemm, machine: Machine, menu: Array | None = None) -> Demand:
     name = product_name(op.acts, op.weights)
     arithmetic = machine.arithmetic(multiply_format(op.acts, op.weights))
     sms = machine.multiprocessors
-    points = np.broadcast(op.m, op.n, op.k, op.batch, op.imbalance).ndim
+    points = np.broadcast(*(getattr(op, name) for name in _SIZES)).ndim
     if menu is None:
         menu = np.concatenate([_MENU, _ROWS]) if arithmetic.engine == "vector" else _MENU
         if own(table.max_split, name, arithmetic) <= 1.0:
@@ -159,7 +162,8 @@ def tiled(op: Gemm, machine: Machine, menu: Array | None = None) -> Demand:
 
     timing, reach = ("grouped", table.grouped["default"]) if op.grouped else (name, 1.0)
     efficiency = own(table.efficiency, name, arithmetic) * reach
-    busy = load * tm * tn * depth * (2.0 * sms) / (arithmetic.flop_per_s * efficiency * _shape(tm, tn, table.tile_half))
+    engine_rate = arithmetic.flop_per_s * efficiency * _shape(tm, tn, table.tile_half)
+    busy = load * tm * tn * depth * op.computed * (2.0 * sms) / engine_rate
     seconds: dict[str, Num] = {arithmetic.engine: throttled(busy, efficiency, machine, name, arithmetic)}
     draw = np.minimum(
         machine.memory_bytes_per_s * table.memory_efficiency,
@@ -168,12 +172,14 @@ def tiled(op: Gemm, machine: Machine, menu: Array | None = None) -> Demand:
     seconds[machine.main_memory] = (read_bytes(op) + write_bytes(op)) / draw
     cache, received = (machine.cache or ("l2",))[0], operand_bytes_per_s(machine) * reach
     fed = max(acts, FORMATS[arithmetic.format].bytes) if arithmetic.note else acts  # activations are widened beforehand
-    seconds[cache] = load * (tm * fed + tn * weights) * depth / received
+    seconds[cache] = load * (tm * fed + tn * weights * op.stored) * depth / received
     rounds = np.maximum(waves / np.clip(_RESIDENT / (tm * tn), 1.0, 4.0), 1.0)
     seconds["wave"] = rounds * depth * (acts / 128.0) * own(table.step_s, timing, arithmetic)
-    if op.weights != op.acts and FORMATS[op.weights].bits < FORMATS[op.acts].bits:
-        widened = row_tiles * op.k * op.n * op.batch * table.dequantize_flop
-        seconds["vector"] = seconds.get("vector", 0.0) + widened / (
+    narrow = op.weights != op.acts and FORMATS[op.weights].bits < FORMATS[op.acts].bits
+    per_value = op.unpack_flop + (table.dequantize_flop if narrow else 0.0)
+    if narrow or np.any(np.asarray(per_value) > 0.0):
+        unpacked = row_tiles * op.k * op.n * op.batch * per_value
+        seconds["vector"] = seconds.get("vector", 0.0) + unpacked / (
             machine.vector_flop_per_s * shared.vector_efficiency
         )
     parts = np.where(split > 1.0, split, 0.0)

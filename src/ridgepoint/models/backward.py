@@ -36,7 +36,8 @@ def backward(work: Work) -> Work:
 def _gemm(op: Gemm) -> Work:
     wide = op.acts if op.weights != op.acts and op.weights.startswith(("int", "nf")) else op.weights
     input_gradient = replace(op, n=op.k, k=op.n, weights=wide, label=f"{op.label}.grad_input")
-    weight_gradient = replace(op, m=op.k, k=op.m, weights=op.acts, label=f"{op.label}.grad_weight")
+    dense: dict[str, Any] = {"stored": 1.0, "unpack_flop": 0.0, "computed": 1.0}
+    weight_gradient = replace(op, m=op.k, k=op.m, weights=op.acts, label=f"{op.label}.grad_weight", **dense)
     return Seq(input_gradient, weight_gradient)
 
 
