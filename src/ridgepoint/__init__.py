@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ridgepoint.advise.advice import Advice, advise
+    from ridgepoint.advice.advice import Advice, advise
     from ridgepoint.errors import RidgepointError
     from ridgepoint.estimates import Estimate, estimate
     from ridgepoint.machines.catalog import find_machine
@@ -53,7 +53,7 @@ __all__ = [
 
 # Where each public name lives. Names are imported when first used, so that `ridgepoint --help` does not wait for NumPy.
 _HOMES = {
-    "ridgepoint.advise.advice": ("Advice", "advise"),
+    "ridgepoint.advice.advice": ("Advice", "advise"),
     "ridgepoint.errors": ("RidgepointError",),
     "ridgepoint.estimates": ("Estimate", "estimate"),
     "ridgepoint.machines.catalog": ("find_machine",),

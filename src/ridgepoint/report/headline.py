@@ -42,8 +42,13 @@ def headline(est: Estimate) -> Text:
     device = given.machine.device.title
     many = f"{given.machine.devices} × " if given.machine.devices > 1 else ""
     return text.append(f"{given.model.title or given.model.name}, {many}{device}", style="dim").append(
-        _layout(est), style="dim"
+        _layout(est) + _techniques(est), style="dim"
     )
+
+
+def _techniques(est: Estimate) -> str:
+    applied = est.scenario.techniques
+    return "\nwith " + ", ".join(applied) if applied else ""
 
 
 def _layout(est: Estimate) -> str:

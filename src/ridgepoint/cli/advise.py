@@ -1,0 +1,82 @@
+"""``ridgepoint advise``: what would lift the limit, ranked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ridgepoint.cli.options import takes_scenario
+from ridgepoint.cli.output import console, print_json, print_page
+from ridgepoint.request import Request, to_scenario
+from ridgepoint.units import parse_quantity
+
+_ADVICE = "Advice"
+
+
+@takes_scenario
+def advise(
+    request: Request,
+    top: Annotated[
+        int, typer.Option("--top", metavar="N", min=1, help="Remedies to show.", rich_help_panel=_ADVICE)
+    ] = 10,
+    combine: Annotated[
+        bool, typer.Option("--combine", help="Also techniques together.", rich_help_panel=_ADVICE)
+    ] = False,
+    objective: Annotated[
+        str,
+        typer.Option(
+            "--objective",
+            metavar="NAME",
+            help="latency, throughput, cost, energy or memory.",
+            rich_help_panel=_ADVICE,
+        ),
+    ] = "latency",
+    quality: Annotated[
+        str,
+        typer.Option("--quality", metavar="GRADE", help="exact (same answers), near or any.", rich_help_panel=_ADVICE),
+    ] = "near",
+    training_free: Annotated[
+        bool, typer.Option("--training-free", help="Only what needs no training.", rich_help_panel=_ADVICE)
+    ] = False,
+    ttft: Annotated[
+        str | None, typer.Option("--ttft", metavar="TIME", help="Most to the first token.", rich_help_panel=_ADVICE)
+    ] = None,
+    tpot: Annotated[
+        str | None, typer.Option("--tpot", metavar="TIME", help="Most per further token.", rich_help_panel=_ADVICE)
+    ] = None,
+    memory: Annotated[
+        str | None, typer.Option("--memory", metavar="SIZE", help="Most per device.", rich_help_panel=_ADVICE)
+    ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Also what does not help or apply, and why.", rich_help_panel=_ADVICE)
+    ] = False,
+    own: Annotated[
+        Path | None,
+        typer.Option(
+            "--techniques", metavar="FILE.py", help="A file that registers your own.", rich_help_panel=_ADVICE
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+) -> None:
+    """What would lift the limit: techniques ranked by what they bring, and hardware that would do as much."""
+    from ridgepoint.advice.advice import advice
+    from ridgepoint.advice.remedies import Limits
+    from ridgepoint.techniques.registry import load_file
+
+    if own is not None:
+        load_file(own)
+    limits = Limits(_quantity(ttft, "s"), _quantity(tpot, "s"), _quantity(memory, "B"), quality, training_free)
+    found = advice(to_scenario(request), objective, limits)
+    if as_json:
+        print_json(found.to_dict())
+        return
+    from ridgepoint.report.advice import advice_page
+
+    screen = console()
+    print_page(advice_page(found, screen.width, top, combine, everything), screen)
+
+
+def _quantity(text: str | None, unit: str) -> float | None:
+    return None if text is None else parse_quantity(text, unit)

@@ -1,0 +1,159 @@
+"""Advice as a page for the terminal: the limit, remedies, the waterfall, hardware, and what does not apply."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from ridgepoint.advice.advice import Advice
+from ridgepoint.advice.evidence import evidence
+from ridgepoint.advice.remedies import Remedy
+from ridgepoint.report.headline import headline, summary
+from ridgepoint.report.table import Cell, fitted
+from ridgepoint.report.terminal import INDENT, notes, section
+from ridgepoint.report.text import bar, flow, gigabytes, percent, ratio, resource
+from ridgepoint.techniques.technique import Technique
+from ridgepoint.units import duration
+
+GRADES = {"exact": "same", "near": "near", "changed": "change"}
+PARTS = 4
+"""Parts of the machine and other machines that are shown."""
+
+
+def advice_page(found: Advice, width: int, top: int, combine: bool, everything: bool) -> RenderableType:
+    """The whole page for a terminal of ``width`` columns."""
+    return Group(*_sections(found, width, top, combine, everything))
+
+
+def _sections(found: Advice, width: int, top: int, combine: bool, everything: bool) -> Iterator[RenderableType]:
+    base = found.baseline
+    yield headline(base)
+    yield Text("")
+    yield _baseline(found, width)
+    yield summary(base, width)
+    yield from notes("Warnings", base.warnings, "yellow")
+    yield Text("")
+    yield _remedies(found, width - INDENT, top)
+    if combine:
+        yield from _together(found, width - INDENT)
+    yield from _hardware(found, width - INDENT)
+    if everything:
+        yield from _others(found, width - INDENT)
+
+
+def _baseline(found: Advice, width: int) -> Text:
+    est, memory = found.baseline, found.baseline.memory
+    fits = "fits" if memory.fits else "does not fit"
+    return Text(
+        flow(
+            [
+                f"Now: {duration(float(est.time_s))},",
+                f"{percent(1.0 / float(est.headroom))} of the physical limit's speed,",
+                f"{gigabytes(float(memory.total_bytes))} of {gigabytes(memory.usable_bytes)} ({fits}).",
+            ],
+            width,
+        )
+    )
+
+
+def _remedies(found: Advice, width: int, top: int) -> RenderableType:
+    shown = found.remedies[:top]
+    title = f"What would help ({found.objective.better}; {found.limits.quality} quality)"
+    if not shown:
+        wider = "" if found.limits.quality == "any" else "; --quality any tries techniques that change answers"
+        return section(title, Text(f"nothing that is known here{wider}"))
+    rows = [_row(found, r) for r in shown]
+    table = fitted(
+        ["technique", "gain", "90 % interval", "time", "memory", "fits", "answers", "then binds"],
+        rows,
+        width,
+        wordy=(0, 7),
+        left=(6,),
+    )
+    more = len(found.remedies) - len(shown)
+    rest = [Text(f"{more} more: --top {len(found.remedies)}", style="dim")] if more else []
+    return section(title, table, *rest, Text(""), *_explained([r.technique for r in shown[:PARTS]], width))
+
+
+def _row(found: Advice, remedy: Remedy) -> list[Cell]:
+    after = remedy.changed
+    low, high = remedy.interval
+    machine = after.scenario.machine
+    return [
+        Text(remedy.technique.name, style="bold"),
+        ratio(found.gain(remedy)),
+        f"{ratio(low)} – {ratio(high)}" if found.objective.name == "latency" else "",
+        duration(float(after.time_s)),
+        ratio(remedy.memory_ratio),
+        "yes" if remedy.fits else "no",
+        GRADES[remedy.technique.grade] + ("" if remedy.technique.training_free else ", trained"),
+        resource(machine.resource_label(after.bottleneck)),
+    ]
+
+
+def _explained(shown: list[Technique], width: int) -> Iterator[RenderableType]:
+    """What the first ones do, their quality, papers, and how well these were reproduced."""
+    table = Table.grid(padding=(0, 2, 0, 0))
+    for found in shown:
+        known = evidence(found)
+        tested = f"; reproduced {known['within_25_percent']} of {known['claims']} figures" if known["claims"] else ""
+        says = f"{found.title}. Quality: {found.quality}. Papers: {', '.join(found.papers[:PARTS])}{tested}."
+        table.add_row(Text(found.name, style="bold"), Text(says, style="dim"))
+    yield table
+
+
+def _together(found: Advice, width: int) -> Iterator[RenderableType]:
+    if not found.steps:
+        return
+    rows: list[list[Cell]] = [["now", "", "", duration(float(found.baseline.time_s)), _bar(found, 1.0)]]
+    for step in found.steps:
+        part = float(step.remedy.changed.time_s / found.baseline.time_s)
+        rows.append(
+            [
+                f"+ {step.remedy.technique.name}",
+                ratio(step.gain),
+                ratio(step.alone),
+                duration(float(step.remedy.changed.time_s)),
+                _bar(found, part),
+            ]
+        )
+    yield Text("")
+    titles = ["one after the other", "gain", "alone", "time", ""]
+    yield section("Together", fitted(titles, rows, width, wordy=(0,), left=(4,)))
+    if found.combinations:
+        best: list[list[Cell]] = [
+            [" + ".join(c.techniques), ratio(c.gain), duration(float(c.estimate.time_s))]
+            for c in found.combinations[:PARTS]
+        ]
+        yield Text("")
+        yield section("Best sets", fitted(["techniques", "gain", "time"], best, width, wordy=(0,)))
+
+
+def _bar(found: Advice, part: float) -> Text:
+    return Text(bar(min(part, 1.0), 24), style="cyan")
+
+
+def _hardware(found: Advice, width: int) -> Iterator[RenderableType]:
+    rows: list[list[Cell]] = [
+        [f"{resource(part.label)} twice as fast", ratio(part.speedup), f"{ratio(part.infinite)} if infinite"]
+        for part in found.faster_parts[:PARTS]
+    ]
+    for other in found.other_machines[:PARTS]:
+        price = "" if other.cost_ratio is None else f"{ratio(other.cost_ratio)} the cost of the same work"
+        rows.append([other.machine, ratio(other.speedup), price])
+    if rows:
+        yield Text("")
+        yield section("What hardware would buy", fitted(["", "faster", ""], rows, width, wordy=(0,), left=(2,)))
+
+
+def _others(found: Advice, width: int) -> Iterator[RenderableType]:
+    if found.useless:
+        rows = [_row(found, r) for r in found.useless]
+        yield Text("")
+        titles = ["technique", "gain", "90 % interval", "time", "memory", "fits", "answers", "then binds"]
+        yield section("What applies and does not help", fitted(titles, rows, width, wordy=(0, 7), left=(6,)))
+    refused = [f"{r.technique.name}: {r.reason}" for r in found.refused]
+    yield from notes("What does not apply", tuple(refused), "dim")
