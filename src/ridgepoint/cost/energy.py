@@ -8,7 +8,7 @@ from dataclasses import replace
 import msgspec
 import numpy as np
 
-from ridgepoint.machines.machine import Machine
+from ridgepoint.machines.machine import CLOCK_EXPONENT, Machine
 from ridgepoint.numeric import Num, plain
 
 
@@ -45,10 +45,6 @@ def capped(machine: Machine, power: Num, limit_w: float) -> tuple[Num, Num]:
     room = np.maximum(np.minimum(np.asarray(power), limit_w) - idle, 0.05 * above)
     slower = (above / room) ** (1.0 / CLOCK_EXPONENT)
     return plain(np.minimum(power, limit_w)), plain(slower)
-
-
-CLOCK_EXPONENT = 2.4
-"""Dynamic power over clock, both relative, in the range where voltage still falls with frequency."""
 
 
 def under_load(machine: Machine) -> Machine:

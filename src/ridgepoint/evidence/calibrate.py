@@ -20,7 +20,7 @@ from ridgepoint.evidence.rows import Batch, Condition, Rows
 from ridgepoint.formats import multiply_format
 from ridgepoint.kernels.gemm import product_name
 from ridgepoint.machines.calibration import Fit, Parameter, fit, robust_spread
-from ridgepoint.machines.machine import Machine
+from ridgepoint.machines.machine import CLOCK_EXPONENT, Machine
 from ridgepoint.numeric import Array
 from ridgepoint.ops import Gemm
 from ridgepoint.work import Op, Work
@@ -41,11 +41,13 @@ class Bounds:
 PARAMETERS: dict[str, dict[str, Bounds]] = {
     "gemm": {
         "efficiency": Bounds(0.15, 1.0, each="product"),
+        # Vendors' 16-bit products keep the engine this busy wherever power does not bind; what is missing below is power.
+        "efficiency.fp16": Bounds(0.75, 0.95),
         "memory_efficiency": Bounds(0.5, 1.0),
         "memory_draw": Bounds(0.2, 8.0),
         # Caches deliver at least this much (A100: 312 TFLOP/s over some 5.5 TB/s). Without the bound the fit trades it
         # for the engine's efficiency: the same times, but large products would seem to wait for the cache.
-        "operand_flop_per_byte": Bounds(15.0, 60.0),
+        "operand_flop_per_byte": Bounds(30.0, 60.0),
         "tail": Bounds(0.02, 1.0),
         "wave_s": Bounds(5e-8, 5e-6),
         "joule_per_flop": Bounds(1e-14, 1e-10, each="product"),
@@ -138,12 +140,14 @@ def parameters(
     keys = {"product": list(formats), "library": sorted({batch.condition.library for batch in batches} - {""})}
     found = []
     for name, bounds in free.items():
+        if "." in name and name.partition(".")[0] in free:
+            continue  # bounds of one entry
         for path in [f"{name}.{key}" for key in keys[bounds.each]] if bounds.each else [name]:
             if path in fixed:
                 continue
             table_name, _, key = path.partition(".")
             start = current[table_name].get(key, current[table_name]["default"]) if key else current[table_name]
-            limits = bounds
+            limits = free.get(path, bounds)
             if name == "joule_per_flop":
                 limits, start = _power_bounds(batches[0].sheet, formats[key], start)
             found.append(Parameter(path, min(max(start, limits.low), limits.high), limits.low, limits.high))
@@ -156,7 +160,7 @@ def _power_bounds(machine: Machine, format_name: str, start: float) -> tuple[Bou
     peak = machine.arithmetic(format_name).flop_per_s
     if power.tdp is None:
         return Bounds(1e-14, 1e-10), start or 1e-12
-    least = power.tdp / peak
+    least = power.tdp / peak / (float(machine.device.chip.clock) / 1e9) ** (CLOCK_EXPONENT - 1.0)
     return Bounds(least, 10.0 * least), start or 1.4 * least
 
 

@@ -7,7 +7,7 @@ The model of one kernel:
     engine  = load · tm · tn · ⌈k/s⌉ · 2 / (rate of one multiprocessor · efficiency · shape(tm, tn))
     cache   = load · (tm·a + tn·b) · ⌈k/s⌉ bytes over what one multiprocessor receives from the last-level cache
     memory  = (a·m·k + b·k·n + o·m·n) · batch bytes over main memory, from as many multiprocessors as have a tile
-    time    = ‖engine, cache, memory‖_p + ⌈w⌉ · wave + split reduction + start
+    time    = ‖engine, cache, memory‖_p + ⌈w⌉ / (tiles that run side by side) · wave + split reduction + start
 
 and the library takes the best tile and split of a menu. Steps of the main loop have a latency that lone tiles show;
 long kernels run at the rate that the power limit sustains. Ideas: tile and wave quantization (NVIDIA, "Matrix
@@ -25,7 +25,7 @@ import numpy as np
 from ridgepoint.formats import FORMATS, multiply_format
 from ridgepoint.kernels.demand import Demand, Phase
 from ridgepoint.kernels.rules import Rules, roofline
-from ridgepoint.machines.machine import Arithmetic, Machine
+from ridgepoint.machines.machine import CLOCK_EXPONENT, Arithmetic, Machine
 from ridgepoint.numeric import Array, Num, ceil_div, distinct
 from ridgepoint.ops import Gemm
 
@@ -40,7 +40,7 @@ _ROWS = np.array([(m, n, s) for m, n in ((1, 64), (2, 64), (4, 64), (8, 64)) for
 _RESIDENT = 32768.0  # accumulators that one multiprocessor holds: smaller tiles run side by side and hide latency
 _LEAST_BYTES_PER_CLOCK = 16.0  # what a multiprocessor without fast 16-bit arithmetic receives from the cache
 _SAME = {"bf16": "fp16"}  # formats that run alike
-_POWER_S = 2e-3  # how long a kernel runs before the power limit lowers its clock
+_POWER_S = 2e-4  # how long a kernel runs before the power limit lowers its clock
 _SIZES = ("m", "n", "k", "batch", "imbalance", "stored", "unpack_flop", "computed")
 _STEP_BYTES = 64.0  # the main loop takes k in pieces of at least this many bytes per row
 
@@ -107,15 +107,19 @@ def own(values: Mapping[str, float], name: str, arithmetic: Arithmetic) -> float
 
 
 def throttled(seconds: Num, efficiency: float, machine: Machine, name: str, arithmetic: Arithmetic) -> Num:
-    """Engine seconds when the power limit has had time to act: at most power / (joule per flop) operations per second.
+    """Engine seconds when the power limit has had time to act: the clock falls until the power fits.
 
-    Clocks follow the power within milliseconds, so a share t/(t + 2 ms) of a kernel of t seconds runs at that rate.
+    Power goes with clock^2.4 (``CLOCK_EXPONENT``), the energy of an operation with clock^1.4. So a design's table holds it at
+    1 GHz: within a generation it is nearly the same number from 1.4 to 2.5 GHz. An A100 with 300 W is 8 % slower than one
+    with 400 W, not 25 %. Clocks follow within some hundred microseconds: a share t/(t + 0.2 ms) of a kernel of t seconds
+    runs at the rate that the limit sustains.
     """
-    joule = own(machine.coefficients.gemm.joule_per_flop, name, arithmetic)
-    power = machine.device.power
-    if power.tdp is None:
+    if machine.device.power.tdp is None:
         return seconds
-    slower = max(joule * arithmetic.flop_per_s * efficiency / power.tdp - 1.0, 0.0)
+    at_clock = (float(machine.device.chip.clock) / 1e9) ** (CLOCK_EXPONENT - 1.0)
+    joule = own(machine.coefficients.gemm.joule_per_flop, name, arithmetic) * at_clock
+    drawn = joule * arithmetic.flop_per_s * efficiency / machine.device.power.tdp
+    slower = max(drawn, 1.0) ** (1.0 / CLOCK_EXPONENT) - 1.0
     return seconds * (1.0 + slower * seconds / (seconds + _POWER_S))
 
 
@@ -173,7 +177,8 @@ def tiled(op: Gemm, machine: Machine, menu: Array | None = None) -> Demand:
     cache, received = (machine.cache or ("l2",))[0], operand_bytes_per_s(machine) * reach
     fed = max(acts, FORMATS[arithmetic.format].bytes) if arithmetic.note else acts  # activations are widened beforehand
     seconds[cache] = load * (tm * fed + tn * weights * op.stored) * depth / received
-    rounds = np.maximum(waves / np.clip(_RESIDENT / (tm * tn), 1.0, 4.0), 1.0)
+    beside = np.clip(_RESIDENT / (tm * tn), 1.0, 4.0)
+    rounds = np.maximum(waves / beside, 1.0)
     seconds["wave"] = rounds * depth * (acts / 128.0) * own(table.step_s, timing, arithmetic)
     narrow = op.weights != op.acts and FORMATS[op.weights].bits < FORMATS[op.acts].bits
     per_value = op.unpack_flop + (table.dequantize_flop if narrow else 0.0)
@@ -189,7 +194,7 @@ def tiled(op: Gemm, machine: Machine, menu: Array | None = None) -> Demand:
         (
             Phase(seconds, table.sharpness),
             Phase({cache: partial_sums}),
-            Phase({"wave": whole * table.wave_s + np.where(split > 1.0, table.split_s, 0.0)}),
+            Phase({"wave": whole / beside * table.wave_s + np.where(split > 1.0, table.split_s, 0.0)}),
             Phase({"launch": start}),
         ),
         alternatives=True,

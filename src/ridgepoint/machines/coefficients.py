@@ -62,7 +62,7 @@ class GemmTable(Table, frozen=True, forbid_unknown_fields=True):
     efficiency: dict[str, Fraction]
     """Fraction of the engine's peak by multiply format that a full wave of the largest tile reaches; ``default``."""
     joule_per_flop: dict[str, float]
-    """Energy of one operation by format: long kernels run at the rate that the power limit allows; 0 = no cap."""
+    """Energy of one operation at 1 GHz by format: long kernels run at the clock that the power limit allows; 0 = no cap."""
     memory_efficiency: Fraction
     """Fraction of the main memory's bandwidth that a large product streams its operands with."""
     memory_draw: float

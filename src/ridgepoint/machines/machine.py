@@ -14,6 +14,9 @@ from ridgepoint.formats import FORMATS
 from ridgepoint.machines.coefficients import Coefficients, coefficients_of
 from ridgepoint.machines.description import Device, Link, MemoryLevel
 
+CLOCK_EXPONENT = 2.4
+"""Dynamic power over clock, both relative, in the range where voltage still falls with frequency."""
+
 
 @dataclass(frozen=True)
 class Arithmetic:
