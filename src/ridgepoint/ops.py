@@ -122,7 +122,7 @@ class Stream(Op):
     """A memory-bound kernel: it reads and writes once, with some arithmetic on the vector engine.
 
     ``flop`` counts simple operations, ``special`` exponentials, roots and reciprocals. ``pattern`` (``elementwise``,
-    ``norm``, ``softmax``, ``gather``, ``quantize``, ``copy``, ``optimizer``, ``sample``) picks the efficiency; ``rows``
+    ``gate``, ``rope``, ``norm``, ``layer_norm``, ``softmax``, ``gather``, ``quantize``, ``copy``, ``optimizer``, ``sample``) picks the efficiency; ``rows``
     independent rows limit the parallelism of norms and softmaxes (0 = elementwise). ``launches`` kernels are started.
     """
 
@@ -176,13 +176,14 @@ class Transfer(Op):
 @dataclass(frozen=True, kw_only=True)
 class Host(Op):
     """Work of the host processor: ``launches`` kernel launches from a framework, plus ``seconds`` of other host time,
-    spread over ``workers`` processes.
+    spread over ``workers`` processes; ``bytes`` move through its memory, which all devices of a node share.
     """
 
     kind: ClassVar[str] = "host"
     launches: Num = 0.0
     seconds: Num = 0.0
     workers: Num = 1.0
+    bytes: Num = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

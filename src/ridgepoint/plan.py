@@ -11,8 +11,22 @@ from ridgepoint.formats import find_format
 from ridgepoint.numeric import Num, as_num
 
 RECOMPUTE = ("none", "selective", "full")
-OPTIMIZERS = ("adam", "adam8bit", "sgd", "none")
-SCHEDULES = ("gpipe", "1f1b", "interleaved")
+OPTIMIZERS = ("adam", "adam8bit", "adafactor", "lion", "sgd", "none")
+SCHEDULES = ("gpipe", "1f1b", "interleaved", "zero_bubble", "zero_bubble_2")
+TIERS = ("none", "host", "nvme")
+TRAINABLE = ("full", "lora", "zeroth_order")
+CONTEXT_EXCHANGES = ("all_gather", "ring", "all_to_all")
+CHOICES: dict[str, tuple[str, ...]] = {
+    "recompute": RECOMPUTE,
+    "optimizer": OPTIMIZERS,
+    "schedule": SCHEDULES,
+    "offload_optimizer": TIERS,
+    "offload_params": TIERS,
+    "offload_activations": TIERS,
+    "trainable": TRAINABLE,
+    "context_exchange": CONTEXT_EXCHANGES,
+}
+"""Field → the names that it takes."""
 DEGREES = ("tp", "pp", "dp", "ep", "cp")
 LARGEST_DEGREE = 1e7
 
@@ -27,8 +41,18 @@ class Plan:
     Engine: ``fused_attention`` (one I/O-aware kernel), ``graph_capture`` (kernel launches without the host),
     ``compiled`` (elementwise chains fused), ``memory_fraction`` (part of device memory that the engine may use).
     Decoding: ``speculated`` draft tokens per sequence that one decode step verifies beside the token of its own.
-    Training: ``zero_stage`` 0–3, ``recompute`` none, selective or full, ``micro_batch`` sequences, ``optimizer``,
-    ``schedule`` gpipe, 1f1b or interleaved with ``chunks`` per device, ``sequence_parallel``, ``overlap_gradients``.
+    Training: ``zero_stage`` 0–3, ``recompute`` none, selective or full, ``micro_batch`` sequences, ``schedule`` gpipe, 1f1b,
+    interleaved with ``chunks`` per device, or zero_bubble (ZB-H1; zero_bubble_2 is ZB-H2, with twice the activations),
+    ``vocab_parallel`` (the head divided among the pipeline stages), ``sequence_parallel``, ``context_exchange`` of
+    context-parallel ranks: all_gather, ring (beside the attention) or all_to_all (of heads).
+    What is trained: ``trainable`` full, lora (adapters of ``lora_rank`` at every dense projection, all else frozen) or
+    zeroth_order (two forward passes, no gradients); ``trained_layers`` is the part of the layers, counted from the head,
+    that backward passes reach.
+    States: ``optimizer`` adam, adam8bit, adafactor (factored second moments), lion, sgd (with momentum) or none;
+    ``optimizer_rank`` > 0 keeps its moments of gradients projected to that rank (GaLore); ``master_weights`` in fp32.
+    Exchange: ``gradient_bytes`` per gradient value between replicas (by stage where None), every ``exchange_period`` steps
+    (local updates), for which ``outer_bytes`` per parameter are kept (DiLoCo: 8), ``overlap_gradients``.
+    Offload: ``offload_optimizer``, ``offload_params``, ``offload_activations`` to none, host or nvme.
     """
 
     weights: str | None = None
@@ -45,29 +69,44 @@ class Plan:
     memory_fraction: float | None = None
     expert_imbalance: Num = 0.0
     speculated: Num = 0.0
-    zero_stage: int = 0
+    zero_stage: Num = 0.0
     recompute: str = "none"
     micro_batch: Num | None = None
-    optimizer: str = "adam"
     schedule: str = "1f1b"
     chunks: Num = 1.0
+    vocab_parallel: bool = False
     sequence_parallel: bool | None = None
+    context_exchange: str = "all_gather"
+    trainable: str = "full"
+    lora_rank: Num = 16.0
+    trained_layers: Num = 1.0
+    optimizer: str = "adam"
+    optimizer_rank: Num = 0.0
+    master_weights: bool = True
+    gradient_bytes: Num | None = None
+    exchange_period: Num = 1.0
+    outer_bytes: Num = 0.0
     overlap_gradients: bool = True
+    offload_optimizer: str = "none"
+    offload_params: str = "none"
+    offload_activations: str = "none"
 
     def __post_init__(self) -> None:
         for name in ("weights", "acts", "kv"):
             value = getattr(self, name)
             if value is not None:
                 object.__setattr__(self, name, find_format(value).name)
-        for name in (*DEGREES, "micro_batch", "chunks"):
+        for name in (*DEGREES, "micro_batch", "chunks", "lora_rank", "exchange_period"):
             value = getattr(self, name)
             if value is not None:
                 object.__setattr__(self, name, whole(value, f"plan.{name}", LARGEST_DEGREE))
-        if self.zero_stage not in (0, 1, 2, 3):
+        for name, allowed in CHOICES.items():
+            _one_of(name, getattr(self, name), allowed)
+        for name, (least, most, hint) in _RANGES.items():
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, _within(name, getattr(self, name), least, most, hint))
+        if not np.all(np.isin(self.zero_stage, (0.0, 1.0, 2.0, 3.0))):
             raise RidgepointError("bad_plan", f"plan.zero_stage is {self.zero_stage}", "use 0, 1, 2 or 3")
-        _one_of("recompute", self.recompute, RECOMPUTE)
-        _one_of("optimizer", self.optimizer, OPTIMIZERS)
-        _one_of("schedule", self.schedule, SCHEDULES)
         if self.memory_fraction is not None and not 0.0 < self.memory_fraction <= 1.0:
             raise RidgepointError(
                 "bad_plan", f"plan.memory_fraction is {self.memory_fraction}", "use a fraction above 0 and up to 1"
@@ -78,14 +117,32 @@ class Plan:
                 "bad_plan", f"plan.expert_imbalance is {self.expert_imbalance}", "use 0 (by chance) or a factor ≥ 1"
             )
         object.__setattr__(self, "expert_imbalance", imbalance)
-        drafts = as_num(self.speculated)
-        if not np.all((np.asarray(drafts) >= 0.0) & np.isfinite(drafts)):
-            raise RidgepointError("bad_plan", f"plan.speculated is {self.speculated}", "use 0 or more draft tokens")
-        object.__setattr__(self, "speculated", drafts)
 
     def given(self) -> dict[str, object]:
         """The fields that differ from the defaults, for reports."""
         return {f.name: v for f in fields(self) if not _same(v := getattr(self, f.name), f.default)}
+
+
+_RANGES: dict[str, tuple[float, float, str]] = {
+    "speculated": (0.0, np.inf, "use 0 or more draft tokens"),
+    "zero_stage": (0.0, 3.0, "use 0, 1, 2 or 3"),
+    "trained_layers": (0.0, 1.0, "use a part of the layers from 0 to 1"),
+    "optimizer_rank": (0.0, np.inf, "use 0 (full rank) or a rank"),
+    "gradient_bytes": (0.0, 8.0, "use bytes per gradient value, from 0 to 8"),
+    "outer_bytes": (0.0, 64.0, "use bytes per parameter, from 0 to 64"),
+}
+"""Field → least, largest, what to say."""
+
+
+def _within(name: str, value: object, least: float, most: float, hint: str) -> Num:
+    try:
+        number = as_num(value)
+    except (TypeError, ValueError):
+        raise RidgepointError("bad_plan", f"plan.{name} is {value!r}", hint) from None
+    array = np.asarray(number)
+    if array.size == 0 or not np.all(np.isfinite(array) & (array >= least) & (array <= most)):
+        raise RidgepointError("bad_plan", f"plan.{name} is {value}", hint)
+    return number
 
 
 def whole(value: object, name: str, largest: float) -> Num:

@@ -9,7 +9,7 @@ from typing import Any
 from ridgepoint.errors import RidgepointError, nearest
 from ridgepoint.machines.catalog import find_machine
 from ridgepoint.models.networks.network import Network
-from ridgepoint.plan import Plan
+from ridgepoint.plan import CHOICES, DEGREES, Plan
 from ridgepoint.scenario import Scenario, find, scenario, usual_task
 from ridgepoint.tasks import TASKS
 from ridgepoint.techniques.registry import applied
@@ -17,7 +17,12 @@ from ridgepoint.units import parse_count
 
 Value = str | float | bool
 Inputs = tuple[tuple[str, float], ...]
-TRAINING_ONLY = ("zero_stage", "recompute", "micro_batch", "optimizer", "schedule", "chunks")
+TRAINING_ONLY = (
+    *("zero_stage", "recompute", "micro_batch", "schedule", "chunks", "vocab_parallel", "context_exchange"),
+    *("trainable", "lora_rank", "trained_layers", "optimizer", "optimizer_rank", "master_weights"),
+    *("gradient_bytes", "exchange_period", "outer_bytes"),
+    *("offload_optimizer", "offload_params", "offload_activations"),
+)
 SERVING_ONLY = ("kv", "speculated")
 _SERVING = ("prefill", "decode", "generate")
 _OPTION = {"zero_stage": "--zero", "graph_capture": "--graphs", "compiled": "--mode"}
@@ -141,11 +146,6 @@ def _count(name: str, value: Value, request: Request) -> float:
         raise RidgepointError(error.kind, f"{request.said.get(name, name)}: {error.message}", error.hint) from None
 
 
-def _whole(name: str, value: Value, request: Request) -> float:
-    number = _count(name, value, request)
-    return int(number) if number.is_integer() else number
-
-
 def _number(name: str, value: Value, request: Request) -> float:
     try:
         if isinstance(value, bool):
@@ -171,11 +171,13 @@ def _flag(name: str, value: Value, request: Request) -> bool:
 
 
 _PLAN: Mapping[str, Callable[[str, Value, Request], Any]] = {
-    **dict.fromkeys(("weights", "acts", "kv", "recompute", "optimizer", "schedule"), _text),
-    **dict.fromkeys(("tp", "pp", "dp", "ep", "cp", "micro_batch", "chunks"), _count),
-    **dict.fromkeys(("memory_fraction", "expert_imbalance", "speculated"), _number),
+    **dict.fromkeys(("weights", "acts", "kv", *CHOICES), _text),
+    **dict.fromkeys((*DEGREES, "micro_batch", "chunks", "lora_rank", "exchange_period"), _count),
+    **dict.fromkeys(("memory_fraction", "expert_imbalance", "speculated", "trained_layers"), _number),
+    **dict.fromkeys(("optimizer_rank", "gradient_bytes", "outer_bytes"), _number),
     **dict.fromkeys(("fused_attention", "graph_capture", "compiled", "sequence_parallel", "overlap_gradients"), _flag),
-    "zero_stage": _whole,
+    **dict.fromkeys(("vocab_parallel", "master_weights"), _flag),
+    "zero_stage": _number,
 }
 PLAN_KEYS = tuple(_PLAN)
 """What a plan may say."""

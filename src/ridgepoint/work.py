@@ -14,9 +14,9 @@ step: Seq
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, fields
-from typing import ClassVar
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -123,36 +123,44 @@ class Slowest(Work):
 class Stage:
     """``count`` equal pipeline stages: what one does with one micro-batch, forward and (in training) backward.
 
-    ``send`` is the hand-over of one micro-batch to the neighbour, in either direction.
+    ``send`` is the hand-over of one micro-batch to the neighbour, in either direction. ``weight_gradient`` is the part of the
+    backward pass that no other stage waits for (zero-bubble schedules move it into the bubble); ``backward`` is then the rest.
     """
 
     count: Num
     forward: Work
     backward: Work | None = None
     send: Work | None = None
+    weight_gradient: Work | None = None
 
     def __post_init__(self) -> None:
         _refuse_unless(self.count, "Stage.count", minimum=0.0)
 
     def works(self) -> tuple[Work, ...]:
         """The works of one micro-batch on one such stage."""
-        return tuple(w for w in (self.forward, self.backward, self.send) if w is not None)
+        return tuple(w for w in (self.forward, self.backward, self.weight_gradient, self.send) if w is not None)
 
 
 @dataclass(frozen=True)
 class Pipeline(Work):
     """Stages on different devices, filled by micro-batches.
 
-    ``schedule`` is ``forward`` (no backward pass), ``gpipe``, ``1f1b`` or ``interleaved`` with ``chunks`` model chunks per
-    device. The closed forms are in ``cost/pipeline.py``; ``training/schedule.py`` simulates the same schedules exactly.
+    ``schedule`` is ``forward`` (no backward pass), ``gpipe``, ``1f1b``, ``interleaved`` with ``chunks`` model chunks per
+    device, or ``zero_bubble`` (``zero_bubble_2``). ``closing`` is what a device does beside its last backward pass and must
+    have done at the end (the exchange of gradients). The closed forms are in ``cost/pipeline.py``;
+    ``training/schedule.py`` simulates the same schedules exactly.
     """
 
     stages: tuple[Stage, ...]
     microbatches: Num
     schedule: str = "forward"
     chunks: Num = 1.0
+    closing: Work | None = None
 
-    SCHEDULES: ClassVar[tuple[str, ...]] = ("forward", "gpipe", "1f1b", "interleaved")
+    SCHEDULES: ClassVar[tuple[str, ...]] = (
+        *("forward", "gpipe", "1f1b", "interleaved"),
+        *("zero_bubble", "zero_bubble_2"),
+    )
 
     def __post_init__(self) -> None:
         if not self.stages:
@@ -166,7 +174,8 @@ class Pipeline(Work):
 
     def children(self) -> tuple[Work, ...]:
         """The works that it combines."""
-        return tuple(work for stage in self.stages for work in stage.works())
+        last = () if self.closing is None else (self.closing,)
+        return (*(work for stage in self.stages for work in stage.works()), *last)
 
     @property
     def messages(self) -> Num:
@@ -177,11 +186,12 @@ class Pipeline(Work):
     def runs(self) -> list[tuple[Num, Work]]:
         """Every work of the stages with how often one device does it in the whole step, in the mean over devices."""
         devices = sum((stage.count for stage in self.stages[1:]), self.stages[0].count)
-        return [
+        found = [
             ((self.messages if work is stage.send else 1.0) * self.microbatches * stage.count / devices, work)
             for stage in self.stages
             for work in stage.works()
         ]
+        return found if self.closing is None else [*found, (1.0, self.closing)]
 
 
 def _refuse_unless(value: Num, name: str, minimum: float) -> None:
@@ -199,6 +209,28 @@ def walk(work: Work) -> Iterator[Work]:
 def ops(work: Work) -> Iterator[Op]:
     """The operations in ``work``, in order, each once however often it repeats."""
     return (node for node in walk(work) if isinstance(node, Op))
+
+
+def mapped(work: Work, rule: Callable[[Any], Work]) -> Work:
+    """``work`` with every op replaced by ``rule(op)``, which may be any work; an empty ``Seq()`` removes the op."""
+    if isinstance(work, Op):
+        return rule(work)
+    if isinstance(work, Several):
+        return type(work)(*(mapped(part, rule) for part in work.parts), label=work.label)
+    if isinstance(work, Repeat | Slowest):
+        return replace(work, body=mapped(work.body, rule))
+    if isinstance(work, Mix):
+        return Mix(*((p, mapped(case, rule)) for p, case in work.cases), label=work.label)
+    if isinstance(work, Pipeline):
+        stages = tuple(_mapped_stage(stage, rule) for stage in work.stages)
+        return replace(work, stages=stages, closing=work.closing and mapped(work.closing, rule))
+    raise TypeError(f"no way to map {type(work).__name__}")
+
+
+def _mapped_stage(stage: Stage, rule: Callable[[Any], Work]) -> Stage:
+    names = ("forward", "backward", "send", "weight_gradient")
+    changed: dict[str, Any] = {name: mapped(part, rule) for name in names if (part := getattr(stage, name)) is not None}
+    return replace(stage, **changed)
 
 
 def tree(work: Work) -> str:

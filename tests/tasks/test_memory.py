@@ -10,9 +10,10 @@ from ridgepoint.models.catalog import find_model
 from ridgepoint.models.parameters import total_parameters
 from ridgepoint.plan import Plan
 from ridgepoint.tasks import Decode, Forward, Generate, Prefill, Train
+from ridgepoint.tasks.activations import in_flight
 from ridgepoint.tasks.build import build
 from ridgepoint.tasks.layout import Layout
-from ridgepoint.tasks.memory import in_flight, usable_fraction
+from ridgepoint.tasks.memory import usable_fraction
 from ridgepoint.training.schedule import simulate
 from tests.models.parts import built
 

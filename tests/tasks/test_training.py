@@ -12,7 +12,8 @@ from ridgepoint.plan import Plan
 from ridgepoint.tasks import Forward, Train
 from ridgepoint.tasks.build import build
 from ridgepoint.tasks.layout import Layout
-from ridgepoint.tasks.training import Trained, micro_batch
+from ridgepoint.tasks.training import micro_batch
+from ridgepoint.tasks.updates import Trained
 from ridgepoint.work import Pipeline, walk
 from tests.models.parts import CLUSTER, built, components, flop
 

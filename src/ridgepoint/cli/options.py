@@ -59,9 +59,32 @@ SETTINGS = (
     Setting("--micro-batch", "plan", "micro_batch", "N", TRAINING, "sequences of one micro-batch"),
     Setting("--zero", "plan", "zero_stage", "0–3", TRAINING, "ZeRO stage"),
     Setting("--recompute", "plan", "recompute", "RULE", TRAINING, "none, selective or full"),
-    Setting("--optimizer", "plan", "optimizer", "NAME", TRAINING, "adam, adam8bit, sgd or none"),
-    Setting("--schedule", "plan", "schedule", "NAME", TRAINING, "gpipe, 1f1b or interleaved"),
+    Setting(
+        "--schedule", "plan", "schedule", "NAME", TRAINING, "gpipe, 1f1b, interleaved, zero_bubble or zero_bubble_2"
+    ),
     Setting("--chunks", "plan", "chunks", "N", TRAINING, "model chunks per stage (interleaved)"),
+    Setting("--vocab-parallel", "plan", "vocab_parallel", "", TRAINING, "head divided among the pipeline stages", True),
+    Setting(
+        "--context-exchange", "plan", "context_exchange", "HOW", TRAINING, "of --cp: all_gather, ring or all_to_all"
+    ),
+    Setting("--trainable", "plan", "trainable", "WHAT", TRAINING, "full, lora or zeroth_order"),
+    Setting("--lora-rank", "plan", "lora_rank", "N", TRAINING, "rank of the adapters (lora)"),
+    Setting(
+        "--trained-layers", "plan", "trained_layers", "F", TRAINING, "part of the layers, from the head, that train"
+    ),
+    Setting("--optimizer", "plan", "optimizer", "NAME", TRAINING, "adam, adam8bit, adafactor, lion, sgd or none"),
+    Setting(
+        "--optimizer-rank", "plan", "optimizer_rank", "N", TRAINING, "rank that gradients are projected to (GaLore)"
+    ),
+    Setting(
+        "--master-weights/--no-master-weights", "plan", "master_weights", "", TRAINING, "fp32 copy of the weights", True
+    ),
+    Setting("--gradient-bytes", "plan", "gradient_bytes", "X", TRAINING, "exchanged per gradient value"),
+    Setting("--exchange-period", "plan", "exchange_period", "N", TRAINING, "steps between exchanges (local updates)"),
+    Setting("--outer-bytes", "plan", "outer_bytes", "X", TRAINING, "kept per parameter between exchanges"),
+    Setting("--offload-optimizer", "plan", "offload_optimizer", "TIER", TRAINING, "none, host or nvme"),
+    Setting("--offload-params", "plan", "offload_params", "TIER", TRAINING, "none, host or nvme (with --zero 3)"),
+    Setting("--offload-activations", "plan", "offload_activations", "TIER", TRAINING, "none, host or nvme"),
     Setting(
         "--fused-attention/--no-fused-attention", "plan", "fused_attention", "", ENGINE, "attention as one kernel", True
     ),

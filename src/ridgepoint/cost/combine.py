@@ -7,12 +7,12 @@ slower when a part gets faster.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ridgepoint.cost.order_statistics import expected_maximum
-from ridgepoint.cost.pipeline import pipeline_terms
+from ridgepoint.cost.pipeline import Terms, pipeline_terms
 from ridgepoint.errors import RidgepointError
 from ridgepoint.kernels.demand import Timing
 from ridgepoint.numeric import Num
@@ -164,38 +164,90 @@ def _resource(key: str) -> str:
     return key.rpartition("\0")[2]
 
 
-def _pipeline(work: Pipeline, leaf: Callable[[Op], Timing]) -> Timing:
+@dataclass(frozen=True)
+class _Stages:
+    """The timings of one micro-batch on every stage."""
+
+    forward: list[Timing]
+    backward: list[Timing]
+    weights: list[Timing]
+    send: list[Timing]
+
+    @property
+    def chain(self) -> list[Timing]:
+        """What the next stage waits for."""
+        return [weighted_sum([(1.0, f), (1.0, b)]) for f, b in zip(self.forward, self.backward, strict=True)]
+
+    @property
+    def whole(self) -> list[Timing]:
+        """All that a stage computes."""
+        return [weighted_sum([(1.0, c), (1.0, w)]) for c, w in zip(self.chain, self.weights, strict=True)]
+
+
+def _stages(work: Pipeline, leaf: Leaf) -> _Stages:
+    def each(name: str) -> list[Timing]:
+        parts = [(getattr(stage, name), stage.count) for stage in work.stages]
+        return [Timing(0.0) if part is None else _masked(combine(part, leaf), n) for part, n in parts]
+
+    return _Stages(each("forward"), each("backward"), each("weight_gradient"), each("send"))
+
+
+def _pipeline(work: Pipeline, leaf: Leaf) -> Timing:
     """The closed forms of ``cost/pipeline.py``; devices are busy with the mean over the stages."""
-    empty = Timing(0.0)
     counts = [stage.count for stage in work.stages]
-    forward, backward, send = (
-        [empty if part is None else _masked(combine(part, leaf), n) for part, n in zip(parts, counts, strict=True)]
-        for parts in zip(*((stage.forward, stage.backward, stage.send) for stage in work.stages), strict=True)
-    )
-    whole = [weighted_sum([(1.0, f), (1.0, b)]) for f, b in zip(forward, backward, strict=True)]
     devices = sum(counts[1:], counts[0])
-    terms = pipeline_terms(work, devices)
-    if work.schedule in ("forward", "gpipe"):
-        directions = [forward, backward] if work.schedule == "gpipe" else [forward]
-        slowest = [largest([_side_by_side(list(pair)) for pair in zip(way, send, strict=True)]) for way in directions]
-    elif work.schedule == "interleaved":
-        chunks = [weighted_sum([(2.0 * work.chunks, s)]) for s in send]
-        slowest = [largest([_side_by_side(list(pair)) for pair in zip(whole, chunks, strict=True)])]
-    else:
-        slowest = [largest(whole)]
+    terms, one = pipeline_terms(work, devices), _stages(work, leaf)
+    chain, whole = one.chain, one.whole
+    split = terms.weights is not None
+    closing = None if work.closing is None else combine(work.closing, leaf)
+    filled = counts if closing is None else [counts[0] - 1.0, *counts[1:]]
     total = weighted_sum(
         [
-            *((terms.fill * count, timing) for count, timing in zip(counts, whole, strict=True)),
-            *((terms.steady, timing) for timing in slowest),
-            *((terms.sends * count, timing) for count, timing in zip(counts, send, strict=True)),
+            *((terms.fill * count, timing) for count, timing in zip(filled, chain if split else whole, strict=True)),
+            *_steady(work, terms, one, chain, whole),
+            *(_last(one, terms, closing) if closing is not None else []),
+            *((terms.sends * count, timing) for count, timing in zip(counts, one.send, strict=True)),
         ]
     )
+    if split:
+        total = largest([total, *(weighted_sum([(work.microbatches, w)]) for w in whole)])
     once = [
         (times * count * work.microbatches / devices, timing)
         for i, count in enumerate(counts)
-        for times, timing in ((1.0, whole[i]), (work.messages, send[i]))
+        for times, timing in ((1.0, whole[i]), (work.messages, one.send[i]))
     ]
-    return Timing(total.time_s, _capped(weighted_sum(once).busy_s, total.time_s), total.critical_s)
+    busy = weighted_sum([*once, *([(1.0, closing)] if closing is not None else [])]).busy_s
+    return Timing(total.time_s, _capped(busy, total.time_s), total.critical_s)
+
+
+def _steady(
+    work: Pipeline, terms: Terms, one: _Stages, chain: list[Timing], whole: list[Timing]
+) -> list[tuple[Num, Timing]]:
+    """What the slowest stage adds for all micro-batches but the one that fills the pipeline."""
+    if work.schedule in ("forward", "gpipe"):
+        back = [weighted_sum([(1.0, b), (1.0, w)]) for b, w in zip(one.backward, one.weights, strict=True)]
+        ways = [one.forward, back] if work.schedule == "gpipe" else [one.forward]
+        return [
+            (terms.steady, largest([_side_by_side(list(pair)) for pair in zip(way, one.send, strict=True)]))
+            for way in ways
+        ]
+    if work.schedule == "interleaved":
+        chunks = [weighted_sum([(2.0 * work.chunks, s)]) for s in one.send]
+        pairs = zip(whole, chunks, strict=True)
+        return [(terms.steady, largest([_side_by_side(list(pair)) for pair in pairs]))]
+    if terms.weights is None:
+        return [(terms.steady, largest(whole))]
+    both = zip(chain, one.weights, strict=True)
+    return [(1.0, largest([weighted_sum([(terms.steady, c), (terms.weights, w)]) for c, w in both]))]
+
+
+def _last(one: _Stages, terms: Terms, closing: Timing) -> list[tuple[Num, Timing]]:
+    """The first stage's part of the filling, beside the closing work: that stage ends last, and only its own last backward
+    pass hides what comes after it. Other stages have the draining pipeline for theirs.
+    """
+    hiding = weighted_sum([(terms.fill, one.backward[0])])
+    found = [(terms.fill, one.forward[0]), (1.0, _side_by_side([hiding, closing]))]
+    return found if terms.weights is not None else [*found, (terms.fill, one.weights[0])]
 
 
 def _masked(timing: Timing, count: Num) -> Timing:

@@ -1,6 +1,7 @@
 """Work of the host processor: what a framework spends to start kernels, and other time on the CPU.
 
-    host = (launches · dispatch + seconds) / workers
+    host        = (launches · dispatch + seconds) / workers
+    host_memory = bytes · devices per node / (bandwidth of the host's memory · efficiency)      side by side
 
 A device waits for this only where nothing hides it (eager decode of small models, pre- and post-processing). Launches
 inside one captured graph cost the device's own ``launch_s`` instead and belong to the kernels; the graph as a whole
@@ -26,9 +27,32 @@ def _workers(op: Host, machine: Machine) -> Num:
     return np.minimum(op.workers, np.maximum(host.cores / machine.devices_per_node, 1.0))
 
 
+MEMORY_BYTES_PER_S = 200e9
+"""Of a host whose sheet states none: eight channels of DDR4-3200."""
+MEMORY_EFFICIENCY = 0.8
+"""What streaming passes reach of a server's memory (STREAM, McCalpin 1995)."""
+
+
+def _memory(op: Host, machine: Machine, efficiency: float) -> dict[str, Num]:
+    if not np.any(np.asarray(op.bytes) > 0.0):
+        return {}
+    host = machine.device.host
+    stated = host.memory_bandwidth if host is not None else None
+    return {"host_memory": op.bytes * machine.devices_per_node / (float(stated or MEMORY_BYTES_PER_S) * efficiency)}
+
+
+def _notes(op: Host, machine: Machine) -> tuple[str, ...]:
+    host = machine.device.host
+    if not np.any(np.asarray(op.bytes) > 0.0) or (host is not None and host.memory_bandwidth is not None):
+        return ()
+    return (
+        f"the sheet states no bandwidth of the host's memory: {MEMORY_BYTES_PER_S / 1e9:.0f} GB/s per node assumed",
+    )
+
+
 def bound(op: Host, machine: Machine) -> Demand:
     """The stated seconds over the workers; dispatch is overhead that a better framework avoids."""
-    return Demand((Phase({"host": op.seconds / _workers(op, machine)}),))
+    return Demand((Phase({"host": op.seconds / _workers(op, machine), **_memory(op, machine, 1.0)}),))
 
 
 def expected(op: Host, machine: Machine) -> Demand:
@@ -42,7 +66,8 @@ def expected(op: Host, machine: Machine) -> Demand:
     True
     """
     seconds = op.launches * machine.coefficients.host.dispatch_s + op.seconds
-    return Demand((Phase({"host": seconds / _workers(op, machine)}),))
+    busy = {"host": seconds / _workers(op, machine), **_memory(op, machine, MEMORY_EFFICIENCY)}
+    return Demand((Phase(busy),), notes=_notes(op, machine))
 
 
 RULES = Rules(zero, zero, zero, bound, expected, table="host")

@@ -183,6 +183,7 @@ class Machine:
 _LABELS = {
     "launch": "kernel launch",
     "host": "host processor",
+    "host_memory": "host memory bandwidth",
     "storage": "storage bandwidth",
     "delay": "fixed delay",
     "link_latency": "link latency",

@@ -220,7 +220,7 @@ _TRANSIENT: dict[type, Callable[[Any], Num]] = {
 _ROW_PARALLEL = (".output", ".feed.down", ".shared.down", ".out", ".latent_up")
 """Ends of the labels of products whose left operand is divided among the tensor-parallel ranks anyway."""
 
-_OF_TOKENS = (".attention.scores", ".attention.values")
+OF_TOKENS = (".attention.scores", ".attention.values")
 """Products of unfused attention: their right operand is no weight but keys or values, which are kept too."""
 
 
@@ -236,7 +236,7 @@ def saved_bytes(work: Work, hidden: int, tp: Num, sequence: bool) -> Num:
         own = work.grouped or work.label.endswith(_ROW_PARALLEL)
         whole_width = not own and bool(np.all(np.asarray(work.k) == hidden))
         share = tp if sequence and whole_width else 1.0
-        right = work.k * work.n * work.batch * FORMATS[work.weights].bytes if work.label.endswith(_OF_TOKENS) else 0.0
+        right = work.k * work.n * work.batch * FORMATS[work.weights].bytes if work.label.endswith(OF_TOKENS) else 0.0
         return work.m * work.k * work.batch * FORMATS[work.acts].bytes / share + right
     if isinstance(work, Repeat):
         return work.count * saved_bytes(work.body, hidden, tp, sequence)

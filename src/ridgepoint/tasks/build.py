@@ -21,9 +21,11 @@ from ridgepoint.plan import Plan
 from ridgepoint.tasks import Decode, Forward, Generate, Prefill, Sample, Task, Train
 from ridgepoint.tasks.inference import decode_work, forward_work, generate_parts, has_host, prefill_work, with_host
 from ridgepoint.tasks.layout import Layout, complete, execution
-from ridgepoint.tasks.memory import TOKEN_BUDGET, ledger, trained_parameters
+from ridgepoint.tasks.memory import TOKEN_BUDGET, ledger
 from ridgepoint.tasks.networks import build_network
+from ridgepoint.tasks.trained import device_parameters
 from ridgepoint.tasks.training import step_work
+from ridgepoint.tasks.updates import shown_stage
 from ridgepoint.work import Repeat, Seq, Work
 
 
@@ -169,7 +171,7 @@ def _forward(model: Model, run: Execution, layout: Layout, task: Forward, plan: 
 
 
 def _train(model: Model, run: Execution, layout: Layout, task: Train, plan: Plan) -> dict[str, Any]:
-    work = step_work(model, run, layout, task, plan, trained_parameters(model, run, layout))
+    work = step_work(model, run, layout, task, plan, device_parameters(model, run, layout, plan))
     phase = Phase("train", work, captured=_captured(plan, False))
     return {"phases": (phase,), "tokens": task.batch * task.seq, "samples": task.batch}
 
@@ -202,7 +204,7 @@ def _conventions(machine: Machine, task: Task, plan: Plan, run: Execution) -> li
     if isinstance(task, Train):
         size = "1 sequence (default)" if plan.micro_batch is None else "as given"
         said.append(
-            f"micro-batch: {size}; optimizer {plan.optimizer}; ZeRO stage {plan.zero_stage}; recomputation {plan.recompute}"
+            f"micro-batch: {size}; optimizer {plan.optimizer}; ZeRO stage {shown_stage(plan)}; recomputation {plan.recompute}"
         )
     said.append(
         f"formats: products read {run.formats.inputs}, activations {run.formats.stream}, "

@@ -12,15 +12,17 @@ from ridgepoint.formats import FORMATS
 from ridgepoint.machines.machine import Machine
 from ridgepoint.models.architecture import Model
 from ridgepoint.models.execution import Execution, Tokens
-from ridgepoint.models.state import cache_bytes, peak_transient_bytes, saved_bytes, stage_share, weight_bytes
+from ridgepoint.models.state import cache_bytes, peak_transient_bytes
 from ridgepoint.models.transformer import layer_work, logits
 from ridgepoint.numeric import Num, plain
-from ridgepoint.ops import Gemm, Stream
 from ridgepoint.plan import Plan
 from ridgepoint.tasks import Decode, Forward, Generate, Prefill, Task, Train
+from ridgepoint.tasks.activations import OFFLOAD_WINDOW, on_device
 from ridgepoint.tasks.inference import per_replica
 from ridgepoint.tasks.layout import Layout
-from ridgepoint.tasks.training import Trained, loss, micro_batch, training_state
+from ridgepoint.tasks.trained import device_parameters, learned, stored_bytes
+from ridgepoint.tasks.training import loss, micro_batch
+from ridgepoint.tasks.updates import Trained, at_stage, training_state
 from ridgepoint.work import Seq, Work
 
 SERVING_FRACTION = 0.9
@@ -41,7 +43,7 @@ def usable_fraction(plan: Plan, training: bool) -> float:
 
 def ledger(model: Model, machine: Machine, run: Execution, layout: Layout, task: Task, plan: Plan) -> Ledger:
     """Bytes by purpose of ``task`` on the fullest device."""
-    weights = weight_bytes(model, run, layout.pp)
+    weights = stored_bytes(model, run, layout, plan)
     entries: dict[str, Num] = {"weights": sum(weights.values(), 0.0)}
     entries |= _ENTRIES[type(task)](model, run, layout, task, plan, entries["weights"])
     return device_ledger(machine, task, plan, entries | {"runtime": runtime_bytes(machine)})
@@ -107,71 +109,38 @@ def _transient(model: Model, run: Execution, tokens: Tokens) -> Num:
 
 
 def _train(model: Model, run: Execution, layout: Layout, task: Train, plan: Plan, weights: Num) -> dict[str, Num]:
-    parameters = trained_parameters(model, run, layout)
-    whole, mine = parameters.total, parameters.sharded(layout)
-    kept = mine / whole if plan.zero_stage == 3 else 1.0
+    if plan.trainable == "zeroth_order":
+        size, _ = micro_batch(task, plan, layout)
+        return {"activations": _transient(model, run, Tokens(size, task.seq, task.seq, keep=task.seq))}
+    parameters, trained = device_parameters(model, run, layout, plan), learned(model, run, layout, plan)
+    size, count = micro_batch(task, plan, layout)
+    tokens = Tokens(size, task.seq, task.seq, keep=task.seq)
     return {
-        "weights": weights * kept,
-        **training_state(run, layout, plan, parameters),
-        "activations": _saved(model, run, layout, task, plan),
+        "weights": _held_weights(model, run, layout, plan, parameters),
+        **(_adapter_weights(run, trained) if plan.trainable == "lora" else {}),
+        **training_state(run, layout, plan, trained, model.hidden),
+        "activations": on_device(model, run, layout, tokens, count, plan),
         "logits": _logits_workspace(model, run, layout, task, plan),
     }
 
 
-def trained_parameters(model: Model, run: Execution, layout: Layout) -> Trained:
-    """Weights on the fullest device, as numbers: stored bytes over the bytes of their formats."""
-    formats = dict(run.formats.weights)
-    found: dict[str, Num] = {}
-    for name, size in weight_bytes(model, run, layout.pp).items():
-        stored = formats.get(_FORMAT_OF.get(name, name), formats["default"])
-        found[name] = size / FORMATS[run.formats.stream if name in ("norms", "other") else stored].bytes
-    experts = found.pop("experts", 0.0)
-    return Trained(sum(found.values(), 0.0), experts)
-
-
-_FORMAT_OF = {"tables": "embedding"}
-
-
-def in_flight(layout: Layout, plan: Plan, count: Num) -> Num:
-    """Micro-batches whose activations the first stage holds at once: all for GPipe, pp for 1F1B, a little more interleaved
-    (Narayanan et al. 2021).
+def _held_weights(model: Model, run: Execution, layout: Layout, plan: Plan, parameters: Trained) -> Num:
+    """Weights that stay on the device: a shard with ZeRO-3, two layers where the rest is offloaded. Trained weights in a narrow
+    format keep the 16-bit ones that they are made from, unless master weights replace them off the device.
     """
-    pp = np.asarray(layout.pp, dtype=float)
-    extra = 1.0 + (pp - 1.0) / (pp * plan.chunks) if plan.schedule == "interleaved" else 1.0
-    most = np.where(pp > 1.0, count, 1.0) if plan.schedule == "gpipe" else np.minimum(count, pp * extra)
-    return plain(most)
+    stored = sum(stored_bytes(model, run, layout, plan).values(), 0.0)
+    narrow = stored < 0.9 * parameters.total * FORMATS[run.formats.stream].bytes
+    if plan.trainable == "full" and np.any(narrow):
+        stored = stored + np.where(narrow, parameters.total * FORMATS[run.formats.stream].bytes, 0.0)
+    kept = at_stage(plan, 3.0, parameters.sharded(layout) / parameters.total, 1.0)
+    if plan.offload_params != "none":
+        layers = np.maximum(np.ceil(model.main.depth / np.asarray(layout.pp, dtype=float)), 1.0)
+        kept = np.minimum(OFFLOAD_WINDOW / layers, 1.0)
+    return plain(stored * kept)
 
 
-def _saved(model: Model, run: Execution, layout: Layout, task: Train, plan: Plan) -> Num:
-    """Activations of all micro-batches in flight on the first stage; with full recomputation each layer's input, and all
-    of the one layer that is being recomputed.
-    """
-    size, count = micro_batch(task, plan, layout)
-    tokens = Tokens(size, task.seq, task.seq, keep=task.seq)
-    kept: Num = 0.0
-    again: Num = 0.0
-    for stack in filter(None, (model.encoder, model.decoder)):
-        for layer, number in stack.layers:
-            work = layer_work(layer, stack.hidden, tokens, run, stack.causal, "l", task.seq)
-            whole = saved_bytes(work, stack.hidden, run.cut.tp, run.cut.sequence)
-            held = stage_share(stack.depth, layout.pp) * number
-            if plan.recompute == "full":
-                shard = run.cut.tp if run.cut.sequence else 1.0
-                inputs = run.rows(tokens) * stack.hidden * FORMATS[run.formats.stream].bytes / shard
-                kept, again = kept + held * inputs, np.maximum(again, whole)
-            else:
-                kept = kept + held * (whole - (_scores_bytes(work) if plan.recompute == "selective" else 0.0))
-    return kept * in_flight(layout, plan, count) + again
-
-
-def _scores_bytes(work: Work) -> Num:
-    """Scores and probabilities that unfused attention keeps; the fused kernel keeps none."""
-    own: Num = 0.0
-    if isinstance(work, Stream) and work.label.endswith(".attention.softmax"):
-        own = work.saved_bytes
-    elif isinstance(work, Gemm) and work.label.endswith(".attention.values"):
-        own = work.m * work.k * work.batch * FORMATS[work.acts].bytes
-    return own + sum((_scores_bytes(child) for child in work.children()), 0.0)
+def _adapter_weights(run: Execution, trained: Trained) -> dict[str, Num]:
+    return {"adapters": trained.total * FORMATS[run.formats.stream].bytes}
 
 
 def _logits_workspace(model: Model, run: Execution, layout: Layout, task: Train, plan: Plan) -> Num:
@@ -180,7 +149,8 @@ def _logits_workspace(model: Model, run: Execution, layout: Layout, task: Train,
         return 0.0
     size, _ = micro_batch(task, plan, layout)
     op = loss(model, Tokens(size, task.seq, task.seq), run)
-    return 2.0 * getattr(op, "write_bytes", 0.0) + getattr(op, "read_bytes", 0.0)
+    whole = 2.0 * getattr(op, "write_bytes", 0.0) + getattr(op, "read_bytes", 0.0)
+    return whole / layout.pp if plan.vocab_parallel else whole
 
 
 _ENTRIES: dict[type, Callable[..., dict[str, Any]]] = {

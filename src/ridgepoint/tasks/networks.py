@@ -25,11 +25,15 @@ from ridgepoint.tasks import Decode, Forward, Prefill, Sample, Task, Train
 from ridgepoint.tasks.inference import per_replica
 from ridgepoint.tasks.layout import Layout
 from ridgepoint.tasks.memory import device_ledger, runtime_bytes
-from ridgepoint.tasks.training import (
+from ridgepoint.tasks.trained import any_frozen
+from ridgepoint.tasks.training import micro_batch
+from ridgepoint.tasks.updates import (
     Trained,
+    at_stage,
     gradient_exchange,
-    micro_batch,
     optimizer_step,
+    shown_stage,
+    sometimes,
     training_state,
 )
 from ridgepoint.work import Overlap, Repeat, Seq, Work
@@ -112,7 +116,7 @@ def _training_notes(task: Task, plan: Plan) -> tuple[str, ...]:
     if not isinstance(task, Train):
         return ()
     batch = "the device's whole batch (no --micro-batch given)" if plan.micro_batch is None else "as given"
-    return (f"micro-batch: {batch}; optimizer {plan.optimizer}; ZeRO stage {plan.zero_stage}",)
+    return (f"micro-batch: {batch}; optimizer {plan.optimizer}; ZeRO stage {shown_stage(plan)}",)
 
 
 def _sizes(net: Network, task: Task) -> dict[str, Num]:
@@ -187,6 +191,7 @@ def _train(net: Network, layout: Layout, task: Train, plan: Plan) -> Parts:
     """Forward, backward, exchange of gradients, update. Tables of which only looked-up rows change have neither dense
     gradients nor optimizer states (a row-wise optimizer keeps one number per row).
     """
+    _check_training(net, plan)
     whole = plan if plan.micro_batch is not None else replace(plan, micro_batch=per_replica(task.batch, layout))
     size, count = micro_batch(task, whole, layout)
     tape = forward_tape(net, plan, size, _sizes(net, task), "train")
@@ -195,15 +200,29 @@ def _train(net: Network, layout: Layout, task: Train, plan: Plan) -> Parts:
     again = [forward] if plan.recompute == "full" else []
     parameters = Trained(tape.total_parameters - tape.sparse_parameters)
     exchange = [] if is_one(layout.dp) else [gradient_exchange(_execution(tape), layout, plan, parameters)]
-    last = Overlap(back, *exchange) if plan.overlap_gradients else Seq(back, *exchange)
+    together = Overlap(back, *exchange) if plan.overlap_gradients else Seq(back, *exchange)
+    last = sometimes(plan, together, back)
     update = optimizer_step(_execution(tape), layout, plan, parameters)
     device = Seq(Repeat(count - 1.0, Seq(forward, *again, back)), forward, *again, last, update)
     entries = {
-        "weights": _weight_bytes(tape) / (layout.dp if plan.zero_stage == 3 else 1.0),
+        "weights": _weight_bytes(tape) / at_stage(plan, 3.0, layout.dp, 1.0),
         **training_state(_execution(tape), layout, plan, parameters),
         "activations": tape.stated.peak_bytes if tape.stated and own else saved_bytes(forward, 0, 1.0, False),
     }
     return (("train", device, 1.0),), entries
+
+
+def _check_training(net: Network, plan: Plan) -> None:
+    """Refuse what needs the layers of a transformer."""
+    asked = {
+        "trainable or trained_layers": any_frozen(plan),
+        "offload_params": plan.offload_params != "none",
+        "offload_activations": plan.offload_activations != "none",
+        "optimizer_rank": bool(np.any(np.asarray(plan.optimizer_rank) > 0.0)),
+        "vocab_parallel": plan.vocab_parallel,
+    }
+    for name in (name for name, given in asked.items() if given):
+        raise RidgepointError("bad_plan", f"{name} is not modelled for the network {net.name}", "leave it out")
 
 
 def _execution(tape: Tape) -> Execution:

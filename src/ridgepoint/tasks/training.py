@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from ridgepoint.formats import FORMATS
 from ridgepoint.models.architecture import Model
-from ridgepoint.models.backward import backward
 from ridgepoint.models.execution import Execution, Tokens
+from ridgepoint.models.pieces import is_one
 from ridgepoint.models.state import stage_share
 from ridgepoint.models.transformer import embed, logits, stack_work
 from ridgepoint.numeric import Num, plain
-from ridgepoint.ops import Attention, Collective, Stream
+from ridgepoint.ops import Attention, Collective, Stream, Transfer
 from ridgepoint.plan import Plan
 from ridgepoint.tasks import Train
+from ridgepoint.tasks.activations import of_micro_batch
 from ridgepoint.tasks.inference import per_replica
 from ridgepoint.tasks.layout import Layout
+from ridgepoint.tasks.trained import backward_pass, learned, only, with_adapters
+from ridgepoint.tasks.updates import (
+    Trained,
+    at_stage,
+    gradient_exchange,
+    optimizer_step,
+    parameter_gathers,
+    sometimes,
+    tier_of,
+)
 from ridgepoint.work import Mix, Op, Overlap, Pipeline, Repeat, Seq, Stage, Work
-
-_MOMENT_BYTES = {"adam": 8.0, "adam8bit": 2.0, "sgd": 4.0}
-"""Bytes per parameter of what an optimizer keeps besides master weights."""
 
 
 def micro_batch(task: Train, plan: Plan, layout: Layout) -> tuple[Num, Num]:
@@ -32,56 +38,41 @@ def micro_batch(task: Train, plan: Plan, layout: Layout) -> tuple[Num, Num]:
     return (float(size), float(count)) if np.ndim(count) == 0 else (size, count)
 
 
-@dataclass(frozen=True)
-class Trained:
-    """Weights on one device, as numbers: those that all its replicas hold, and routed experts, of which there are fewer
-    copies where expert-parallel ranks reach over several attention replicas.
-    """
-
-    dense: Num
-    experts: Num = 0.0
-
-    @property
-    def total(self) -> Num:
-        """All of them."""
-        return self.dense + self.experts
-
-    def sharded(self, layout: Layout) -> Num:
-        """One device's part where all copies of a weight share its states (ZeRO)."""
-        return self.dense / copies(layout) + self.experts / (copies(layout) / pooled(layout))
-
-
-def copies(layout: Layout) -> Num:
-    """Devices that hold the same weights: data-parallel replicas and context-parallel ranks."""
-    return layout.dp * layout.cp
-
-
-def pooled(layout: Layout) -> Num:
-    """Attention replicas that hold one set of experts together."""
-    return plain(np.maximum(layout.ep / np.asarray(layout.tp, dtype=float), 1.0))
-
-
-def step_work(model: Model, run: Execution, layout: Layout, task: Train, plan: Plan, parameters: Trained) -> Work:
-    """The whole step. ``parameters`` are the weights on one device (after tp, pp, ep)."""
+def step_work(model: Model, run: Execution, layout: Layout, task: Train, plan: Plan, weights: Trained) -> Work:
+    """The whole step. ``weights`` are those on one device (after tp, pp, ep)."""
     size, count = micro_batch(task, plan, layout)
     tokens = Tokens(size, task.seq, task.seq, keep=task.seq)
-    gradients = gradient_exchange(run, layout, plan, parameters)
+    trained = learned(model, run, layout, plan)
+    gradients = gradient_exchange(run, layout, plan, trained)
     one_stage = np.asarray(layout.pp) == 1.0
     ways: list[tuple[Num, Work]] = []
     if np.any(one_stage):
-        forward, back = _passes(model, run, tokens, plan, "all")
-        last = Overlap(back, gradients) if plan.overlap_gradients else Seq(back, gradients)
-        ways.append((plain(np.where(one_stage, 1.0, 0.0)), Seq(Repeat(count - 1.0, Seq(forward, back)), forward, last)))
+        ways.append((plain(np.where(one_stage, 1.0, 0.0)), _single(model, run, tokens, count, plan, gradients)))
     if not np.all(one_stage):
-        pipeline = _pipeline(model, run, layout, tokens, count, plan)
-        piped = Overlap(pipeline, gradients) if plan.overlap_gradients else Seq(pipeline, gradients)
+        piped = _pipeline(model, run, layout, tokens, count, plan, gradients)
         ways.append((plain(np.where(one_stage, 0.0, 1.0)), piped))
     compute = ways[0][1] if len(ways) == 1 else Mix(*ways)
-    gathers = parameter_gathers(run, layout, plan, parameters, count)
-    return Seq(Overlap(compute, gathers), optimizer_step(run, layout, plan, parameters))
+    beside = [
+        parameter_gathers(run, layout, plan, weights, count),
+        *_fetched_weights(run, layout, plan, weights, count),
+        *_moved_activations(model, run, layout, tokens, count, plan),
+    ]
+    return Seq(Overlap(compute, *beside), optimizer_step(run, layout, plan, trained, model.hidden))
 
 
-def _passes(model: Model, run: Execution, tokens: Tokens, plan: Plan, part: str, share: Num = 1.0) -> tuple[Work, Work]:
+def _single(model: Model, run: Execution, tokens: Tokens, count: Num, plan: Plan, gradients: Work) -> Work:
+    """All micro-batches on one stage, the last one's backward pass beside the exchange of gradients."""
+    forward, back = _passes(model, run, tokens, plan, "all")
+    if plan.trainable == "zeroth_order":
+        return Seq(Repeat(2.0 * count, forward), gradients)
+    beside, after = Overlap(back, gradients), Seq(back, gradients)
+    last = sometimes(plan, beside if plan.overlap_gradients else after, back)
+    return Seq(Repeat(count - 1.0, Seq(forward, back)), forward, last)
+
+
+def _passes(
+    model: Model, run: Execution, tokens: Tokens, plan: Plan, part: str, share: Num = 1.0, stages: Num = 1.0
+) -> tuple[Work, Work]:
     """Forward and backward of one micro-batch on one stage: ``part`` is all, first, middle or last."""
     layers: list[Work] = []
     before: list[Work] = []
@@ -92,14 +83,32 @@ def _passes(model: Model, run: Execution, tokens: Tokens, plan: Plan, part: str,
         if part in ("all", "first"):
             before.append(embed(model, rows, run, f"{at}embedding"))
         layers.append(stack_work(stack, tokens, run, f"{at}layers", source=tokens.context, share=share))
-    after: list[Work] = []
-    if part in ("all", "last") and model.embedding.head:
-        after = [logits(model, rows, run), loss(model, tokens, run)]
-    body = Seq(*layers)
+    after = _head(model, run, tokens, plan, part, stages)
+    body: Work = Seq(*layers)
+    if plan.trainable == "lora":
+        body = with_adapters(body, run, plan.lora_rank)
     again = recomputed(body, plan.recompute)
-    return Seq(*before, body, *after), Seq(
-        *(backward(w) for w in reversed(after)), *again, backward(Seq(*before, body))
+    back = Seq(*again, backward_pass(body, plan))
+    reached = back if is_one(plan.trained_layers) else Repeat(plan.trained_layers, back)
+    whole = plan.trainable == "full" and is_one(plan.trained_layers)
+    first = [backward_pass(Seq(*before), plan)] if before and whole else []
+    return Seq(*before, body, *after), Seq(*(backward_pass(w, plan) for w in reversed(after)), reached, *first)
+
+
+def _head(model: Model, run: Execution, tokens: Tokens, plan: Plan, part: str, stages: Num) -> list[Work]:
+    """Logits and loss on the last stage, or a slice of the vocabulary on each one (Yeung et al. 2024): then the last layer's
+    output goes to all stages, and their gradients of it are added.
+    """
+    if not model.embedding.head:
+        return []
+    work = [logits(model, run.rows(tokens), run), loss(model, tokens, run)]
+    if not plan.vocab_parallel or part == "all":
+        return work if part in ("all", "last") else []
+    size = run.rows(tokens) * model.hidden * FORMATS[run.formats.stream].bytes
+    spread = Collective(
+        operation="broadcast", bytes=size, ranks=stages, stride=run.cut.tp * run.cut.cp, label="head.broadcast"
     )
+    return [spread, *(Repeat(1.0 / np.asarray(stages, dtype=float), w) for w in work)]
 
 
 def recomputed(layers: Work, recompute: str) -> list[Work]:
@@ -138,7 +147,9 @@ def loss(model: Model, tokens: Tokens, run: Execution) -> Work:
     )
 
 
-def _pipeline(model: Model, run: Execution, layout: Layout, tokens: Tokens, count: Num, plan: Plan) -> Work:
+def _pipeline(
+    model: Model, run: Execution, layout: Layout, tokens: Tokens, count: Num, plan: Plan, gradients: Work
+) -> Work:
     share = stage_share(model.main.depth, layout.pp)
     size = tokens.total / run.cut.cp * model.hidden * FORMATS[run.formats.stream].bytes
     stride = layout.tp * layout.cp * layout.dp
@@ -147,78 +158,44 @@ def _pipeline(model: Model, run: Execution, layout: Layout, tokens: Tokens, coun
     pp = np.asarray(layout.pp, dtype=float)
     counts = {"first": 1.0, "middle": plain(np.maximum(pp - 2.0, 0.0)), "last": 1.0}
     stages = [
-        Stage(number, *_passes(model, run, tokens, plan, part, share), send=hop if part != "last" else None)
+        _stage(number, _passes(model, run, tokens, plan, part, share, layout.pp), plan, hop if part != "last" else None)
         for part, number in counts.items()
     ]
-    return Pipeline(tuple(stages), count, plan.schedule, plan.chunks if plan.schedule == "interleaved" else 1.0)
+    chunks = plan.chunks if plan.schedule == "interleaved" else 1.0
+    if plan.trainable == "zeroth_order":
+        return Seq(Pipeline(tuple(stages), 2.0 * count, "forward"), gradients)
+    closing = sometimes(plan, gradients, Seq())
+    if plan.overlap_gradients:
+        return Pipeline(tuple(stages), count, plan.schedule, chunks, closing)
+    return Seq(Pipeline(tuple(stages), count, plan.schedule, chunks), closing)
 
 
-def gradient_bytes(plan: Plan) -> float:
-    """Bytes per parameter of a communicated gradient: fp32 with plain data parallelism and optimizer sharding (Megatron-LM's
-    default), 16 bit with ZeRO-2, ZeRO-3 and FSDP.
-    """
-    return 4.0 if plan.zero_stage < 2 else 2.0
+def _stage(count: Num, passes: tuple[Work, Work], plan: Plan, send: Work | None) -> Stage:
+    forward, back = passes
+    if plan.trainable == "zeroth_order":
+        return Stage(count, forward, None, send)
+    if plan.schedule.startswith("zero_bubble"):
+        return Stage(count, forward, only(back, False), send, only(back, True))
+    return Stage(count, forward, back, send)
 
 
-def _among_copies(operation: str, parameters: Trained, width: float, layout: Layout, label: str) -> Work:
-    """A collective over all copies of the weights; the routed experts have their own group where it is smaller."""
-    group = np.asarray(pooled(layout), dtype=float)
-    apart = group > 1.0
-    together = plain(np.where(apart, parameters.dense, parameters.total))
-    every = Collective(operation=operation, bytes=together * width, ranks=copies(layout), stride=layout.tp, label=label)
-    if not np.any(apart):
-        return every
-    own = Collective(
-        operation=operation,
-        bytes=parameters.experts * width,
-        ranks=plain(np.where(apart, copies(layout) / group, 1.0)),
-        stride=plain(layout.tp * group),
-        label=f"{label}.experts",
-    )
-    return Seq(every, own)
+def _fetched_weights(run: Execution, layout: Layout, plan: Plan, weights: Trained, count: Num) -> list[Work]:
+    """Weights kept elsewhere, fetched for every forward and backward pass: a device's shard with ZeRO-3, else all."""
+    if plan.offload_params == "none":
+        return []
+    size = at_stage(plan, 3.0, weights.sharded(layout), weights.total) * FORMATS[run.formats.stream].bytes
+    fetch = Transfer(bytes=size, tier=tier_of(plan.offload_params), direction="read", label="offload.parameters")
+    return [Repeat(2.0 * count, fetch)]
 
 
-def gradient_exchange(run: Execution, layout: Layout, plan: Plan, parameters: Trained) -> Work:
-    """All-reduce of the gradients over all copies of the weights, or reduce-scatter where optimizer states are sharded."""
-    operation = "all_reduce" if plan.zero_stage == 0 else "reduce_scatter"
-    return _among_copies(operation, parameters, gradient_bytes(plan), layout, "data_parallel.gradients")
-
-
-def parameter_gathers(run: Execution, layout: Layout, plan: Plan, parameters: Trained, microbatches: Num) -> Work:
-    """ZeRO: weights gathered once after the step (stages 1, 2), or before every forward and backward pass (stage 3)."""
-    if plan.zero_stage == 0:
-        return Seq()
-    width = FORMATS[run.formats.stream].bytes
-    gather = _among_copies("all_gather", parameters, width, layout, "data_parallel.parameters")
-    return Repeat(2.0 * microbatches, gather) if plan.zero_stage == 3 else gather
-
-
-def training_state(run: Execution, layout: Layout, plan: Plan, parameters: Trained) -> dict[str, Num]:
-    """Gradients and optimizer states on one device; ZeRO shares the states from stage 1 on, the gradients from stage 2."""
-    whole, mine = parameters.total, parameters.sharded(layout)
-    return {
-        "gradients": (mine if plan.zero_stage >= 2 else whole) * gradient_bytes(plan),
-        "optimizer": (mine if plan.zero_stage >= 1 else whole) * optimizer_bytes(run, plan),
-    }
-
-
-def optimizer_bytes(run: Execution, plan: Plan) -> float:
-    """Bytes per parameter of the optimizer's states: fp32 master weights, where the weights are narrower, and moments."""
-    master = 0.0 if run.formats.stream == "fp32" else 4.0
-    return 0.0 if plan.optimizer == "none" else master + _MOMENT_BYTES[plan.optimizer]
-
-
-def optimizer_step(run: Execution, layout: Layout, plan: Plan, parameters: Trained) -> Work:
-    """One pass over gradients, master weights and moments; the weights are written. Sharded from ZeRO-1 on."""
-    mine = parameters.sharded(layout) if plan.zero_stage >= 1 else parameters.total
-    states = optimizer_bytes(run, plan)
-    if plan.optimizer == "none":
-        return Seq()
-    return Stream(
-        read_bytes=mine * (states + gradient_bytes(plan)),
-        write_bytes=mine * (states + FORMATS[run.formats.stream].bytes),
-        flop=12.0 * mine,
-        special=mine,
-        pattern="optimizer",
-        label="optimizer",
-    )
+def _moved_activations(
+    model: Model, run: Execution, layout: Layout, tokens: Tokens, count: Num, plan: Plan
+) -> list[Work]:
+    """What each micro-batch keeps, out after its forward pass and back before its backward pass."""
+    if plan.offload_activations == "none":
+        return []
+    kept, _ = of_micro_batch(model, run, layout, tokens, plan)
+    tier = tier_of(plan.offload_activations)
+    out = Transfer(bytes=kept, tier=tier, direction="write", label="offload.activations_out")
+    back = Transfer(bytes=kept, tier=tier, direction="read", label="offload.activations_in")
+    return [Repeat(count, Seq(out, back))]

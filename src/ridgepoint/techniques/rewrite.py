@@ -1,7 +1,7 @@
 """How techniques change works, phases and ledgers: small functions that the mechanisms' modules share.
 
 >>> from ridgepoint.ops import Delay
->>> from ridgepoint.work import tree
+>>> from ridgepoint.work import Repeat, tree
 >>> work = Seq(Delay(seconds=1.0, label="a"), Repeat(2.0, Delay(seconds=3.0, label="b")))
 >>> print(tree(mapped(work, lambda op: replace(op, seconds=op.seconds / 2.0) if op.label == "b" else op)))
 Seq
@@ -21,34 +21,9 @@ from ridgepoint.models.architecture import Layer, Model, Stack
 from ridgepoint.numeric import Num
 from ridgepoint.scenario import Edit, Scenario, Values
 from ridgepoint.tasks.build import Built, Phase
-from ridgepoint.work import Mix, Op, Overlap, Pipeline, Repeat, Seq, Several, Slowest, Stage, Work
+from ridgepoint.work import Op, Overlap, Seq, Work, mapped
 
 Rule = Callable[[Any], Work]
-
-
-def mapped(work: Work, rule: Rule) -> Work:
-    """``work`` with every op replaced by ``rule(op)``, which may be any work; an empty ``Seq()`` removes the op."""
-    if isinstance(work, Op):
-        return rule(work)
-    if isinstance(work, Several):
-        return type(work)(*(mapped(part, rule) for part in work.parts), label=work.label)
-    if isinstance(work, Repeat | Slowest):
-        return replace(work, body=mapped(work.body, rule))
-    if isinstance(work, Mix):
-        return Mix(*((p, mapped(case, rule)) for p, case in work.cases), label=work.label)
-    if isinstance(work, Pipeline):
-        return replace(work, stages=tuple(_stage(stage, rule) for stage in work.stages))
-    raise TypeError(f"no way to map {type(work).__name__}")
-
-
-def _stage(stage: Stage, rule: Rule) -> Stage:
-    back, send = stage.backward, stage.send
-    return replace(
-        stage,
-        forward=mapped(stage.forward, rule),
-        backward=back and mapped(back, rule),
-        send=send and mapped(send, rule),
-    )
 
 
 def prefixed(work: Work, prefix: str) -> Work:
