@@ -1,0 +1,43 @@
+"""``ridgepoint reproduce``: what papers report, beside what is predicted for their setups."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ridgepoint.cli.output import console, print_json, print_page, progress_bar
+from ridgepoint.errors import RidgepointError
+
+
+def reproduce(
+    slugs: Annotated[
+        list[str] | None, typer.Argument(metavar="[SLUG]…", help="Papers; `ridgepoint papers list` shows all")
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Every claim that is modelled.")] = False,
+    mechanism: Annotated[str, typer.Option("--mechanism", metavar="TAG", help="The claims of one mechanism.")] = "",
+    record: Annotated[
+        bool, typer.Option("--record", help="Keep the summary by paper that advise shows (for a checkout).")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+) -> None:
+    """Papers' figures predicted: reported, predicted, ratio, and what had to be assumed."""
+    from ridgepoint.evidence.claims import claims
+    from ridgepoint.evidence.record import write_record
+    from ridgepoint.evidence.reproduce import document
+    from ridgepoint.evidence.reproduce import reproduce as run
+
+    if not slugs and not everything and not mechanism:
+        raise RidgepointError("bad_request", "no paper is given", "name papers, or use --all or --mechanism TAG")
+    with progress_bar(as_json) as progress:
+        task = progress.add_task("claims", total=len(claims()) if everything else None) if progress else None
+        found = run(slugs or None, mechanism, lambda: progress.advance(task) if progress and task is not None else None)
+    if record:
+        write_record(found)
+    if as_json:
+        print_json(document(found))
+        return
+    from ridgepoint.report.reproduce import reproduce_page
+
+    screen = console()
+    print_page(reproduce_page(found, screen.width), screen)

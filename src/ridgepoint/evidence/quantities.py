@@ -1,0 +1,180 @@
+"""What a claim measures: figures of an estimate by name, and how two of them are compared (design §7).
+
+Figures are in SI units and small ones are better only where the name says so; ``part`` narrows a figure to the components
+whose labels fit a shell pattern (``*.attention.attention``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from fnmatch import fnmatchcase
+
+import numpy as np
+
+from ridgepoint.cost.utilization import arithmetic_utilization
+from ridgepoint.errors import RidgepointError, nearest
+from ridgepoint.estimates import Estimate
+from ridgepoint.models.architecture import Model
+from ridgepoint.models.networks.registry import play
+from ridgepoint.models.networks.tape import Tape
+from ridgepoint.models.parameters import active_parameters, total_parameters
+from ridgepoint.ops import Collective
+
+Figure = Callable[[Estimate, str], float]
+
+
+def _time(est: Estimate, part: str) -> float:
+    return float(est.time_s) if not part else _of_parts(est, part, "time_s")
+
+
+def _flop(est: Estimate, part: str) -> float:
+    return sum(float(np.sum(f)) for f in est.cost.flop.values()) if not part else _of_parts(est, part, "flop")
+
+
+def _bytes(est: Estimate, part: str) -> float:
+    return float(est.cost.bytes) if not part else _of_parts(est, part, "bytes")
+
+
+def _of_parts(est: Estimate, part: str, field: str) -> float:
+    found = [c for c in est.cost.components if any(fnmatchcase(c.label, p) for p in part.split("|"))]
+    if not found:
+        labels = sorted({c.label for c in est.cost.components})
+        raise RidgepointError("bad_claim", f"no component is called '{part}'", "there are " + ", ".join(labels[:12]))
+    return sum(float(getattr(c, field)) for c in found)
+
+
+def _known(value: float | None, what: str) -> float:
+    if value is None:
+        raise RidgepointError("bad_claim", f"the scenario has no {what}", "choose another quantity or task")
+    return float(value)
+
+
+def _memory(est: Estimate, part: str) -> float:
+    entries = est.memory.entries
+    if not part:
+        return float(est.memory.total_bytes)
+    found = [
+        float(np.max(size)) for name, size in entries.items() if any(fnmatchcase(name, p) for p in part.split("|"))
+    ]
+    if not found:
+        raise RidgepointError(
+            "bad_claim", f"no entry of the ledger is called '{part}'", "there are " + ", ".join(entries)
+        )
+    return sum(found)
+
+
+def _parameters(est: Estimate, part: str) -> float:
+    model = est.scenario.model
+    if isinstance(model, Model):
+        return active_parameters(model) if part == "active" else total_parameters(model)
+    return play(model, Tape(1.0), dict(est.scenario.task.sizes())).total_parameters
+
+
+def _sent(est: Estimate, part: str) -> float:
+    return sum(float(op.bytes * count) for op, count in est.cost.occurrences if isinstance(op, Collective))
+
+
+def _communication(est: Estimate, part: str) -> float:
+    return sum(float(c.time_s) for c in est.cost.components if c.kind == "collective")
+
+
+FIGURES: Mapping[str, Figure] = {
+    "time": _time,
+    "time_per_sample": lambda est, _: 1.0 / float(est.samples_per_s),
+    "time_per_token": lambda est, _: 1.0 / float(est.tokens_per_s),
+    "ttft": lambda est, _: _known(est.ttft_s, "time to first token"),
+    "tpot": lambda est, _: _known(est.tpot_s, "time per output token"),
+    "tokens_per_s": lambda est, _: float(est.tokens_per_s),
+    "samples_per_s": lambda est, _: float(est.samples_per_s),
+    "flop": _flop,
+    "flop_per_s": lambda est, part: _flop(est, part) / _time(est, part),
+    "flop_per_sample": lambda est, part: _flop(est, part) / (float(est.samples_per_s) * float(est.time_s)),
+    "bytes": _bytes,
+    "memory": _memory,
+    "max_batch": lambda est, _: _known(est.max_batch, "largest batch"),
+    "max_context": lambda est, _: _known(est.max_context, "longest context"),
+    "energy": lambda est, _: _known(est.energy_j, "energy"),
+    "energy_per_sample": lambda est, _: _known(est.energy_j, "energy") / float(est.samples_per_s * est.time_s),
+    "cost": lambda est, _: _known(est.cost_usd, "cost"),
+    "cost_per_sample": lambda est, _: _known(est.cost_usd, "cost") / float(est.samples_per_s * est.time_s),
+    "power": lambda est, _: _known(est.power_w, "power"),
+    "utilization": lambda est, _: float(arithmetic_utilization(est.cost)),
+    "parameters": _parameters,
+    "sent_bytes": _sent,
+    "communication_time": _communication,
+    "devices": lambda est, _: float(est.devices),
+}
+
+
+def figure(est: Estimate, name: str, part: str = "") -> float:
+    """The figure of that name.
+
+    Errors: ``bad_claim`` with the nearest name, or where the scenario has no such figure.
+    """
+    if name not in FIGURES:
+        close = nearest(name, FIGURES, count=1)
+        raise RidgepointError("bad_claim", f"unknown quantity '{name}'", f"did you mean {close[0]}?" if close else "")
+    return FIGURES[name](est, part)
+
+
+COMPARE: Mapping[str, Callable[[float, float], float]] = {
+    "factor": lambda before, after: before / after,
+    "percent_more": lambda before, after: 100.0 * (before / after - 1.0),
+    "percent_less": lambda before, after: 100.0 * (1.0 - after / before),
+    "percent_of": lambda before, after: 100.0 * after / before,
+    "growth": lambda before, after: after / before,
+    "percent_growth": lambda before, after: 100.0 * (after / before - 1.0),
+    "difference": lambda before, after: before - after,
+    "absolute": lambda before, after: after,
+}
+"""Baseline's and changed figure → what the claim states."""
+
+UNITS: Mapping[str, float] = {
+    "s": 1.0, "ms": 1e3, "us": 1e6, "µs": 1e6, "min": 1 / 60, "h": 1 / 3600, "days": 1 / 86400, "day": 1 / 86400,
+    "B": 1e-9, "M": 1e-6, "T": 1e-12, "GB": 1e-9, "MB": 1e-6, "kB": 1e-3, "TB": 1e-12, "W": 1.0, "%": 100.0,
+    "TFLOP/s": 1e-12, "PFLOP/s": 1e-15, "GFLOP": 1e-9, "TFLOP": 1e-12, "GMACs": 0.5e-9, "MMACs": 0.5e-6,
+    "FPS": 1.0, "tokens/s": 1.0, "images/s": 1.0, "steps/s": 1.0, "samples/s": 1.0, "x": 1.0, "$": 1.0, "s/token": 1.0,
+}  # fmt: skip
+"""The claim's unit in SI units' terms: the factor from SI to it, by the unit's first word."""
+
+_BY_METRIC: Mapping[str, tuple[str, str, str]] = {
+    "speedup": ("time", "factor", "percent_more"),
+    "throughput_gain": ("time_per_sample", "factor", "percent_more"),
+    "latency_reduction": ("time", "factor", "percent_less"),
+    "memory_reduction": ("memory", "factor", "percent_less"),
+    "flops_reduction": ("flop", "factor", "percent_less"),
+    "energy_reduction": ("energy_per_sample", "factor", "percent_less"),
+    "cost_reduction": ("cost_per_sample", "factor", "percent_less"),
+    "comm_reduction": ("sent_bytes", "factor", "percent_less"),
+    "compression_ratio": ("memory", "factor", "percent_less"),
+    "params": ("parameters", "absolute", "absolute"),
+    "mfu": ("utilization", "absolute", "absolute"),
+    "throughput": ("samples_per_s", "absolute", "absolute"),
+    "time": ("time", "absolute", "absolute"),
+    "latency": ("time", "absolute", "absolute"),
+}
+"""Metric → usual quantity, comparison for units in ×, comparison for units in %."""
+
+
+def usual(metric: str, unit: str) -> tuple[str, str]:
+    """The quantity and the comparison that a claim's metric and unit mean unless the claim says otherwise.
+
+    >>> usual("speedup", "x"), usual("memory_reduction", "% of KV cache")
+    (('time', 'factor'), ('memory', 'percent_less'))
+    """
+    quantity, times, percent = _BY_METRIC.get(metric, ("time", "absolute", "absolute"))
+    return quantity, percent if unit.startswith("%") else times
+
+
+def in_unit(value: float, unit: str) -> float:
+    """An SI value in the claim's unit.
+
+    Errors: ``bad_claim`` for a unit that nobody listed.
+
+    >>> in_unit(0.012, "ms"), in_unit(7e9, "B extra parameters")
+    (12.0, 7.0)
+    """
+    first = unit.split()[0] if unit.split() else ""
+    if first not in UNITS:
+        raise RidgepointError("bad_claim", f"unknown unit '{unit}'", "known: " + ", ".join(UNITS))
+    return value * UNITS[first]
