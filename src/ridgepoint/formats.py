@@ -51,6 +51,9 @@ _TABLE = [
     Format("nvfp4", 4 + 8 / 16, "fp4", _FROM_FP4, "E2M1, E4M3 scale per 16 (NVIDIA)"),
     Format("fp4", 4, "fp4", _FROM_FP4, "E2M1 with one scale per channel"),
     Format("int8", 8, "int8", _FROM_INT8, "8-bit integer with one scale per channel"),
+    Format("int7", 7 + 16 / 128, "int7", ("int8", *_FROM_INT8), "7-bit integer, fp16 scale per 128"),
+    Format("int6", 6 + 16 / 128, "int6", ("int8", *_FROM_INT8), "6-bit integer, fp16 scale per 128"),
+    Format("int5", 5 + 16 / 128, "int5", ("int8", *_FROM_INT8), "5-bit integer, fp16 scale per 128"),
     Format("int4", 4 + 16 / 128, "int4", _FROM_INT4, "4-bit integer, fp16 scale per 128 (GPTQ, AWQ)"),
     Format(
         "nf4",

@@ -26,6 +26,7 @@ SCENARIOS = {
     "decode on a node": ("llama-3.1-70b", "8xh100-sxm", Decode(batch=32, context=8192), rp.Plan()),
     "prefill": ("llama-3.1-8b", "h100-sxm", Prefill(batch=4, prompt=16384), rp.Plan()),
     "prefill on a node": ("llama-3.1-70b", "8xh100-sxm", Prefill(batch=4, prompt=16384), rp.Plan()),
+    "prefill with fp4": ("llama-3.1-8b", "b200-sxm", Prefill(batch=4, prompt=16384), rp.Plan()),
     "experts": ("mixtral-8x7b", "rtx-4090", Decode(batch=1, context=4096), rp.Plan()),
     "many experts": ("deepseek-v3", "8xh200", Decode(batch=64, context=4096), rp.Plan(tp=1, dp=8, ep=8)),
     "diffusion": ("sdxl", "h100-sxm", Sample(batch=1), rp.Plan()),
