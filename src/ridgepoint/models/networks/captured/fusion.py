@@ -7,7 +7,7 @@ keep their inputs and outputs in memory: libraries compute them, with the bias i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -52,43 +52,89 @@ class _Held:
 
 @lru_cache(maxsize=64)
 def _fused(held: _Held) -> tuple[tuple[int, ...], ...]:
-    graph = held.graph
+    """Fused over the borders of equal layers, where the end of one and the beginning of the next are one kernel in every
+    repetition alike; else within layers only.
+    """
+    over = _merged(held.graph, lambda at: (0, at >= held.graph.turn))
+    if _counts(held.graph, over) == _counts(held.graph, [(at,) for at in range(len(held.graph.kernels))]):
+        return over
+    return _merged(held.graph, lambda at: _segment(held.graph, at))
+
+
+def _counts(graph: Graph, found: Iterable[tuple[int, ...]]) -> dict[tuple[str, str], float]:
+    """How often each kernel runs; a group runs as often as its first member."""
+    counts: dict[tuple[str, str], float] = {}
+    for members in found:
+        times = graph.times(members[0])
+        for kernel in (graph.kernels[at] for at in members):
+            counts[kernel.call, kernel.label] = counts.get((kernel.call, kernel.label), 0.0) + times
+    return counts
+
+
+def _merged(graph: Graph, segment_of: Callable[[int], tuple[int, bool]]) -> tuple[tuple[int, ...], ...]:
     sizes = {name: _PROBE[i % len(_PROBE)] for i, name in enumerate(sorted(_names(graph)))}
     found: list[Group] = []
     of_tensor: dict[int, int] = {}
-    segment = [_segment(graph, at) for at in range(len(graph.kernels))]
+    segment = [segment_of(at) for at in range(len(graph.kernels))]
     for at, kernel in enumerate(graph.kernels):
         inputs = {of_tensor[t] for t, _ in kernel.reads if t in of_tensor}
+        homes = _homes(kernel, inputs, found, segment, at, sizes)
+        home = homes[0] if homes else len(found)
+        if not homes:
+            found.append(Group([], 0))
+        for other in homes[1:]:
+            if _may_merge(found, home, other):
+                _merge(found, home, other)
+                of_tensor = {t: home if g == other else g for t, g in of_tensor.items()}
+                inputs = (inputs - {other}) | {home}
         before = 0
-        for g in inputs:
+        for g in inputs - {home}:
             before |= found[g].before | (1 << g)
-        home = _home(kernel, inputs, found, segment, at, sizes)
-        if home is None:
-            home = len(found)
-            found.append(Group([], before))
-        else:
-            _let_wait(found, home, before & ~(1 << home))
+        _let_wait(found, home, before)
         _join(found[home], at, kernel, sizes)
         for t in kernel.writes:
             of_tensor[t] = home
-    return tuple(tuple(group.members) for group in _ordered(found))
+    return tuple(tuple(sorted(group.members)) for group in _ordered(found) if group.members)
 
 
-def _home(
+def _homes(
     kernel: Kernel, inputs: set[int], found: list[Group], segment: list[tuple[int, bool]], at: int,
     sizes: Mapping[str, float],
-) -> int | None:  # fmt: skip
-    """The latest group that the kernel can join, if any."""
+) -> list[int]:  # fmt: skip
+    """The groups that the kernel can join, the latest first."""
     if not kernel.fuses:
-        return None
+        return []
+    possible = []
     for g in sorted(inputs, reverse=True):
         group = found[g]
         if not group.fuses or segment[group.members[0]] != segment[at] or not _fits(kernel, group, sizes):
             continue
-        others = inputs - {g}
-        if not any(found[h].before >> g & 1 for h in others):
-            return g
-    return None
+        if not any(found[h].before >> g & 1 for h in inputs - {g}):
+            possible.append(g)
+    return possible
+
+
+def _may_merge(found: list[Group], a: int, b: int) -> bool:
+    """Whether nothing else must run between two groups, and whether they reduce to the same rows."""
+    if found[a].rows and found[b].rows and found[a].rows != found[b].rows:
+        return False
+    return not any(
+        (group.before >> a & 1 and found[b].before >> x & 1) or (group.before >> b & 1 and found[a].before >> x & 1)
+        for x, group in enumerate(found)
+        if x not in (a, b)
+    )
+
+
+def _merge(found: list[Group], into: int, other: int) -> None:
+    gone = found[other]
+    found[into].members += gone.members
+    found[into].before = (found[into].before | gone.before) & ~(1 << into) & ~(1 << other)
+    found[into].space, found[into].rows = max(found[into].space, gone.space), found[into].rows or gone.rows
+    found[other] = Group([], 0)
+    for group in found:
+        if group.before >> other & 1:
+            group.before = (group.before & ~(1 << other)) | (1 << into) | found[into].before
+    _let_wait(found, into, found[into].before)
 
 
 def _fits(kernel: Kernel, group: Group, sizes: Mapping[str, float]) -> bool:
@@ -96,6 +142,8 @@ def _fits(kernel: Kernel, group: Group, sizes: Mapping[str, float]) -> bool:
     space, rows = _extent(kernel, sizes)
     if rows and group.rows and rows != group.rows:
         return False
+    if kernel.call == "cat" and group.space < space:  # a compiler computes each part where it is put
+        return not group.rows
     return space == group.space or space == group.rows or (rows > 0.0 and group.space == rows)
 
 

@@ -180,7 +180,12 @@ def _number_format(name: str) -> str:
 
 def _gemm(at: Evaluation, kernel: Kernel) -> Op:
     acts, weights = at.format_of(kernel, 0), at.format_of(kernel, 1)
-    return Gemm(**at.fields(kernel), acts=acts, weights=weights, out=at.format_out(kernel), label=kernel.label)
+    fields = at.fields(kernel)
+    if "groups" in fields:  # rows that are dealt out by chance leave some groups without any
+        rows, count = fields.pop("rows"), fields.pop("groups")
+        fields["batch"] = plain(count * (1.0 - (1.0 - 1.0 / count) ** rows))
+        fields["m"] = plain(rows / fields["batch"])
+    return Gemm(**fields, acts=acts, weights=weights, out=at.format_out(kernel), label=kernel.label)
 
 
 def _conv(at: Evaluation, kernel: Kernel) -> Op:

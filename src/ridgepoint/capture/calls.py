@@ -1,0 +1,72 @@
+"""Calls: what a program asked of its framework, one value per call, whichever framework it was."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Value:
+    """A tensor as a call sees it: tensor ``id`` of the program, or a view of it.
+
+    ``whole`` are the elements of the tensor behind a view: an expanded view reads no more than that, a slice less.
+    """
+
+    id: int
+    shape: tuple[int, ...]
+    format: str
+    whole: int
+    role: str = "activation"
+
+    @property
+    def elements(self) -> int:
+        """Elements of the view."""
+        return math.prod(self.shape)
+
+    @property
+    def touched(self) -> int:
+        """Elements in memory that reading it touches."""
+        return min(self.elements, self.whole)
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call: ``name`` without its library (``mm``), arguments, results, and where it stands in the program.
+
+    ``pointwise``: the library says that every result element depends on the same element of the inputs alone.
+    """
+
+    name: str
+    args: tuple[Any, ...]
+    results: tuple[Value, ...]
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    path: str = ""
+    shown: str = ""
+    """The path as reports name it: members of a list of equal modules share one name."""
+    line: str = ""
+    backward: bool = False
+    pointwise: bool = False
+    leaf: bool = False
+    """Whether the module at ``path`` has no modules inside."""
+
+    def arg(self, position: int, name: str = "", default: Any = None) -> Any:
+        """An argument by position or name."""
+        if position < len(self.args):
+            return self.args[position]
+        return self.kwargs.get(name, default)
+
+    @property
+    def inputs(self) -> tuple[Value, ...]:
+        """All tensors among the arguments, in order."""
+        return tuple(_values((self.args, tuple(self.kwargs.values()))))
+
+
+def _values(argument: Any) -> Iterator[Value]:
+    if isinstance(argument, Value):
+        yield argument
+    elif isinstance(argument, tuple | list):
+        for item in argument:
+            yield from _values(item)

@@ -1,0 +1,246 @@
+"""Recording what a PyTorch program asks for: every call below autograd, on tensors without storage (the meta device)."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from ridgepoint.capture.calls import Call, Value
+from ridgepoint.capture.draft import Program
+from ridgepoint.capture.rules import drafts
+
+_FORMATS = {
+    "float64": "fp64", "float32": "fp32", "bfloat16": "bf16", "float16": "fp16", "float8_e4m3fn": "fp8", "float8_e5m2": "fp8",
+    "int64": "int64", "int32": "int32", "int16": "int16", "int8": "int8", "uint8": "uint8", "bool": "bool",
+    "complex64": "complex64", "complex128": "complex128",
+}  # fmt: skip
+_OWN = ("/torch/", "/ridgepoint/capture/", "/functorch/", "contextlib.py", "<frozen", "<string>")
+
+
+@dataclass
+class Recorder:
+    """Turns what passes by into a program. ``roles`` name the tensors that are known beforehand, by storage."""
+
+    ranks: Callable[[Any], float] = lambda group: 1.0
+    program: Program = field(default_factory=Program)
+    backward: bool = False
+    paths: dict[int, str] = field(default_factory=dict)
+    """Module → its path."""
+    shown: dict[str, str] = field(default_factory=dict)
+    """Path → the path in reports: members of lists of layers share a name."""
+    leaves: set[str] = field(default_factory=set)
+    _stack: list[str] = field(default_factory=list)
+    _tensor_of: dict[int, int] = field(default_factory=dict)
+    _held: list[Any] = field(default_factory=list)
+    _path_of_step: dict[int, str] = field(default_factory=dict)
+    _last_path: str = ""
+
+    def name(self, module: Any, starred_lists: Collection[str] = ()) -> None:
+        """Learn the paths of a module and of everything in it."""
+        from torch.nn import ModuleList
+
+        for path, child in module.named_modules():
+            self.paths[id(child)] = path
+            if next(child.children(), None) is None:
+                self.leaves.add(path)
+            owner, _, last = path.rpartition(".")
+            known = self.shown.get(owner, owner)
+            starred = last.isdigit() and (isinstance(module.get_submodule(owner), ModuleList) or owner in starred_lists)
+            self.shown[path] = f"{known}.{'*' if starred else last}".lstrip(".")
+
+    def know(self, tensor: Any, role: str) -> Value:
+        """Say what a tensor is."""
+        value = self.value(tensor)
+        self.program.roles[value.id] = role
+        return self.value(tensor)
+
+    def value(self, tensor: Any) -> Value:
+        """A tensor as calls see it."""
+        storage = tensor.untyped_storage()
+        key = storage._cdata
+        if key not in self._tensor_of:
+            self._held.append(tensor)  # so that no other storage gets its address
+            self._tensor_of[key] = len(self.program.values)
+            whole = storage.nbytes() // max(tensor.element_size(), 1)
+            self.program.values[self._tensor_of[key]] = (int(whole), _format(tensor))
+        at = self._tensor_of[key]
+        role = self.program.roles.get(at, "activation")
+        shape = tuple(int(s) for s in tensor.shape)
+        return Value(at, shape, _format(tensor), self.program.values[at][0], role)
+
+    def record(self, function: Any, args: Any, kwargs: Any, result: Any) -> None:
+        """One call that is done."""
+        name = function._schema.name.split("::")[1]
+        if function.is_view or name in ("_unsafe_view", "_reshape_alias", "lift_fresh", "_conj", "view_as_real"):
+            return
+        inside, path = _tensors(result), self._path()
+        if name == "append":
+            self._extend(args[0], result)
+        if self.backward and name in ("copy_", "clone", "new_empty_strided") and self._accumulates():
+            self._same(result if name != "copy_" else args[0], args[1] if name == "copy_" else args[0])
+            return
+        given = self._translate(args)
+        named = {key: self._translate(v) for key, v in kwargs.items()}
+        if name.rstrip("_") == "view" or (not inside and name not in _EFFECTS):
+            return
+        results = self._results(function, args, kwargs, inside)
+        if function.namespace in ("_c10d_functional", "c10d"):
+            named["ranks"] = self.ranks((args, kwargs))
+        call = Call(
+            _base(name),
+            given,
+            results,
+            named,
+            path,
+            self.shown.get(path, path),
+            _line(),
+            self.backward,
+            _is_pointwise(function),
+            path in self.leaves,
+        )
+        self.program.drafts += [(call, draft) for draft in drafts(call)]
+
+    def _results(self, function: Any, args: Any, kwargs: Any, inside: list[Any]) -> tuple[Value, ...]:
+        """The results; a tensor that is written in place gets a new version in the same memory."""
+        written = [
+            value
+            for spec, value in _arguments(function, args, kwargs)
+            if spec.alias_info is not None and spec.alias_info.is_write
+        ]
+        for tensor in (t for value in written for t in _tensors(value)):
+            self._renew(tensor)
+        return tuple(self.value(t) for t in (inside or [t for value in written for t in _tensors(value)]))
+
+    def _renew(self, tensor: Any) -> None:
+        old = self.value(tensor).id
+        new = len(self.program.values)
+        self.program.values[new] = self.program.values[old]
+        self.program.over[new] = old
+        role = self.program.roles.get(old)
+        if role in ("cache", "parameter"):
+            self.program.roles[new] = role
+        self._tensor_of[tensor.untyped_storage()._cdata] = new
+
+    def _extend(self, cache: Any, longer: Any) -> None:
+        """A cache that grew is the same cache."""
+        at = self.value(cache).id
+        self._same(longer, cache)
+        self.program.values[at] = (longer.numel(), _format(longer))
+
+    def _same(self, copy: Any, original: Any) -> None:
+        """A tensor that is taken over, not copied."""
+        self._held.append(copy)
+        self._tensor_of[copy.untyped_storage()._cdata] = self.value(original).id
+
+    def _accumulates(self) -> bool:
+        """Whether autograd is keeping a finished gradient: outside of a recording it takes it over without a copy."""
+        from torch._C import _current_autograd_node  # type: ignore[attr-defined, unused-ignore]
+
+        node = _current_autograd_node()
+        return node is not None and "AccumulateGrad" in node.name()
+
+    def _translate(self, argument: Any) -> Any:
+        if _is_tensor(argument):
+            return self.value(argument)
+        if isinstance(argument, tuple | list):
+            return tuple(self._translate(item) for item in argument)
+        return argument
+
+    # --- where in the program -----------------------------------------------------------------------------------------
+
+    def _path(self) -> str:
+        from torch._C import _current_autograd_node  # type: ignore[attr-defined, unused-ignore]
+        from torch.autograd import _get_sequence_nr  # type: ignore[attr-defined, unused-ignore]
+
+        if self.backward:
+            node = _current_autograd_node()
+            if node is not None:
+                self._last_path = self._path_of_step.get(node._sequence_nr(), self._last_path)
+            return self._last_path
+        path = self._stack[-1] if self._stack else ""
+        self._path_of_step[_get_sequence_nr() - 1] = path
+        return path
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Everything that runs inside is recorded."""
+        from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+        from torch.utils._python_dispatch import TorchDispatchMode
+
+        recorder = self
+
+        class _Mode(TorchDispatchMode):
+            def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+                named = kwargs or {}
+                result = function(*args, **named)
+                recorder.record(function, args, named, result)
+                return result
+
+        def enter(module: Any, _: Any) -> None:
+            recorder._stack.append(recorder.paths.get(id(module), recorder._stack[-1] if recorder._stack else ""))
+
+        def leave(_: Any, __: Any, ___: Any) -> None:
+            recorder._stack.pop()
+
+        with ExitStack() as stack:
+            for hook in (register_module_forward_pre_hook(enter), register_module_forward_hook(leave, always_call=True)):
+                stack.callback(hook.remove)
+            stack.enter_context(_Mode())
+            yield
+
+
+_EFFECTS = ("copy_",)
+
+
+def _base(name: str) -> str:
+    """A call's name without the mark of in-place variants: they move the same bytes."""
+    return name[:-1] if name.endswith("_") and name not in _KEEP else name
+
+
+_KEEP = ("allreduce_", "all_reduce_", "broadcast_", "allgather_", "_allgather_base_", "_reduce_scatter_base_",
+         "alltoall_base_")  # fmt: skip
+
+
+def _is_tensor(value: Any) -> bool:
+    import torch
+
+    return isinstance(value, torch.Tensor)
+
+
+def _tensors(value: Any) -> list[Any]:
+    if _is_tensor(value):
+        return [value]
+    return [t for item in value for t in _tensors(item)] if isinstance(value, tuple | list) else []
+
+
+def _arguments(function: Any, args: Any, kwargs: Any) -> Iterator[tuple[Any, Any]]:
+    specs = function._schema.arguments
+    yield from zip(specs, args, strict=False)
+    for spec in specs[len(args) :]:
+        if spec.name in kwargs:
+            yield spec, kwargs[spec.name]
+
+
+def _is_pointwise(function: Any) -> bool:
+    import torch
+
+    return torch.Tag.pointwise in function.tags
+
+
+def _format(tensor: Any) -> str:
+    return _FORMATS.get(str(tensor.dtype).removeprefix("torch."), "fp32")
+
+
+def _line() -> str:
+    """File and line of the model's own code that asked."""
+    frame: Any = sys._getframe(2)
+    while frame is not None:
+        file = frame.f_code.co_filename
+        if not any(mark in file for mark in _OWN):
+            return f"{file.rsplit('/', 1)[-1]}:{frame.f_lineno}"
+        frame = frame.f_back
+    return ""
+
