@@ -12,8 +12,8 @@ from ridgepoint.models.attention import (
     kv_heads_per_rank,
     latent_attention,
     self_attention,
-    split_context,
 )
+from ridgepoint.models.context import split_context
 from ridgepoint.models.execution import Tokens
 from ridgepoint.tasks import Decode, Prefill
 from tests.models.parts import built, components, execution, flop

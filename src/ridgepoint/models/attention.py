@@ -8,10 +8,11 @@ import numpy as np
 
 from ridgepoint.formats import FORMATS
 from ridgepoint.models.architecture import LatentAttention, SelfAttention
+from ridgepoint.models.context import exchanged, gathered, placed, split_context
 from ridgepoint.models.execution import Execution, Tokens
 from ridgepoint.models.pieces import is_one, pointwise, projection, sum_over_ranks
 from ridgepoint.numeric import Num, plain
-from ridgepoint.ops import Attention, Collective, Gemm, Stream
+from ridgepoint.ops import Attention, Gemm, Stream
 from ridgepoint.work import Seq, Work
 
 
@@ -62,7 +63,8 @@ def _over_context(
     mixer: SelfAttention, tokens: Tokens, run: Execution, causal: bool, heads: Num, kv_heads: Num, at: str
 ) -> list[Work]:
     """The attention itself; with context parallelism keys and values come from the other ranks."""
-    new, context = split_context(tokens, run.cut.cp, causal, mixer.window)
+    width, stored = heads * mixer.head_dim, 2.0 * kv_heads * mixer.head_dim
+    heads, kv_heads, new, context = placed(tokens, run, causal, mixer.window, heads, kv_heads)
     op = Attention(
         batch=tokens.batch,
         heads=heads,
@@ -78,44 +80,7 @@ def _over_context(
         kv=run.formats.kv,
         label=f"{at}.attention",
     )
-    parts: list[Work] = [op] if run.fused_attention else [unfused(op, run)]
-    return [*parts, *_context_exchange(tokens, run, heads * mixer.head_dim, 2.0 * kv_heads * mixer.head_dim, at)]
-
-
-def _context_exchange(tokens: Tokens, run: Execution, output: Num, keys: Num, at: str) -> list[Work]:
-    """What context-parallel ranks tell each other: in a decode step their partial outputs (``output`` values per token),
-    otherwise keys and values (``keys`` per token).
-    """
-    cp = run.cut.cp
-    if is_one(cp):
-        return []
-    moved = output * FORMATS[run.formats.stream].bytes * cp if tokens.decode else keys * FORMATS[run.formats.kv].bytes
-    return [
-        Collective(
-            operation="all_gather",
-            bytes=tokens.total * moved,
-            ranks=cp,
-            stride=run.cut.tp,
-            label=f"{at}.context_exchange",
-        )
-    ]
-
-
-def split_context(tokens: Tokens, cp: Num, causal: bool = True, window: Num = 0.0) -> tuple[Num, Num]:
-    """Queries and keys per context-parallel rank such that a rank does exactly 1/cp of the query–key pairs.
-
-    Decode splits the keys that the ``window`` leaves; otherwise queries are split, each rank's over all keys. Causal
-    queries are split in the balanced (zig-zag) order: q' = q/cp of them over kv' = kv − (q − q')/2 keys have
-    (q·kv − q(q−1)/2)/cp pairs.
-    """
-    if is_one(cp):
-        return tokens.new, tokens.context
-    if tokens.decode:
-        return tokens.new, (np.minimum(tokens.context, window) if window else tokens.context) / cp
-    new = tokens.new / cp
-    if not causal:
-        return new, tokens.context
-    return new, tokens.context - (tokens.new - new) / 2.0
+    return exchanged(op if run.fused_attention else unfused(op, run), tokens, run, width, width, stored, at)
 
 
 def unfused(op: Attention, run: Execution) -> Work:
@@ -176,7 +141,7 @@ def cross_attention(mixer: SelfAttention, hidden: int, tokens: Tokens, source: N
     parts.append(op if run.fused_attention else unfused(op, run))
     if not is_one(run.cut.cp):
         stored = 2.0 * kv_heads * mixer.head_dim
-        parts += _context_exchange(replace(tokens, new=source), run, width / source, stored, at)
+        parts += gathered(replace(tokens, new=source), run, width / source, stored, at)
     parts.append(projection(run, "attention", f"{at}.output", rows, hidden, width))
     parts.append(sum_over_ranks(run, f"{at}.all_reduce", rows, hidden))
     return Seq(*parts)
@@ -204,10 +169,13 @@ def latent_attention(
     parts.append(_latent_rotary(mixer, rows, heads, run, at))
     if mixer.index_topk:
         parts.append(_indexer(mixer, hidden, tokens, run, at))
-    inner = _absorbed if tokens.decode else _expanded
-    parts.append(inner(mixer, tokens, run, causal, heads, at))
     keys = heads * (mixer.nope_dim + mixer.rope_dim + mixer.value_dim)
-    parts += _context_exchange(tokens, run, heads * mixer.kv_rank, keys, at)
+    if tokens.decode:
+        parts.append(_absorbed(mixer, tokens, run, causal, heads, at))
+        parts += gathered(tokens, run, heads * mixer.kv_rank, keys, at)
+    else:
+        inner = _expanded(mixer, tokens, run, causal, heads, at)
+        parts += exchanged(inner, tokens, run, query, heads * mixer.value_dim, keys, at)
     parts.append(projection(run, "attention", f"{at}.output", rows, hidden, heads * mixer.value_dim))
     parts.append(sum_over_ranks(run, f"{at}.all_reduce", rows, hidden))
     return Seq(*parts)
@@ -255,7 +223,7 @@ def _expanded(mixer: LatentAttention, tokens: Tokens, run: Execution, causal: bo
     """Keys and values expanded from the latent, each rank its slice of the context; then ordinary attention over all
     heads.
     """
-    new, context = split_context(tokens, run.cut.cp, causal)
+    own, _, new, context = placed(tokens, run, causal, 0.0, heads, heads)
     expand = projection(
         run,
         "attention",
@@ -266,8 +234,8 @@ def _expanded(mixer: LatentAttention, tokens: Tokens, run: Execution, causal: bo
     )
     attend = Attention(
         batch=tokens.batch,
-        heads=heads,
-        kv_heads=heads,
+        heads=own,
+        kv_heads=own,
         q_len=new,
         kv_len=context,
         head_dim=mixer.nope_dim + mixer.rope_dim,

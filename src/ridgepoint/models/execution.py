@@ -43,12 +43,14 @@ class Cut:
     ``ep`` ≤ ``tp``: the tensor-parallel ranks each hold whole experts and add their results by the all-reduce that is there
     anyway. ``ep`` > ``tp``: ``ep``/``tp`` data-parallel replicas of the attention pool their tokens and exchange them
     all-to-all. ``sequence``: norms work on 1/tp of the tokens, all-reduces become reduce-scatter and all-gather.
+    ``context_exchange``: how context-parallel ranks attend to each other's tokens (``models/context.py``).
     """
 
     tp: Num = 1.0
     ep: Num = 1.0
     cp: Num = 1.0
     sequence: bool = False
+    context_exchange: str = "all_gather"
 
     @property
     def expert_slices(self) -> Num:

@@ -63,6 +63,9 @@ def complete(model: Model, machine: Machine, plan: Plan, training: bool) -> Layo
     layout = Layout(tp, pp, dp, plan.ep if plan.ep is not None else 1.0, cp)
     _check_devices(machine, layout)
     _check_divisors(model, layout)
+    if plan.context_exchange == "all_to_all":
+        for heads in _divisible(model):
+            _divides("tp × cp", layout.tp * layout.cp, heads, model)
     idle = machine.devices - layout.devices
     if np.any(np.asarray(idle) > 0):
         assumptions.append(f"{np.max(idle):g} of {machine.devices} devices stay idle under this layout")
@@ -206,7 +209,7 @@ def execution(model: Model, plan: Plan, layout: Layout, training: bool) -> tuple
     sequence = plan.sequence_parallel if plan.sequence_parallel is not None else training
     run = Execution(
         formats=formats,
-        cut=Cut(tp=layout.tp, ep=layout.ep, cp=layout.cp, sequence=sequence),
+        cut=Cut(layout.tp, layout.ep, layout.cp, sequence, plan.context_exchange),
         fused_attention=plan.fused_attention,
         fused_elementwise=plan.compiled,
         paged=not training,
