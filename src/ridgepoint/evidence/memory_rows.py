@@ -15,7 +15,6 @@ from ridgepoint.cost.allocator import left_behind
 from ridgepoint.cost.evaluate import rules_of
 from ridgepoint.evidence.rows import InexpressibleError, Rows
 from ridgepoint.evidence.run_scenarios import Figure, Figures, with_formats
-from ridgepoint.evidence.serve_rows import tokens_that_fit
 from ridgepoint.evidence.step_rows import engine_of, plan_of
 from ridgepoint.evidence.train_rows import step_of
 from ridgepoint.machines.machine import Machine
@@ -25,6 +24,7 @@ from ridgepoint.models.networks.network import Network
 from ridgepoint.models.transformer import layer_work
 from ridgepoint.numeric import Num
 from ridgepoint.plan import Plan
+from ridgepoint.serving.capacity import tokens_that_fit
 from ridgepoint.serving.engines import BINARY
 from ridgepoint.tasks import Decode, Train
 from ridgepoint.tasks.build import build

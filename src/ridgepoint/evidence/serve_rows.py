@@ -15,7 +15,8 @@ from ridgepoint.models.architecture import Model
 from ridgepoint.models.networks.network import Network
 from ridgepoint.numeric import Num
 from ridgepoint.plan import Plan
-from ridgepoint.serving.engines import BINARY, Engine, speeds, step
+from ridgepoint.serving.capacity import capacity_of
+from ridgepoint.serving.engines import Engine, speeds, step
 from ridgepoint.serving.steady import Load, Service, Steady, riding, running, steady
 from ridgepoint.tasks import Decode, Prefill
 from ridgepoint.tasks.build import build
@@ -101,29 +102,6 @@ def _equal(rows: Rows) -> bool:
 def _prompt(rows: Rows) -> Num:
     workload = rows.tag("workload")
     return rows.number("prompt", PROMPTS.get(workload))
-
-
-def capacity_of(model: Model, machine: Machine, plan: Plan, engine: Engine, prompt: Num, output: Num) -> Num:
-    """Sequences whose cache fits beside the weights, over all replicas: of full length where the engine reserves it, else
-    of the mean length.
-    """
-    replicas = plan.dp if plan.dp is not None else 1.0
-    length = prompt + output * (1.0 if engine.reserves else 0.5)
-    return np.minimum(tokens_that_fit(model, machine, plan, length) / length, engine.max_sequences * replicas)
-
-
-def tokens_that_fit(model: Model, machine: Machine, plan: Plan, length: Num) -> Num:
-    """Tokens of sequences of ``length`` whose cache fits beside the weights, over all replicas."""
-    replicas = plan.dp if plan.dp is not None else 1.0
-    ledger = build(model, machine, Decode(batch=replicas, context=whole(length)), plan).ledger
-    fixed = sum((size for name, size in ledger.entries.items() if name != "kv"), 0.0)
-    room = np.maximum(ledger.usable_bytes * BINARY - fixed - RESERVE, 0.0)
-    return room / ledger["kv"] * replicas * length
-
-
-RESERVE = 2.0e9
-"""Activations of a full prefill step, captured graphs and communication buffers, which engines measure before they
-size the cache."""
 
 
 def _decode(model: Model, machine: Machine, plan: Plan, engine: Engine, count: Num, context: Num) -> Timed:

@@ -1,0 +1,259 @@
+"""What a simulation found: latencies, throughput, goodput, use of resources, cache and queue, energy and money."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ridgepoint.cost.energy import power_w, usd
+from ridgepoint.serving.capacity import Cache
+from ridgepoint.serving.clock import Clock
+from ridgepoint.serving.deployment import Deployment
+from ridgepoint.serving.replica import Replica
+from ridgepoint.serving.statistics import Summary, summarize, weighted_percentile
+from ridgepoint.serving.usage import Actions, Usage, actions, token_gaps, usage
+from ridgepoint.serving.workload import Requests
+
+Floats = NDArray[np.float64]
+GROWING = 0.05
+"""Part of the arrivals of the second half by which the queue grows when a deployment counts as overloaded."""
+
+
+@dataclass(frozen=True)
+class Slo:
+    """What a request must keep to count as good: seconds to its first token, mean seconds per further one, seconds in all."""
+
+    ttft_s: float | None = None
+    tpot_s: float | None = None
+    latency_s: float | None = None
+
+    def __bool__(self) -> bool:
+        return any(v is not None for v in (self.ttft_s, self.tpot_s, self.latency_s))
+
+
+@dataclass(frozen=True)
+class Queue:
+    """Requests that wait: in the mean over time, at most, when the last one arrived, and by how many it grew per second
+    through the second half of the arrivals.
+    """
+
+    mean: float
+    largest: float
+    at_end: float
+    growth_per_s: float
+    overloaded: bool
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The answer of a simulation. ``columns`` hold one value per request; nan where it never came to it."""
+
+    deployment: Deployment
+    requests: Requests
+    columns: Mapping[str, Floats]
+    replicas: tuple[Replica, ...]
+    slo: Slo
+    clock: Clock
+    cache: Cache
+
+    @cached_property
+    def completed(self) -> NDArray[np.bool_]:
+        """Which requests got all their tokens."""
+        return ~np.isnan(self.columns["done_s"])
+
+    @property
+    def failed(self) -> int:
+        """Requests that were refused: too long for the cache, or too many waiting."""
+        return int(np.sum(~self.completed))
+
+    @cached_property
+    def ttft_s(self) -> Floats:
+        """Seconds to the first token of every completed request, in order."""
+        return (self.columns["first_s"] - self.columns["arrived_s"])[self.completed]
+
+    @cached_property
+    def latency_s(self) -> Floats:
+        """Seconds to the last token."""
+        return (self.columns["done_s"] - self.columns["arrived_s"])[self.completed]
+
+    @cached_property
+    def tpot_s(self) -> Floats:
+        """Mean seconds per token after the first, of requests that have any."""
+        several = self.completed & (self.requests.output > 1)
+        took = self.columns["done_s"] - self.columns["first_s"]
+        return took[several] / (self.requests.output[several] - 1)
+
+    def summary(self, name: str) -> Summary | None:
+        """Mean, percentiles and their intervals of ``ttft_s``, ``tpot_s`` or ``latency_s``."""
+        return summarize(getattr(self, name))
+
+    @cached_property
+    def token_gap_s(self) -> dict[str, float] | None:
+        """Percentiles over all gaps between tokens (ITL)."""
+        parts = [token_gaps(done) for done in self.actions]
+        gaps, counts = (np.concatenate([p[i] for p in parts]) for i in (0, 1))
+        kept = counts > 0.0
+        if not np.any(kept):
+            return None
+        gaps, counts = gaps[kept], counts[kept]
+        found = {f"p{q:g}": weighted_percentile(gaps, counts, q) for q in (50.0, 90.0, 99.0)}
+        return {"mean": float(np.average(gaps, weights=counts)), **found, "largest": float(gaps.max())}
+
+    @cached_property
+    def span_s(self) -> float:
+        """Seconds from the first arrival to the last token."""
+        start = float(np.nanmin(self.columns["arrived_s"]))
+        return float(np.nanmax(self.columns["done_s"])) - start if np.any(self.completed) else 0.0
+
+    @property
+    def requests_per_s(self) -> float:
+        """Completed requests per second of the span."""
+        return float(np.sum(self.completed)) / max(self.span_s, 1e-12)
+
+    @property
+    def tokens_per_s(self) -> float:
+        """Output tokens per second."""
+        return float(self.requests.output[self.completed].sum()) / max(self.span_s, 1e-12)
+
+    @cached_property
+    def good(self) -> NDArray[np.bool_]:
+        """Which requests were completed within the SLO."""
+        columns, found = self.columns, self.completed.copy()
+        with np.errstate(invalid="ignore"):
+            if self.slo.ttft_s is not None:
+                found &= columns["first_s"] - columns["arrived_s"] <= self.slo.ttft_s
+            if self.slo.latency_s is not None:
+                found &= columns["done_s"] - columns["arrived_s"] <= self.slo.latency_s
+            if self.slo.tpot_s is not None:
+                most = self.slo.tpot_s * (self.requests.output - 1)
+                found &= columns["done_s"] - columns["first_s"] <= most * (1.0 + 1e-9)
+        return found
+
+    @property
+    def attainment(self) -> float:
+        """Part of all requests that were completed within the SLO."""
+        return float(np.mean(self.good))
+
+    @property
+    def goodput_per_s(self) -> float:
+        """Requests per second that were completed within the SLO."""
+        return float(np.sum(self.good)) / max(self.span_s, 1e-12)
+
+    @cached_property
+    def actions(self) -> tuple[Actions, ...]:
+        """What every replica did."""
+        return tuple(actions(replica) for replica in self.replicas)
+
+    @cached_property
+    def usage(self) -> Usage:
+        """Seconds by resource, of all replicas."""
+        return _sum([usage(done, self.clock) for done in self.actions])
+
+    @cached_property
+    def shares(self) -> dict[str, float]:
+        """Resource → part of the busy time that it is responsible for, largest first; they sum to 1."""
+        total = sum(self.usage.critical_s.values())
+        return {r: t / total for r, t in self.usage.critical_s.items() if t > 0.0} if total else {}
+
+    @cached_property
+    def utilization(self) -> tuple[float, ...]:
+        """Part of the span in which each replica did something."""
+        return tuple(min(done.seconds / max(self.span_s, 1e-12), 1.0) for done in self.actions)
+
+    @property
+    def devices(self) -> int:
+        """Devices of all replicas."""
+        return self.deployment.devices_per_replica * self.deployment.replicas
+
+    @cached_property
+    def energy_j(self) -> float | None:
+        """Joules of all devices over the span, or None where the sheet states no power."""
+        total = 0.0
+        for done in self.actions:
+            power = power_w(self.deployment.machine, usage(done, self.clock).busy_s, max(self.span_s, 1e-12))
+            if power is None:
+                return None
+            cap = self.deployment.power_cap_w
+            total += min(float(power), cap or float("inf")) * self.span_s * self.deployment.devices_per_replica
+        return total
+
+    @property
+    def cost_usd(self) -> float | None:
+        """Dollars for all devices over the span, or None without a price."""
+        paid = usd(self.deployment.machine, self.devices * self.span_s)
+        return None if paid is None else float(paid)
+
+    @cached_property
+    def cache_use(self) -> tuple[float, float]:
+        """(mean over busy time, most) of the part of the cache that sequences hold."""
+        seconds = sum(done.seconds for done in self.actions)
+        held = sum(float(np.dot(done.log["used"], done.log["seconds"])) for done in self.actions)
+        most = max((float(done.log["used"].max()) for done in self.actions if len(done.log["used"])), default=0.0)
+        return held / max(seconds * self.cache.blocks, 1e-12), most / self.cache.blocks
+
+    @property
+    def put_back(self) -> int:
+        """How often a sequence lost its cache and was computed again (preemptions)."""
+        return int(self.columns["put_back"].sum())
+
+    @cached_property
+    def queue(self) -> Queue:
+        """Requests between arrival and admission."""
+        arrived, began = self.columns["arrived_s"], self.columns["began_s"]
+        taken = ~np.isnan(began)
+        if not np.any(taken):
+            return Queue(0.0, 0.0, 0.0, 0.0, False)
+        comes, goes = np.sort(arrived[taken]), np.sort(began[taken])
+        start, end = comes[0], comes[-1]
+        waiting = np.arange(1, len(comes) + 1) - np.searchsorted(goes, comes, side="right")
+        half = start + (end - start) / 2.0
+        at_half = waiting[min(np.searchsorted(comes, half), len(comes) - 1)]
+        growth = float((waiting[-1] - at_half) * 2.0 / (end - start)) if end > start else 0.0
+        later = max(float(np.sum(comes >= half)), 1.0)
+        overloaded = not self.requests.closed and len(comes) >= 100 and waiting[-1] - at_half > GROWING * later
+        mean = float((began[taken] - arrived[taken]).sum()) / max(self.span_s, 1e-12)
+        return Queue(mean, float(waiting.max()), float(waiting[-1]), growth, bool(overloaded))
+
+    @cached_property
+    def warnings(self) -> tuple[str, ...]:
+        """What the reader must know before using the figures."""
+        said = []
+        queue = self.queue
+        if queue.overloaded:
+            served = self.requests.rate - queue.growth_per_s
+            said.append(
+                f"overloaded: {self.requests.rate:.3g} requests arrive per second and about {max(served, 0.0):.3g} are begun; "
+                f"the queue grew by {queue.growth_per_s:.3g} per second to {queue.at_end:,.0f}. Latencies depend on how long "
+                "this lasts"
+            )
+        if self.failed:
+            said.append(f"{self.failed:,} of {len(self.requests):,} requests were refused: {self._why_refused()}")
+        longest = self.deployment.model.max_context
+        most = int((self.requests.prompt + self.requests.output).max())
+        if longest and most > longest:
+            name = self.deployment.model.name
+            said.append(f"requests reach {most:,} tokens, more than the {longest:,} that {name} was made for")
+        return tuple(said)
+
+    def _why_refused(self) -> str:
+        refused = ~self.completed
+        fits = np.array([
+            self.replicas[0].holds(int(p), int(o))
+            for p, o in zip(self.requests.prompt[refused], self.requests.output[refused], strict=True)
+        ])  # fmt: skip
+        long, many = int(np.sum(~fits)), int(np.sum(fits))
+        parts = [f"{long:,} longer than the cache of {self.cache.blocks * self.cache.block:,} tokens"] if long else []
+        return ", ".join([*parts, *([f"{many:,} because too many waited"] if many else [])])
+
+
+def _sum(parts: list[Usage]) -> Usage:
+    totals: tuple[dict[str, float], dict[str, float]] = ({}, {})
+    for part in parts:
+        for total, table in zip(totals, (part.critical_s, part.busy_s), strict=True):
+            for resource, seconds in table.items():
+                total[resource] = total.get(resource, 0.0) + seconds
+    return Usage(dict(sorted(totals[0].items(), key=lambda item: -item[1])), totals[1])

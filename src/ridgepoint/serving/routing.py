@@ -1,0 +1,77 @@
+"""Which replica a request goes to.
+
+``round_robin``: in turn. ``least_loaded``: the one with the fewest requests. ``power_of_two``: the less loaded of two drawn at
+random (Mitzenmacher 2001). ``prefix_aware``: where most of its prefix went before, unless loads differ much — the rule of
+SGLang's router, whose thresholds these are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from random import Random
+
+from ridgepoint.serving.replica import Replica
+from ridgepoint.serving.sequences import Active
+
+MATCH = 0.5
+"""Part of the prefix that must be known for the prefix to decide."""
+UNEVEN = 32
+"""Requests by which the most and the least loaded may differ before load decides."""
+
+Route = Callable[[Active], Replica]
+
+
+def router(name: str, replicas: Sequence[Replica], random: Random) -> Route:
+    """The rule ``name`` over ``replicas``."""
+    if len(replicas) == 1:
+        only = replicas[0]
+        return lambda one: only
+    if name == "round_robin":
+        return _in_turn(replicas)
+    if name == "least_loaded":
+        return lambda one: _least(replicas)
+    if name == "power_of_two":
+        return lambda one: _least(random.sample(replicas, 2))
+    return _by_prefix(replicas)
+
+
+def _in_turn(replicas: Sequence[Replica]) -> Route:
+    at = -1
+
+    def route(one: Active) -> Replica:
+        nonlocal at
+        at = (at + 1) % len(replicas)
+        return replicas[at]
+
+    return route
+
+
+def _least(replicas: Sequence[Replica]) -> Replica:
+    best = replicas[0]
+    least = best.load
+    for other in replicas[1:]:
+        load = other.load
+        if load < least:
+            best, least = other, load
+    return best
+
+
+def _by_prefix(replicas: Sequence[Replica]) -> Route:
+    went: dict[int, Replica] = {}
+
+    def route(one: Active) -> Replica:
+        least = _least(replicas)
+        chosen = went.get(one.ids[0]) if one.ids else None
+        if chosen is not None:
+            known = 0
+            for name in one.ids:
+                if went.get(name) is not chosen:
+                    break
+                known += 1
+            even = chosen.load - least.load <= UNEVEN
+            chosen = chosen if even and known >= MATCH * len(one.ids) else None
+        chosen = chosen or least
+        went.update(dict.fromkeys(one.ids, chosen))
+        return chosen
+
+    return route

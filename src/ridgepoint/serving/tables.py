@@ -1,0 +1,205 @@
+"""Step times of a deployment, tabulated once from the cost engine so that a simulated step costs a look-up.
+
+A step in which ``sequences`` decode at a mean context, prompts are read and ``T`` tokens pass in all takes
+
+    device = shared(T) + decoding(sequences, context) + Σ reading(n, past) + choosing(sequences that get a token)
+    step   = max(device, launches) + step_s + sequence_s · sequences + token_s · prompt tokens
+
+(serving/passes.py, serving/engines.py). ``shared`` and ``choosing`` are tabulated at every count, ``decoding`` at every
+count and a grid of contexts, ``reading`` on a grid of both, dense where tiles are; between grid points it is linear. Prompts
+that are read in one step are one kernel: only the first pays its start.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ridgepoint.cost.evaluate import evaluate
+from ridgepoint.kernels.demand import Timing
+from ridgepoint.machines.machine import Machine
+from ridgepoint.numeric import Array
+from ridgepoint.serving.engines import Engine, speeds
+from ridgepoint.serving.passes import Passes
+from ridgepoint.tasks.inference import has_host, kernel_count
+from ridgepoint.work import Work
+
+DENSE = 512
+"""Tokens up to which every count is evaluated; above, both sides of every multiple of ``STRIDE``."""
+STRIDE = 16
+GROWTH = 1.04
+"""Ratio of neighbouring contexts of the grid."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Seconds at the points of a grid, in all and by resource: ``critical`` (of the time) and ``busy``."""
+
+    time_s: Array
+    critical_s: Mapping[str, Array]
+    busy_s: Mapping[str, Array]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How far the tables reach, per lane: tokens of a step, sequences, context."""
+
+    tokens: int
+    sequences: int
+    context: int
+
+
+class StepTables:
+    """The tables of one replica's passes; all counts are those of a lane.
+
+    ``drafted`` tokens are verified beside each decode token (speculative decoding).
+    """
+
+    def __init__(self, passes: Passes, engine: Engine, limits: Limits, drafted: int = 0) -> None:
+        self.passes, self.engine, self.limits, self.drafted = passes, engine, limits, drafted
+        self.machine: Machine = passes.machine
+        self._speed = speeds(self.machine, engine)
+        self.contexts = contexts(limits.context)
+        self.pieces = counts(limits.tokens)
+        self.shared = self._every_count(limits.tokens, passes.shared)
+        self.choosing = self._every_count(limits.sequences * (1 + drafted), passes.choosing)
+        self.shared_s: list[float] = self.shared.time_s.tolist()
+        self.choosing_s: list[float] = self.choosing.time_s.tolist()
+        self.contexts_list: list[float] = self.contexts.tolist()
+        self._rows: dict[int, list[float]] = {}
+        self._reading_rows: dict[int, list[float]] = {}
+
+    def _grid(self, work: Work, shape: tuple[int, ...]) -> Grid:
+        timing: Timing = evaluate(work, self.machine, strict=True).timing_at(self._speed)
+        full = timing.everywhere()
+
+        def spread(table: Mapping[str, Any]) -> dict[str, Array]:
+            return {r: np.ascontiguousarray(np.broadcast_to(t, shape)) for r, t in table.items() if np.any(t)}
+
+        return Grid(
+            np.ascontiguousarray(np.broadcast_to(full.time_s, shape)), spread(full.critical_s), spread(full.busy_s)
+        )
+
+    def _every_count(self, largest: int, build: Any) -> Grid:
+        """A table over 0 … ``largest``, evaluated where ``counts`` says and linear between; nothing takes no time."""
+        points = counts(largest)
+        found = self._grid(build(points), points.shape)
+        every = np.arange(largest + 1.0)
+
+        def fill(values: Array) -> Array:
+            spread: Array = np.interp(every, points, values)
+            spread[0] = 0.0
+            return spread
+
+        return Grid(
+            fill(found.time_s),
+            {r: fill(t) for r, t in found.critical_s.items()},
+            {r: fill(t) for r, t in found.busy_s.items()},
+        )
+
+    @cached_property
+    def decoding(self) -> Grid:
+        """Seconds over (sequences from 1, contexts of the grid)."""
+        sequences = np.arange(1.0, self.limits.sequences + 1.0)
+        work = self.passes.decoding(sequences[:, None], self.contexts[None, :], 1.0 + self.drafted)
+        return self._grid(work, (sequences.size, self.contexts.size))
+
+    @cached_property
+    def reading(self) -> Grid:
+        """Seconds over (tokens read of ``pieces``, tokens before them: 0 and ``contexts``)."""
+        past = np.concatenate([[0.0], self.contexts])
+        return self._grid(self.passes.reading(self.pieces[:, None], past[None, :]), (self.pieces.size, past.size))
+
+    def row(self, sequences: int) -> list[float]:
+        """Seconds of ``sequences`` that decode, by context of the grid."""
+        row = self._rows.get(sequences)
+        if row is None:
+            row = self._rows[sequences] = self.decoding.time_s[sequences - 1].tolist()
+        return row
+
+    def decode_line(self, sequences: int, context: float) -> tuple[float, float, float]:
+        """(seconds at ``context``, their slope per token of context, context where the slope ends)."""
+        grid = self.contexts_list
+        cell = bisect_right(grid, context) - 1
+        cell = 0 if cell < 0 else min(cell, len(grid) - 2)
+        row = self.row(sequences)
+        low, high = grid[cell], grid[cell + 1]
+        slope = (row[cell + 1] - row[cell]) / (high - low)
+        return row[cell] + (context - low) * slope, slope, high
+
+    def read_s(self, tokens: float, past: float) -> float:
+        """Seconds of ``tokens`` of one prompt after ``past`` earlier ones, beyond what is shared."""
+        i, f = self._piece(tokens)
+        j, g = self._past(past)
+        low, high = self._reading_row(i), self._reading_row(i + 1)
+        below = low[j] + g * (low[j + 1] - low[j])
+        return below + f * (high[j] + g * (high[j + 1] - high[j]) - below)
+
+    def _reading_row(self, i: int) -> list[float]:
+        row = self._reading_rows.get(i)
+        if row is None:
+            row = self._reading_rows[i] = self.reading.time_s[i].tolist()
+        return row
+
+    def _piece(self, tokens: float) -> tuple[int, float]:
+        return _cell(self._pieces_list, tokens)
+
+    def _past(self, past: float) -> tuple[int, float]:
+        return _cell(self._past_list, past)
+
+    @cached_property
+    def _pieces_list(self) -> list[float]:
+        return [*self.pieces.tolist(), self.pieces[-1] + 1.0] if self.pieces.size == 1 else self.pieces.tolist()
+
+    @cached_property
+    def _past_list(self) -> list[float]:
+        return [0.0, *self.contexts_list]
+
+    @cached_property
+    def start_s(self) -> float:
+        """What reading costs by being started: a further prompt of the same step does not pay it again."""
+        return float(self.reading.time_s[0, 0])
+
+    @cached_property
+    def launches_s(self) -> tuple[float, float]:
+        """Host seconds that launch a pure decode step and one that reads prompts."""
+        if not has_host(self.machine):
+            return 0.0, 0.0
+        host, engine = self.machine.coefficients.host, self.engine
+        each = engine.dispatch_s or host.dispatch_s
+        both = kernel_count(self.passes.shared(1.0)) + kernel_count(self.passes.choosing(1.0))
+        eager = (both + kernel_count(self.passes.decoding(1.0, 16.0))) * each
+        mixed = (
+            both + kernel_count(self.passes.decoding(1.0, 16.0)) + kernel_count(self.passes.reading(1.0, 0.0))
+        ) * each
+        return float(host.graph_launch_s if engine.captured else eager), float(mixed)
+
+
+def _cell(grid: list[float], value: float) -> tuple[int, float]:
+    cell = bisect_right(grid, value) - 1
+    cell = 0 if cell < 0 else min(cell, len(grid) - 2)
+    return cell, (value - grid[cell]) / (grid[cell + 1] - grid[cell])
+
+
+def counts(largest: int) -> Array:
+    """The counts that are evaluated: all up to ``DENSE``, then both sides of every multiple of ``STRIDE``, and the largest.
+
+    >>> counts(3)
+    array([1., 2., 3.])
+    """
+    dense = np.arange(1, min(DENSE, largest) + 1)
+    above = np.arange(DENSE, largest + 1, STRIDE)
+    return np.unique(np.concatenate([dense, above, above + 1, [largest]]).clip(1, largest)).astype(float)
+
+
+def contexts(largest: int) -> Array:
+    """Contexts of the grid: multiples of 16 in steps of ``GROWTH``, from 16 on to beyond ``largest``."""
+    found = [1.0, 16.0]
+    while found[-1] <= largest:
+        found.append(16.0 * np.ceil(max(found[-1] * GROWTH, found[-1] + 16.0) / 16.0))
+    return np.array(found)
