@@ -72,6 +72,7 @@ SETTINGS = (
     Setting(
         "--trained-layers", "plan", "trained_layers", "F", TRAINING, "part of the layers, from the head, that train"
     ),
+    Setting("--recomputed-layers", "plan", "recomputed_layers", "F", TRAINING, "part of the layers that recompute"),
     Setting("--optimizer", "plan", "optimizer", "NAME", TRAINING, "adam, adam8bit, adafactor, lion, sgd or none"),
     Setting(
         "--optimizer-rank", "plan", "optimizer_rank", "N", TRAINING, "rank that gradients are projected to (GaLore)"
@@ -101,7 +102,7 @@ SETTINGS = (
 def takes_scenario(command: Callable[..., None]) -> Callable[..., None]:
     """A command whose parameter ``request`` is filled from MODEL, ``--on`` and ``SETTINGS``; its own options follow."""
     own = list(inspect.signature(command, eval_str=True).parameters.values())
-    shared = [*_subjects(), *(_parameter(setting) for setting in SETTINGS), _inputs(), _peaks(), _apply()]
+    shared = [*subjects(), *(parameter(setting) for setting in SETTINGS), _inputs(), _peaks(), _apply()]
     shared_names = {p.name for p in shared}
 
     @functools.wraps(command)
@@ -115,7 +116,8 @@ def takes_scenario(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-def _subjects() -> list[inspect.Parameter]:
+def subjects() -> list[inspect.Parameter]:
+    """MODEL and ``--on``."""
     model = typer.Argument(metavar="MODEL", help="Model name, config.json, folder with one, or scenario file (.toml)")
     machine = typer.Option("--on", metavar="MACHINE", help="Machine: h100-sxm, 8xh100-sxm, 16x8xh100-sxm, or my.toml")
     return [
@@ -126,7 +128,8 @@ def _subjects() -> list[inspect.Parameter]:
     ]
 
 
-def _parameter(setting: Setting) -> inspect.Parameter:
+def parameter(setting: Setting) -> inspect.Parameter:
+    """The Python parameter of one option."""
     option = typer.Option(
         setting.words,
         metavar=setting.metavar or None,
