@@ -100,15 +100,36 @@ def shared_partition(rows: list[list[Num]]) -> list[Partition | None]:
     of its points differ, or when the sweep is small.
     """
     shape = np.broadcast_shapes(*(np.shape(v) for row in rows for v in row))
-    if int(np.prod(shape, dtype=np.int64)) < _MANY:
+    size = int(np.prod(shape, dtype=np.int64))
+    if size < _MANY:
         return [None] * len(rows)
     flat = [_flat(row, shape) for row in rows]
-    useful = [bool(arrays) and _repeats(arrays) for arrays in flat]
-    together = [array for arrays, use in zip(flat, useful, strict=True) if use for array in arrays]
-    joint = _partition(together, shape) if together else None
-    if joint is not None or not together:
-        return [joint if use else None for use in useful]
-    return [_partition(arrays, shape) if use else None for arrays, use in zip(flat, useful, strict=True)]
+    sample = np.random.default_rng(0).integers(0, size, _MANY)
+    found: list[Partition | None] = [None] * len(rows)
+    for members in _together([[array[sample] for array in arrays] for arrays in flat]):
+        joint = _partition([array for i in members for array in flat[i]], shape)
+        for i in members:
+            found[i] = joint
+    return found
+
+
+def _together(samples: list[list[Array]]) -> list[list[int]]:
+    """Sets of arrays that repeat, in clusters whose joint groups are not many more than each one's own: those of a layer vary
+    with few axes of a sweep, those of an exchange between replicas with others.
+    """
+    codes = {i: _code(arrays) for i, arrays in enumerate(samples) if arrays}
+    counts = {i: np.unique(code).size for i, code in codes.items()}
+    clusters: list[tuple[int, Array, list[int]]] = []
+    for i in sorted((i for i, n in counts.items() if 2 * n <= _MANY), key=counts.__getitem__):
+        for at, (count, code, members) in enumerate(clusters):
+            joint = code + np.pi * codes[i]
+            groups = np.unique(joint).size
+            if groups <= 1.5 * max(count, counts[i]):
+                clusters[at] = (groups, joint, [*members, i])
+                break
+        else:
+            clusters.append((counts[i], codes[i], [i]))
+    return [members for _, _, members in clusters]
 
 
 def _flat(values: Iterable[Num], shape: tuple[int, ...]) -> list[Array]:

@@ -41,7 +41,8 @@ class Plan:
     Engine: ``fused_attention`` (one I/O-aware kernel), ``graph_capture`` (kernel launches without the host),
     ``compiled`` (elementwise chains fused), ``memory_fraction`` (part of device memory that the engine may use).
     Decoding: ``speculated`` draft tokens per sequence that one decode step verifies beside the token of its own.
-    Training: ``zero_stage`` 0–3, ``recompute`` none, selective or full, ``micro_batch`` sequences, ``schedule`` gpipe, 1f1b,
+    Training: ``zero_stage`` 0–3, ``recompute`` none, selective or full in the part ``recomputed_layers`` of the layers,
+    ``micro_batch`` sequences, ``schedule`` gpipe, 1f1b,
     interleaved with ``chunks`` per device, or zero_bubble (ZB-H1; zero_bubble_2 is ZB-H2, with twice the activations),
     ``vocab_parallel`` (the head divided among the pipeline stages), ``sequence_parallel``, ``context_exchange`` of
     context-parallel ranks: all_gather, ring (beside the attention) or all_to_all (of heads).
@@ -71,6 +72,7 @@ class Plan:
     speculated: Num = 0.0
     zero_stage: Num = 0.0
     recompute: str = "none"
+    recomputed_layers: Num = 1.0
     micro_batch: Num | None = None
     schedule: str = "1f1b"
     chunks: Num = 1.0
@@ -126,6 +128,7 @@ class Plan:
 _RANGES: dict[str, tuple[float, float, str]] = {
     "speculated": (0.0, np.inf, "use 0 or more draft tokens"),
     "zero_stage": (0.0, 3.0, "use 0, 1, 2 or 3"),
+    "recomputed_layers": (0.0, 1.0, "use a part of the layers from 0 to 1"),
     "trained_layers": (0.0, 1.0, "use a part of the layers from 0 to 1"),
     "optimizer_rank": (0.0, np.inf, "use 0 (full rank) or a rank"),
     "gradient_bytes": (0.0, 8.0, "use bytes per gradient value, from 0 to 8"),

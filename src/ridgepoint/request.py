@@ -18,7 +18,8 @@ from ridgepoint.units import parse_count
 Value = str | float | bool
 Inputs = tuple[tuple[str, float], ...]
 TRAINING_ONLY = (
-    *("zero_stage", "recompute", "micro_batch", "schedule", "chunks", "vocab_parallel", "context_exchange"),
+    *("zero_stage", "recompute", "recomputed_layers", "micro_batch", "schedule", "chunks"),
+    *("vocab_parallel", "context_exchange"),
     *("trainable", "lora_rank", "trained_layers", "optimizer", "optimizer_rank", "master_weights"),
     *("gradient_bytes", "exchange_period", "outer_bytes"),
     *("offload_optimizer", "offload_params", "offload_activations"),
@@ -173,7 +174,7 @@ def _flag(name: str, value: Value, request: Request) -> bool:
 _PLAN: Mapping[str, Callable[[str, Value, Request], Any]] = {
     **dict.fromkeys(("weights", "acts", "kv", *CHOICES), _text),
     **dict.fromkeys((*DEGREES, "micro_batch", "chunks", "lora_rank", "exchange_period"), _count),
-    **dict.fromkeys(("memory_fraction", "expert_imbalance", "speculated", "trained_layers"), _number),
+    **dict.fromkeys(("memory_fraction", "expert_imbalance", "speculated", "recomputed_layers", "trained_layers"), _number),
     **dict.fromkeys(("optimizer_rank", "gradient_bytes", "outer_bytes"), _number),
     **dict.fromkeys(("fused_attention", "graph_capture", "compiled", "sequence_parallel", "overlap_gradients"), _flag),
     **dict.fromkeys(("vocab_parallel", "master_weights"), _flag),

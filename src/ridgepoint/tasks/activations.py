@@ -50,9 +50,11 @@ def of_micro_batch(model: Model, run: Execution, layout: Layout, tokens: Tokens,
             if plan.recompute == "full":
                 shard = run.cut.tp if run.cut.sequence else 1.0
                 inputs = run.rows(tokens) * stack.hidden * FORMATS[run.formats.stream].bytes / shard
-                kept, again = kept + held * inputs, np.maximum(again, whole)
+                freed = (whole - inputs) * plan.recomputed_layers
+                again = np.maximum(again, np.where(np.asarray(plan.recomputed_layers) > 0.0, whole, 0.0))
             else:
-                kept = kept + held * (whole - (_scores_bytes(work) if plan.recompute == "selective" else 0.0))
+                freed = (_scores_bytes(work) if plan.recompute == "selective" else 0.0) * plan.recomputed_layers
+            kept = kept + held * (whole - freed)
     return kept, again
 
 

@@ -87,7 +87,7 @@ def _passes(
     body: Work = Seq(*layers)
     if plan.trainable == "lora":
         body = with_adapters(body, run, plan.lora_rank)
-    again = recomputed(body, plan.recompute)
+    again = [Repeat(plan.recomputed_layers, work) for work in recomputed(body, plan.recompute)]
     back = Seq(*again, backward_pass(body, plan))
     reached = back if is_one(plan.trained_layers) else Repeat(plan.trained_layers, back)
     whole = plan.trainable == "full" and is_one(plan.trained_layers)
