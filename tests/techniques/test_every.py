@@ -37,6 +37,13 @@ SCENARIOS = {
     "training": ("llama-2-13b", "8x8xa100-sxm-80gb", Train(batch=256, seq=4096), rp.Plan(tp=4, pp=2, zero_stage=1)),
     "training experts": ("mixtral-8x7b", "8x8xh100-sxm", Train(batch=256, seq=4096), rp.Plan(tp=2, pp=4, ep=8)),
     "fine-tuning": ("llama-3.1-8b", "h100-sxm", Train(batch=8, seq=2048), rp.Plan()),
+    "training, nothing hidden": (
+        "llama-2-13b",
+        "8x8xa100-sxm-80gb",
+        Train(batch=64, seq=2048),
+        rp.Plan(tp=4, overlap_gradients=False, sequence_parallel=False),
+    ),
+    "training, unfused": ("llama-2-7b", "8xa100-sxm-80gb", Train(batch=8, seq=2048), rp.Plan(fused_attention=False)),
     "training eagerly": ("bert-large", "8xa100-sxm-80gb", Train(batch=64, seq=512), rp.Plan(compiled=False)),
 }
 
