@@ -114,13 +114,17 @@ def shared_partition(rows: list[list[Num]]) -> list[Partition | None]:
 
 
 def _together(samples: list[list[Array]]) -> list[list[int]]:
-    """Sets of arrays that repeat, in clusters whose joint groups are not many more than each one's own: those of a layer vary
-    with few axes of a sweep, those of an exchange between replicas with others.
+    """Sets of arrays that repeat: all in one cluster where they repeat together, else in clusters whose joint groups are not
+    many more than each one's own (those of a layer vary with few axes of a sweep, those of an exchange between replicas with
+    others).
     """
     codes = {i: _code(arrays) for i, arrays in enumerate(samples) if arrays}
     counts = {i: np.unique(code).size for i, code in codes.items()}
+    useful = sorted((i for i, n in counts.items() if 2 * n <= _MANY), key=counts.__getitem__)
+    if useful and 2 * np.unique(_code([codes[i] for i in useful])).size <= _MANY:
+        return [useful]
     clusters: list[tuple[int, Array, list[int]]] = []
-    for i in sorted((i for i, n in counts.items() if 2 * n <= _MANY), key=counts.__getitem__):
+    for i in useful:
         for at, (count, code, members) in enumerate(clusters):
             joint = code + np.pi * codes[i]
             groups = np.unique(joint).size
