@@ -21,7 +21,7 @@ from ridgepoint.tasks.build import Built
 from ridgepoint.tasks.layout import execution, resolve_formats
 from ridgepoint.tasks.networks import formats_of
 from ridgepoint.techniques.rewrite import Rule, labelled, scaled_entries, with_ops
-from ridgepoint.work import Op, Repeat, Seq, Work
+from ridgepoint.work import Mix, Op, Pipeline, Repeat, Seq, Work
 
 _LINEAR = ("attention", "feed", "experts")
 """Entries of ``weight_bytes`` that linear layers hold."""
@@ -80,16 +80,16 @@ def linear_parts(given: Scenario, built: Built) -> dict[str, Num]:
     return {name: sizes[name] for name in _LINEAR if name in sizes} | {"other": other}
 
 
-def with_weight_bytes(built: Built, given: Scenario, ratio: Num | dict[str, Num], added: Num = 0.0) -> Built:
+def with_weight_bytes(built: Built, given: Scenario, ratio: Num | dict[str, Num]) -> Built:
     """``built`` with the stored bytes of the linear layers multiplied: one ratio, or one by component (``attention``,
-    ``feed``, ``experts``); ``added`` is relative to the linear layers' bytes.
+    ``feed``, ``experts``).
     """
     parts = linear_parts(given, built)
     linear = sum((size for name, size in parts.items() if name != "other"), 0.0)
     ratios = ratio if isinstance(ratio, dict) else dict.fromkeys(parts, ratio)
     kept = sum((size * ratios.get(name, 1.0) for name, size in parts.items() if name != "other"), 0.0)
     whole = linear + parts["other"]
-    return scaled_entries(built, (kept + added * linear + parts["other"]) / whole, "weights")
+    return scaled_entries(built, (kept + parts["other"]) / whole, "weights")
 
 
 def divided(share: Num, changed: Work, rest: Work) -> Work:
@@ -113,6 +113,50 @@ def weights_of(op: Gemm | Conv) -> Num:
     if isinstance(op, Conv):
         return op.c_in / op.groups * op.c_out * op.kh * op.kw
     return op.k * op.n * op.batch
+
+
+def summed(work: Work, of: Callable[[Any], Num]) -> Num:
+    """``of`` every op of ``work``, times how often one device runs it."""
+    if isinstance(work, Op):
+        return of(work)
+    if isinstance(work, Repeat):
+        return work.count * summed(work.body, of)
+    if isinstance(work, Mix):
+        return sum((p * summed(case, of) for p, case in work.cases), 0.0)
+    if isinstance(work, Pipeline):
+        return sum((count * summed(part, of) for count, part in work.runs()), 0.0)
+    return sum((summed(child, of) for child in work.children()), 0.0)
+
+
+def component(op: Op) -> str:
+    """The entry of the weights that a product of a token layer belongs to."""
+    if ".experts." in op.label:
+        return "experts"
+    return "feed" if any(part in op.label for part in (".feed.", ".shared.", ".moe.")) else "attention"
+
+
+def weight_ratios(built: Built, given: Scenario, change: Callable[[Any], Work]) -> dict[str, Num]:
+    """Weights after ``change`` over those before, by component (one, ``linear``, for a network).
+
+    Components are kept apart, for a step reads all of the attention's weights and only some of the experts'.
+    """
+    linear, tokens = is_linear(given), isinstance(given.model, Model)
+
+    def totals(changed: bool) -> dict[str, Num]:
+        found: dict[str, Num] = {}
+        for name in _LINEAR if tokens else ("linear",):
+
+            def held(op: Any, name: str = name) -> Num:
+                if not linear(op) or (tokens and component(op) != name):
+                    return 0.0
+                made = change(op) if changed else op
+                return summed(made, lambda new: weights_of(new) if linear(new) else 0.0)
+
+            found[name] = sum((summed(phase.work, held) for phase in built.phases), 0.0)
+        return found
+
+    before, after = totals(changed=False), totals(changed=True)
+    return {name: after[name] / size for name, size in before.items() if anywhere(size)}
 
 
 def pass_over(op: Gemm, label: str, values: Num, read: str, write: str, flop_per_value: Num) -> Stream:

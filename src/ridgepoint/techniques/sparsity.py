@@ -13,7 +13,14 @@ from ridgepoint.scenario import Scenario, Values
 from ridgepoint.tasks import Decode, Forward, Generate, Prefill, Train
 from ridgepoint.tasks.build import Built
 from ridgepoint.techniques.conditions import every, infers, task_is, transformer
-from ridgepoint.techniques.products import inputs_format, linear_format, linear_parts, with_linear, with_weight_bytes
+from ridgepoint.techniques.products import (
+    inputs_format,
+    linear_format,
+    linear_parts,
+    weight_ratios,
+    with_linear,
+    with_weight_bytes,
+)
 from ridgepoint.techniques.registry import technique
 from ridgepoint.techniques.rewrite import edited, with_phases
 from ridgepoint.techniques.technique import Parameter
@@ -152,31 +159,19 @@ def _skipping(built: Built, given: Scenario, values: Values) -> Built:
     changed = with_linear(built, given, change)
     if trains:
         return _with_selection(changed, given)
-    added = _wrapper_share(built, given, block)
-    return with_weight_bytes(changed, given, ratio, added)
+
+    def dense_parts(op: Gemm) -> Work:
+        return Seq(op, _diagonal(op, op.k, block, "in"), _diagonal(op, op.n, block, "out")) if block else op
+
+    # The wrappers' dense weights come on top of the sparse ones.
+    ratios = weight_ratios(built, given, dense_parts)
+    return with_weight_bytes(changed, given, {name: whole - 1.0 + ratio for name, whole in ratios.items()})
 
 
 def _diagonal(op: Gemm, width: Num, block: Num, side: str) -> Gemm:
     """The product with ``width``/``block`` dense blocks on the diagonal."""
     return replace(op, n=block, k=block, batch=op.batch * width / block, label=f"{op.label}.wrapper_{side}", stored=1.0,
                    shared_input=False)  # fmt: skip
-
-
-def _wrapper_share(built: Built, given: Scenario, block: Num) -> Num:
-    """Weights of the wrappers over those of the linear layers."""
-    if not block:
-        return 0.0
-    matrices: Num = 0.0
-    wrappers: Num = 0.0
-
-    def count(op: Gemm) -> Work:
-        nonlocal matrices, wrappers
-        matrices = matrices + op.k * op.n * op.batch
-        wrappers = wrappers + (op.k + op.n) * op.batch * block
-        return op
-
-    with_linear(built, given, count)
-    return wrappers / matrices
 
 
 def _with_selection(built: Built, given: Scenario) -> Built:
