@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ridgepoint.advice.advice import Advice, advise
     from ridgepoint.errors import RidgepointError
     from ridgepoint.estimates import Estimate, estimate
+    from ridgepoint.evidence import papers
     from ridgepoint.machines.catalog import find_machine
     from ridgepoint.machines.machine import Machine
     from ridgepoint.models.architecture import Model
@@ -48,6 +49,7 @@ __all__ = [
     "estimate",
     "find_machine",
     "find_model",
+    "papers",
     "sweep",
 ]
 
@@ -68,9 +70,13 @@ _HOMES = {
     "ridgepoint.tasks": ("Decode", "Forward", "Generate", "Prefill", "Sample", "Train"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+_MODULES = {"papers": "ridgepoint.evidence.papers"}
+"""Public names that are modules."""
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(_MODULES[name])
     if name not in _HOME_OF:
         raise AttributeError(f"module 'ridgepoint' has no attribute '{name}'")
     value = getattr(import_module(_HOME_OF[name]), name)

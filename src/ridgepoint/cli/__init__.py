@@ -19,6 +19,7 @@ COMMANDS = {
     "techniques": "Techniques: list, show.",
     "models": "Models: list, show, import.",
     "machines": "Machines: list, show, compare.",
+    "papers": "549 papers: list, search, show.",
     "reproduce": "Papers' figures predicted: reported, predicted, ratio, and what had to be assumed.",
     "validate": "Predictions beside measurements: errors by group, and the plain roofline's.",
     "calibrate": "Coefficients of a machine, fitted to measurements.",
