@@ -255,6 +255,12 @@ class Estimate:
 
         return document(self)
 
+    def _repr_html_(self) -> str:
+        """What notebooks show."""
+        from ridgepoint.report.notebook import estimate_html
+
+        return estimate_html(self)
+
 
 def _core_numbers(est: Estimate) -> dict[str, Num]:
     machine, built, cost = est.scenario.machine, est.built, est.cost

@@ -173,8 +173,16 @@ def write_whole(path: Path, text: str) -> None:
             "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
         ) as file:
             file.write(text)
+        os.chmod(file.name, 0o666 & ~_umask())
         os.replace(file.name, path)
     except OSError as error:
         raise RidgepointError(
             "bad_file", f"cannot write {path}: {error.strerror or error}", "choose another file"
         ) from None
+
+
+def _umask() -> int:
+    """What new files lack; reading it needs setting it."""
+    found = os.umask(0)
+    os.umask(found)
+    return found

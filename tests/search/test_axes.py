@@ -6,7 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ridgepoint.errors import RidgepointError
-from ridgepoint.search.axes import axis, parse_axis
+from ridgepoint.plan import Plan
+from ridgepoint.request import PLAN_KEYS
+from ridgepoint.search.axes import DEGREES, FLAGS, NUMBERS, axis, parse_axis
 
 
 @pytest.mark.parametrize(
@@ -66,3 +68,13 @@ def test_values_may_be_values() -> None:
     assert axis("machine.bandwidth", [2e12]).values == ("2000000000000.0",)
     with pytest.raises(RidgepointError, match="give a list of values"):
         axis("batch", 3)
+
+
+def test_everything_that_a_plan_says_can_vary() -> None:
+    """A field that is missing here would be refused, or read as a name where it is a number."""
+    assert {*FLAGS, *DEGREES, *NUMBERS} < {*PLAN_KEYS}
+    names = {*PLAN_KEYS} - {*FLAGS, *DEGREES, *NUMBERS}
+    assert all(isinstance(getattr(Plan(), name), str | None) for name in names)
+    assert {"weights", "recompute"} <= names
+    assert {"tp", "micro_batch", "chunks"} <= {*DEGREES}
+    assert {"memory_fraction", "zero_stage"} <= {*NUMBERS}

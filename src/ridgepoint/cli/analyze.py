@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 from ridgepoint.cli.options import takes_scenario
-from ridgepoint.cli.output import console, print_json, print_page
+from ridgepoint.cli.output import command_line, console, print_json, print_page
 from ridgepoint.request import Request, to_scenario
-from ridgepoint.scenario_file import write_request
+from ridgepoint.scenario_file import write_request, write_whole
 
 
 @takes_scenario
@@ -20,6 +20,10 @@ def analyze(
     bound: Annotated[bool, typer.Option("--bound", help="Show the physical limit and what makes it up.")] = False,
     save: Annotated[
         Path | None, typer.Option("--save", metavar="FILE.toml", help="Write the scenario to a file.")
+    ] = None,
+    plot: Annotated[bool, typer.Option("--plot", help="Also draw the roofline with its components.")] = False,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write the report as one page with charts.")
     ] = None,
     citations: Annotated[bool, typer.Option("--citations", help="Print what the figures rely on.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
@@ -31,6 +35,10 @@ def analyze(
     est = Estimate(to_scenario(request), strict, "bound" if bound else "expected")
     if save is not None:
         write_request(request, save)
+    if html is not None:
+        from ridgepoint.report.html_estimate import estimate_page
+
+        write_whole(html, estimate_page(est, command_line()))
     if as_json:
         print_json(document(est))
         return
@@ -38,3 +46,8 @@ def analyze(
 
     screen = console()
     print_page(page(est, screen.width, citations), screen)
+    if plot:
+        from ridgepoint.report.plot import plot as picture
+
+        print()
+        print_page(picture(est, screen.width), screen)

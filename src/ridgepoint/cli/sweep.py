@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ridgepoint.cli.options import takes_scenario
-from ridgepoint.cli.output import console, print_json, print_page, progress_bar
+from ridgepoint.cli.output import command_line, console, print_json, print_page, progress_bar
 from ridgepoint.errors import RidgepointError
 from ridgepoint.request import Request
 
@@ -32,6 +32,9 @@ def sweep(
         str, typer.Option("--pareto", metavar="A,B", help="Only points that none beats: latency,throughput,cost …")
     ] = "",
     out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write all rows: .csv or .json.")] = None,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write the report as one page with charts.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
     """Every combination of what varies: time, limit, bottleneck, memory, energy and money at each point."""
@@ -53,6 +56,11 @@ def sweep(
     only = found.pareto(*goals) if goals else None
     if out is not None:
         _write(found, only, out)
+    if html is not None:
+        from ridgepoint.report.html_sweep import sweep_page as html_page
+        from ridgepoint.scenario_file import write_whole
+
+        write_whole(html, html_page(found, command_line(), goals))
     if as_json:
         from ridgepoint.search.table import document
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ridgepoint.cli.output import console, print_json, print_page, progress_bar
+from ridgepoint.cli.output import command_line, console, print_json, print_page, progress_bar
 from ridgepoint.errors import RidgepointError
 
 if TYPE_CHECKING:
@@ -56,9 +56,10 @@ def validate(
         validation = validate_folder(data, (kind,) if kind else KINDS, progress)
         answer = document(validation)
     if page is not None:
-        from ridgepoint.report.validation import html_page
+        from ridgepoint.report.validation import validation_page
+        from ridgepoint.scenario_file import write_whole
 
-        page.write_text(html_page(answer, _points(validation)), encoding="utf-8")
+        write_whole(page, validation_page(answer, _points(validation), command_line()))
     if as_json:
         print_json(answer)
         return

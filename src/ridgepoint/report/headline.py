@@ -29,21 +29,23 @@ SAID = 0.02
 
 def headline(est: Estimate) -> Text:
     """Model, machine, task and plan in two lines."""
+    (model, machine, task), said = subjects(est)
+    text = Text.assemble((model, "bold"), " on ", (machine, "bold"), " · ", (task, "bold"), f" · {said}\n")
+    return text.append(devices(est) + _techniques(est), style="dim")
+
+
+def subjects(est: Estimate) -> tuple[tuple[str, str, str], str]:
+    """(model, machine, task), and the sizes in words."""
     given = est.scenario
     said = " · ".join(f"{name} {count(float(value))}" for name, value in sizes(given).items())
-    text = Text.assemble(
-        (given.model.name, "bold"),
-        " on ",
-        (given.machine.name, "bold"),
-        " · ",
-        (given.task.name, "bold"),
-        f" · {said}\n",
-    )
-    device = given.machine.device.title
+    return (given.model.name, given.machine.name, given.task.name), said
+
+
+def devices(est: Estimate) -> str:
+    """Titles of model and machine, and the parallel layout."""
+    given = est.scenario
     many = f"{given.machine.devices} × " if given.machine.devices > 1 else ""
-    return text.append(f"{given.model.title or given.model.name}, {many}{device}", style="dim").append(
-        _layout(est) + _techniques(est), style="dim"
-    )
+    return f"{given.model.title or given.model.name}, {many}{given.machine.device.title}{_layout(est)}"
 
 
 def _techniques(est: Estimate) -> str:
@@ -62,12 +64,13 @@ def _layout(est: Estimate) -> str:
 def results(est: Estimate, width: int) -> Table:
     """Time and its interval, the limit, rates, energy and money: a label, the figure, what to know about it."""
     rows: list[list[Cell]] = [
-        [label, Text(figure, style="bold"), Text(remark, style="dim")] for label, figure, remark in _results(est)
+        [label, Text(figure, style="bold"), Text(remark, style="dim")] for label, figure, remark in result_rows(est)
     ]
     return fitted(["", "", ""], rows, width, wordy=(2,), left=(0, 1))
 
 
-def _results(est: Estimate) -> Iterator[tuple[str, str, str]]:
+def result_rows(est: Estimate) -> Iterator[tuple[str, str, str]]:
+    """(label, figure, what to know about it), most important first."""
     low, high = est.interval_s
     name = est.scenario.task.name
     if est.mode == BOUND:
@@ -119,12 +122,18 @@ def _pieces(est: Estimate) -> tuple[float, str]:
 
 def summary(est: Estimate, width: int) -> Text:
     """The bottleneck in one sentence."""
+    phrases = verdict(est)
+    text = Text(flow(phrases, width))
+    text.stylize("bold", 0, len(phrases[0]) + 1 + len(phrases[1]) - 1)
+    return text
+
+
+def verdict(est: Estimate) -> list[str]:
+    """The bottleneck as phrases of one sentence: the resources with a share worth words, and what the first one's end gives."""
     machine = est.scenario.machine
     words = [f"{percent(s)} {resource(machine.resource_label(r))}" for r, s in est.shares.items() if s >= SAID]
     first = resource(machine.resource_label(est.bottleneck))
     ends = ["," for _ in words[1:]] + ["."]
     phrases = ["Bottleneck:", *(word + end for word, end in zip(words, ends, strict=True))]
     phrases.append(f"Infinitely fast {first} would give {ratio(float(est.limits[est.bottleneck]))}.")
-    text = Text(flow(phrases, width))
-    text.stylize("bold", 0, len(phrases[0]) + 1 + len(words[0]))
-    return text
+    return phrases

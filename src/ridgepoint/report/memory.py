@@ -11,7 +11,7 @@ from ridgepoint.estimates import Estimate
 from ridgepoint.report.table import Cell, fitted
 from ridgepoint.report.text import bar, count, gigabytes, percent, ratio
 
-_LABELS = {"kv": "KV cache", "runtime": "driver, libs", "optimizer": "optimizer states"}
+LABELS = {"kv": "KV cache", "runtime": "driver, libs", "optimizer": "optimizer states"}
 
 
 def memory_table(est: Estimate, width: int) -> Table:
@@ -22,7 +22,7 @@ def memory_table(est: Estimate, width: int) -> Table:
     length = 20 if width >= 60 else 10
     style = "bold" if ledger.fits else "bold red"
     rows: list[list[Cell]] = [
-        [_LABELS.get(name, name), gigabytes(float(size)), Text(bar(float(size) / whole, length), style="cyan")]
+        [LABELS.get(name, name), gigabytes(float(size)), Text(bar(float(size) / whole, length), style="cyan")]
         for name, size in ledger.entries.items()
         if float(size) > 0.0
     ]
@@ -36,13 +36,19 @@ def memory_table(est: Estimate, width: int) -> Table:
 
 def memory_text(est: Estimate) -> Text:
     """Whether it fits, into what, and the most that would."""
+    verdict, used, most = fit_words(est)
+    text = Text.assemble((verdict, "bold green" if est.memory.fits else "bold red"), f": {used}")
+    return text.append(f"\n{most}") if most else text
+
+
+def fit_words(est: Estimate) -> tuple[str, str, str]:
+    """Whether it fits, how full memory is, and the most that would fit."""
     ledger = est.memory
     share = float(ledger.total_bytes) / ledger.usable_bytes
     used = f"{percent(share)} of" if share < 2.0 else ratio(share)
-    verdict = ("fits", "bold green") if ledger.fits else ("does not fit", "bold red")
-    text = Text.assemble(verdict, f": {used} what is usable")
     most = list(_largest(est))
-    return text.append("\nat most " + ", or ".join(most)) if most else text
+    fits = "fits" if ledger.fits else "does not fit"
+    return fits, f"{used} what is usable", "at most " + ", or ".join(most) if most else ""
 
 
 def _largest(est: Estimate) -> Iterator[str]:

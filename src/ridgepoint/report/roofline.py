@@ -39,8 +39,16 @@ class _Frame:
         return float(10 ** (low + column / (2 * self.width - 1) * (high - low)))
 
 
-def roofline(ceilings: Sequence[tuple[str, float]], bytes_per_s: float, width: int, height: int = 12) -> list[str]:
+def roofline(
+    ceilings: Sequence[tuple[str, float]],
+    bytes_per_s: float,
+    width: int,
+    height: int = 12,
+    marks: Sequence[tuple[str, float, float]] = (),
+) -> list[str]:
     """The lines of a picture at most ``width`` characters wide; ``ceilings`` are (label, operations per second).
+
+    ``marks`` are (letter, operations per byte, operations per second); of two in one place the first is shown.
 
     >>> for line in roofline([("bf16", 989e12), ("fp32", 67e12)], 3.35e12, 60, height=4):
     ...     print(line)
@@ -56,25 +64,32 @@ def roofline(ceilings: Sequence[tuple[str, float]], bytes_per_s: float, width: i
         by_rate.setdefault(rate, []).append(label)
     labels = {rate: f"{', '.join(names)}  {si(rate, 'FLOP/s')}" for rate, names in by_rate.items()}
     room = max(len(text) for text in labels.values())
-    frame = _frame(list(by_rate), bytes_per_s, max(width - _AXIS - room - 4, 16), height)
-    cells = _cells(frame, _points(frame, list(by_rate), bytes_per_s))
+    frame = _frame(list(by_rate), bytes_per_s, max(width - _AXIS - room - 4, 16), height, marks)
+    cells = _cells(frame, _points(frame, list(by_rate), bytes_per_s), marks)
     named: dict[int, str] = {}
     for rate, text in labels.items():
         line = frame.row(rate) // 4
         named[line] = f"{named[line]}, {text}" if line in named else text
-    marks = {frame.row(mark) // 4: si(mark, "FLOP/s", 1) for mark in _decades(frame.y)}
-    body = [f"{marks.get(i, ''):>{_AXIS}} ┤{cells[i]} {named.get(i, '')}".rstrip() for i in range(height)]
+    decades = {frame.row(mark) // 4: si(mark, "FLOP/s", 1) for mark in _decades(frame.y)}
+    body = [f"{decades.get(i, ''):>{_AXIS}} ┤{cells[i]} {named.get(i, '')}".rstrip() for i in range(height)]
     return [*body, *_x_axis(frame)]
 
 
-def _frame(rates: list[float], bytes_per_s: float, width: int, height: int) -> _Frame:
+def _frame(
+    rates: list[float], bytes_per_s: float, width: int, height: int, marks: Sequence[tuple[str, float, float]]
+) -> _Frame:
     ridges = [rate / bytes_per_s for rate in rates]
-    left, right = min(ridges) / 10.0, max(ridges) * 6.0
-    return _Frame(width, height, (left, right), (left * bytes_per_s, max(rates) * 1.6))
+    placed = [intensity for _, intensity, _ in marks]
+    left, right = (
+        min([min(ridges) / 10.0, *(p / 2.0 for p in placed)]),
+        max([max(ridges) * 6.0, *(2.0 * p for p in placed)]),
+    )
+    bottom = min([left * bytes_per_s, *(rate / 2.0 for _, _, rate in marks)])
+    return _Frame(width, height, (left, right), (bottom, max(rates) * 1.6))
 
 
 def _points(frame: _Frame, rates: list[float], bytes_per_s: float) -> Iterable[tuple[int, int]]:
-    top, before = max(rates), 4 * frame.height - 1
+    top, before = max(rates), min(frame.row(frame.x[0] * bytes_per_s), 4 * frame.height - 1)
     for column in range(2 * frame.width):
         slope = frame.intensity(column) * bytes_per_s
         if slope <= top:
@@ -84,12 +99,16 @@ def _points(frame: _Frame, rates: list[float], bytes_per_s: float) -> Iterable[t
         yield from ((column, frame.row(rate)) for rate in rates if slope >= rate)
 
 
-def _cells(frame: _Frame, points: Iterable[tuple[int, int]]) -> list[str]:
+def _cells(frame: _Frame, points: Iterable[tuple[int, int]], marks: Sequence[tuple[str, float, float]]) -> list[str]:
     bits = [[0] * frame.width for _ in range(frame.height)]
     for column, row in points:
         if row < 4 * frame.height:
             bits[row // 4][column // 2] |= _DOTS[column % 2][row % 4]
-    return ["".join(chr(0x2800 + b) if b else " " for b in line) for line in bits]
+    cells = [[chr(0x2800 + b) if b else " " for b in line] for line in bits]
+    for letter, intensity, rate in reversed(marks):
+        row = min(max(frame.row(rate) // 4, 0), frame.height - 1)
+        cells[row][min(max(int(frame.column(intensity) // 2), 0), frame.width - 1)] = letter
+    return ["".join(line) for line in cells]
 
 
 def _decades(span: tuple[float, float]) -> list[float]:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import html
 from typing import Any
 
-import numpy as np
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from ridgepoint.report import html
+from ridgepoint.report.svg_bars import legend
+from ridgepoint.report.svg_scatter import Dot, scatter_svg, series_words
 from ridgepoint.report.table import fitted
-
-_PER_PLOT = 4000
-_SIZE, _MARGIN = 640.0, 56.0
-_HUES = (210, 25, 120, 280, 50, 340, 170, 90, 0, 240, 190, 310)
 
 
 def percent(value: float | None) -> str:
@@ -114,62 +111,43 @@ def left_out(results: list[dict[str, Any]], width: int) -> RenderableType:
     return Group(*_titled("Fitted without the machine (rows of at least 5 µs)", table)[:2])
 
 
-def html_page(document: dict[str, Any], points: dict[str, list[tuple[str, float, float]]]) -> str:
+def validation_page(
+    document: dict[str, Any], points: dict[str, list[tuple[str, float, float]]], command: str = ""
+) -> str:
     """One file: a plot per kind and the tables. ``points`` holds (class, measured, predicted) of each kind."""
-    plots = "".join(f"<h2>{html.escape(kind)}</h2>{_plot(found)}" for kind, found in points.items() if found)
-    groups = _html_table(
-        document["groups"], ("kind", "group", "machine", "rows", "covered", "mdape", "p90", "bias", "roofline_mdape")
-    )
-    classes = _html_table(
-        document["summary"]["classes"], ("kind", "class", "rows", "covered", "mdape", "p90", "bias", "roofline_mdape")
-    )
-    reasons = _html_table(document["summary"]["not_predicted"], ("kind", "reason", "rows"))
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Ridgepoint: validation</title><style>'
-        "body{font:14px system-ui,sans-serif;margin:2rem;max-width:70rem}table{border-collapse:collapse;margin:1rem 0}"
-        "td,th{padding:.15rem .6rem;text-align:right;border-bottom:1px solid #8884}td:first-child,th:first-child,"
-        "td:nth-child(2),th:nth-child(2),td:nth-child(3){text-align:left}</style></head><body><h1>Predictions beside "
-        f"measurements</h1>{plots}<h2>Classes</h2>{classes}<h2>Groups</h2>{groups}<h2>Not predicted</h2>{reasons}</body></html>"
-    )
+    summary = document["summary"]
+    share = summary["covered"] / summary["rows"] if summary["rows"] else 0.0
+    told = f"{summary['covered']:,} of {summary['rows']:,} rows predicted ({share:.1%})"
+    head = f"<h1>Predictions beside measurements</h1><p>{told}</p>"
+    plots = [html.section(kind.capitalize(), _plot(kind, found)) for kind, found in points.items() if found]
+    body = [
+        head,
+        *plots,
+        html.section("Classes", _html_table(summary["classes"], ("kind", "class", *_COUNTED))),
+        html.folded("Groups", _html_table(document["groups"], ("kind", "group", "machine", *_COUNTED))),
+        html.folded("Not predicted, and why", _html_table(summary["not_predicted"], ("kind", "reason", "rows"))),
+    ]
+    return html.html_page("Ridgepoint: validation", body, command)
+
+
+_COUNTED = ("rows", "covered", "mdape", "p90", "bias", "roofline_mdape")
+_WORDS = {"mdape": "median error", "p90": "90th percentile", "roofline_mdape": "plain roofline"}
 
 
 def _html_table(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> str:
-    head = "".join(f"<th>{html.escape(name)}</th>" for name in columns)
-    body = "".join("<tr>" + "".join(f"<td>{_cell(row[name], name)}</td>" for name in columns) + "</tr>" for row in rows)
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    left = [i for i, name in enumerate(columns) if name in ("kind", "class", "group", "machine", "reason")]
+    titles = [_WORDS.get(name, name) for name in columns]
+    return html.table(titles, ([_cell(row[name], name) for name in columns] for row in rows), left)
 
 
 def _cell(value: Any, name: str) -> str:
     if name in {"mdape", "p90", "roofline_mdape"}:
         return f"{percent(value)} %" if value is not None else "–"
-    return html.escape(_bias(value) if name == "bias" else str(value))
+    return _bias(value) if name == "bias" else str(value)
 
 
-def _plot(points: list[tuple[str, float, float]]) -> str:
-    """Predicted against measured on logarithmic axes, the diagonal, and a colour per class."""
-    step = max(1, len(points) // _PER_PLOT)
-    shown = points[::step]
-    values = np.log10(np.array([[measured, predicted] for _, measured, predicted in shown]))
-    low, high = float(np.floor(values.min())), float(np.ceil(values.max()))
-    scale = (_SIZE - 2.0 * _MARGIN) / max(high - low, 1.0)
-    names = list(dict.fromkeys(name for name, _, _ in shown))
-    hue = {name: _HUES[i % len(_HUES)] for i, name in enumerate(names)}
-    dots = "".join(
-        f'<circle cx="{_MARGIN + (x - low) * scale:.1f}" cy="{_SIZE - _MARGIN - (y - low) * scale:.1f}" r="1.6" '
-        f'fill="hsl({hue[name]} 70% 45%)" fill-opacity=".5"/>'
-        for (name, _, _), (x, y) in zip(shown, values, strict=True)
-    )
-    ends = f'x1="{_MARGIN}" y1="{_SIZE - _MARGIN}" x2="{_SIZE - _MARGIN}" y2="{_MARGIN}"'
-    ticks = "".join(
-        f'<text x="{_MARGIN + (t - low) * scale:.0f}" y="{_SIZE - _MARGIN + 18}" text-anchor="middle">1e{t}</text>'
-        f'<text x="{_MARGIN - 8}" y="{_SIZE - _MARGIN - (t - low) * scale + 4:.0f}" text-anchor="end">1e{t}</text>'
-        for t in range(int(low), int(high) + 1)
-    )
-    legend = " ".join(f'<span style="color:hsl({hue[n]} 70% 40%)">● {html.escape(n)}</span>' for n in names)
-    return (
-        f'<svg viewBox="0 0 {_SIZE:.0f} {_SIZE:.0f}" width="{_SIZE:.0f}" role="img" aria-label="predicted against measured" '
-        f'font-size="11"><line {ends} stroke="#888"/>{ticks}{dots}'
-        f'<text x="{_SIZE / 2}" y="{_SIZE - 8}" text-anchor="middle">measured</text>'
-        f'<text x="14" y="{_SIZE / 2}" transform="rotate(-90 14 {_SIZE / 2})" text-anchor="middle">predicted</text></svg>'
-        f"<p>{legend}</p>"
-    )
+def _plot(kind: str, points: list[tuple[str, float, float]]) -> str:
+    """Predicted against measured, a colour per class."""
+    dots = [Dot(name, measured, predicted) for name, measured, predicted in points]
+    svg = scatter_svg(dots, "measured", "predicted", f"{kind}: predicted against measured")
+    return html.figure(svg, "Dots on the line agree.", legend(series_words(dots)))

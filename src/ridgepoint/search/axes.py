@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
 from ridgepoint.errors import RidgepointError, nearest
 from ridgepoint.machines.settings import SETTINGS, canonical
 from ridgepoint.numeric import Array
+from ridgepoint.plan import Plan
 from ridgepoint.request import PLAN_KEYS, option, sizes_of
 from ridgepoint.tasks import TASKS
 from ridgepoint.units import parse_count
@@ -29,10 +30,12 @@ NO_TECHNIQUE = "none"
 MACHINE = "machine."
 """What comes before a figure of the machine."""
 SIZES = tuple(dict.fromkeys(size for task in TASKS for size in sizes_of(task)))
-DEGREES = ("tp", "pp", "dp", "ep", "cp", "micro_batch", "chunks")
-FLAGS = ("fused_attention", "graph_capture", "compiled", "sequence_parallel", "overlap_gradients")
-NUMBERS = ("memory_fraction", "expert_imbalance", "zero_stage")
-VECTORISED = (*SIZES, *DEGREES, "expert_imbalance")
+_TYPES = {f.name: str(f.type) for f in fields(Plan) if f.name in PLAN_KEYS}
+FLAGS = tuple(name for name, kind in _TYPES.items() if "bool" in kind)
+DEGREES = tuple(name for name, kind in _TYPES.items() if "Num" in kind)
+"""What a plan takes arrays of: parallel degrees and other numbers."""
+NUMBERS = tuple(n for n, kind in _TYPES.items() if n not in DEGREES and ("float" in kind or "int" in kind))
+VECTORISED = (*SIZES, *DEGREES)
 """Axes that one estimate takes as arrays, beside the inputs of networks; the others cost one estimate per value."""
 MOST_VALUES = 1_000_000
 _WORDS = {"on": True, "yes": True, "true": True, "off": False, "no": False, "false": False}

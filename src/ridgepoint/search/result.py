@@ -96,3 +96,9 @@ class Sweep:
         from ridgepoint.search.table import document
 
         return document(self)
+
+    def _repr_html_(self) -> str:
+        """What notebooks show."""
+        from ridgepoint.report.notebook import sweep_html
+
+        return sweep_html(self)
