@@ -28,6 +28,7 @@ SCENARIOS = {
     "prefill on a node": ("llama-3.1-70b", "8xh100-sxm", Prefill(batch=4, prompt=16384), rp.Plan()),
     "prefill with fp4": ("llama-3.1-8b", "b200-sxm", Prefill(batch=4, prompt=16384), rp.Plan()),
     "experts": ("mixtral-8x7b", "rtx-4090", Decode(batch=1, context=4096), rp.Plan()),
+    "experts on a node": ("mixtral-8x7b", "8xh100-sxm", Decode(batch=8, context=2048), rp.Plan(tp=8)),
     "many experts": ("deepseek-v3", "8xh200", Decode(batch=64, context=4096), rp.Plan(tp=1, dp=8, ep=8)),
     "diffusion": ("sdxl", "h100-sxm", Sample(batch=1), rp.Plan()),
     "diffusion transformer": ("dit-xl-2", "h100-sxm", Sample(batch=1), rp.Plan()),
