@@ -84,7 +84,7 @@ def _default_tp(model: Model, machine: Machine, plan: Plan, training: bool) -> N
     room = machine.devices_per_node / (others if machine.nodes == 1 else np.ones_like(others))
     degree = np.ones_like(room)
     for power in range(1, 11):
-        possible = all(heads.takes(2**power) for heads in _divisible(model))
+        possible = takes(model, 2**power)
         degree = np.where(possible & (2.0**power <= room), 2.0**power, degree)
     return plain(degree)
 
@@ -120,6 +120,11 @@ def _divisible(model: Model) -> list[_Heads]:
             elif mixer is not None:
                 found.append(_Heads(mixer.value_heads, "value heads"))
     return list(dict.fromkeys(found))
+
+
+def takes(model: Model, tp: int) -> bool:
+    """Whether ``tp`` tensor-parallel ranks get whole heads of every layer."""
+    return all(heads.takes(tp) for heads in _divisible(model))
 
 
 def _check_devices(machine: Machine, layout: Layout) -> None:

@@ -21,6 +21,7 @@ from ridgepoint.tasks.trained import backward_pass, learned, only, with_adapters
 from ridgepoint.tasks.updates import (
     Trained,
     at_stage,
+    early_exchange,
     gradient_exchange,
     optimizer_step,
     parameter_gathers,
@@ -54,6 +55,7 @@ def step_work(model: Model, run: Execution, layout: Layout, task: Train, plan: P
     compute = ways[0][1] if len(ways) == 1 else Mix(*ways)
     beside = [
         parameter_gathers(run, layout, plan, weights, count),
+        early_exchange(run, layout, plan, trained, count),
         *_fetched_weights(run, layout, plan, weights, count),
         *_moved_activations(model, run, layout, tokens, count, plan),
     ]

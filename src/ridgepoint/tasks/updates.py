@@ -124,6 +124,18 @@ def gradient_exchange(run: Execution, layout: Layout, plan: Plan, trained: Train
     return ways[0] if len(ways) == 1 else Seq(*ways)
 
 
+def early_exchange(run: Execution, layout: Layout, plan: Plan, trained: Trained, microbatches: Num) -> Work:
+    """What gradients in shards cost besides: each micro-batch but the last reduces its own, for a device keeps no whole
+    gradient to add them to (ZeRO-2, ZeRO-3).
+    """
+    if not ever(plan, 2.0) or plan.trainable == "zeroth_order":
+        return Seq()
+    on = at_stage(plan, 2.0, 1.0, 0.0)
+    label = "data_parallel.gradients"
+    each = _among_copies("reduce_scatter", trained, exchanged_bytes(plan), layout, label, on)
+    return Repeat(np.maximum(microbatches - 1.0, 0.0), each)
+
+
 def sometimes(plan: Plan, work: Work, otherwise: Work) -> Work:
     """``work`` in every ``exchange_period``-th step, ``otherwise`` in the others: the mean step."""
     if is_one(plan.exchange_period):

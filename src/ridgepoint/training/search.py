@@ -1,0 +1,127 @@
+"""Exhaustive search over layouts: memory first, then the time of what fits, many thousand layouts at once (design §10, §11).
+
+The step of every layout is the one that ``estimate`` evaluates; only what a ranking does not need is left out (which resource
+is responsible for how much). So the best layout's estimate gives the very time that it was found by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from ridgepoint.cost.combine import combine
+from ridgepoint.cost.energy import under_load
+from ridgepoint.cost.evaluate import Cost, evaluate
+from ridgepoint.kernels.demand import Timing, settle
+from ridgepoint.machines.machine import Machine
+from ridgepoint.models.architecture import Model
+from ridgepoint.numeric import Array
+from ridgepoint.plan import Plan
+from ridgepoint.tasks import Train
+from ridgepoint.tasks.build import build
+from ridgepoint.tasks.layout import complete, execution
+from ridgepoint.tasks.memory import ledger
+from ridgepoint.training.space import Sweep
+from ridgepoint.work import Op
+
+CHUNK = 65536
+"""Layouts that are evaluated together."""
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """One layout: the fields of its plan, seconds of its step (by the search), bytes on its fullest device."""
+
+    plan: dict[str, Any]
+    time_s: float
+    memory_bytes: float
+
+
+@dataclass(frozen=True)
+class Search:
+    """What was found: the fastest layouts, how many were looked at, and how many of them fit."""
+
+    best: tuple[Ranked, ...]
+    searched: int
+    fitting: int
+    leanest: Ranked
+    """The layout that needs the least memory, whether it fits or not."""
+
+
+def search(
+    model: Model,
+    machine: Machine,
+    task: Train,
+    base: Plan,
+    sweeps: list[Sweep],
+    usable_bytes: float,
+    keep: int = 100,
+    progress: Progress | None = None,
+) -> Search:
+    """The ``keep`` fastest layouts of ``sweeps`` whose memory is at most ``usable_bytes``; other fields are those of ``base``."""
+    total, seen, fitting = sum(s.size for s in sweeps), 0, 0
+    best: list[Ranked] = []
+    leanest: Ranked | None = None
+    for sweep, points in _pieces(sweeps):
+        plan = replace(base, **sweep.plan(points))
+        memory = _memory(model, machine, task, plan)
+        least = int(np.argmin(memory))
+        if leanest is None or memory[least] < leanest.memory_bytes:
+            leanest = Ranked(_scalars(sweep.plan(int(points[least]))), np.inf, float(memory[least]))
+        inside = points[memory <= usable_bytes]
+        fitting += inside.size
+        if inside.size:
+            times = step_seconds(model, machine, task, replace(base, **sweep.plan(inside)))
+            first = np.argsort(times, kind="stable")[:keep]
+            sizes = memory[memory <= usable_bytes]
+            best += [Ranked(_scalars(sweep.plan(int(inside[i]))), float(times[i]), float(sizes[i])) for i in first]
+            best = sorted(best, key=lambda r: r.time_s)[:keep]
+        seen += points.size
+        if progress is not None:
+            progress(seen, total)
+    assert leanest is not None
+    return Search(tuple(best), total, fitting, leanest)
+
+
+def _pieces(sweeps: list[Sweep]) -> Iterator[tuple[Sweep, np.ndarray]]:
+    for sweep in sweeps:
+        for start in range(0, sweep.size, CHUNK):
+            yield sweep, np.arange(start, min(start + CHUNK, sweep.size))
+
+
+def _scalars(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: float(v) if isinstance(v, np.floating) else v for name, v in fields.items()}
+
+
+def _memory(model: Model, machine: Machine, task: Train, plan: Plan) -> Array:
+    layout = complete(model, machine, plan, True)
+    run, _ = execution(model, plan, layout, True)
+    total = ledger(model, machine, run, layout, task, plan).total_bytes
+    return np.broadcast_to(np.asarray(total, dtype=float), np.shape(plan.tp))
+
+
+def step_seconds(model: Model, machine: Machine, task: Train, plan: Plan) -> Array:
+    """Expected seconds of the step for every layout of a plan of arrays."""
+    loaded = under_load(machine)
+    cost = evaluate(build(model, machine, task, plan).work, loaded)
+    return np.broadcast_to(np.asarray(_seconds_alone(cost, loaded), dtype=float), np.shape(plan.tp))
+
+
+def _seconds_alone(cost: Cost, machine: Machine) -> Any:
+    """The time of a cost without the account of who is responsible: only links, and what lies behind them, are shared by works
+    that run side by side here.
+    """
+    shared = {*machine.device.links, *machine.tiers, "storage", "host", "host_memory"}
+    if machine.link("host") is None:
+        shared.add(machine.main_memory)
+
+    def leaf(op: Op) -> Timing:
+        timing = settle(cost.demands[id(op)])
+        busy = {r: t for r, t in timing.busy_s.items() if r in shared}
+        return Timing(timing.time_s, busy, {}, cost.partitions.get(id(op)))
+
+    return combine(cost.work, leaf).time_s

@@ -1,0 +1,211 @@
+"""Every layout of a training step that could run: parallel degrees, micro-batches, ZeRO stages, recomputation (design §10).
+
+A layout is one value per axis. Axes that the caller fixes keep their value; the others take all values that divide what they
+must: heads, layers, experts, devices and the batch. Names of schedules cannot be an array, so that a space has one ``Sweep``
+of arrays for each of them.
+
+>>> from ridgepoint.machines.catalog import find_machine
+>>> from ridgepoint.models.catalog import find_model
+>>> space = sweeps(find_model("llama-3.1-8b"), find_machine("8xh100-sxm"), batch=64, seq=8192, fixed={"cp": 1})
+>>> sum(s.size for s in space) > 1000, {s.schedule for s in space} == {"1f1b", "interleaved", "zero_bubble"}
+(True, True)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ridgepoint.errors import RidgepointError
+from ridgepoint.machines.machine import Machine
+from ridgepoint.models.architecture import Experts, Model
+from ridgepoint.numeric import Array
+from ridgepoint.tasks.layout import takes
+
+AXES = ("tp", "pp", "cp", "dp", "ep", "micro_batch", "zero_stage", "recomputed_layers", "chunks")
+"""The fields of a plan that a sweep gives as arrays."""
+CHOSEN = ("schedule", "sequence_parallel")
+"""The fields that a sweep holds."""
+SCHEDULES = ("1f1b", "interleaved", "zero_bubble")
+RECOMPUTED = (0.0, 0.25, 0.5, 0.75, 1.0)
+"""Parts of the layers that recompute."""
+SHORTEST_SLICE = 256.0
+"""Tokens of a sequence that a context-parallel rank holds at least."""
+MOST_CHUNKS = 16
+LARGEST_TP = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Sweep:
+    """Layouts of one schedule: an array of one length for each axis."""
+
+    schedule: str
+    sequence_parallel: bool
+    axes: Mapping[str, Array]
+
+    @property
+    def size(self) -> int:
+        """How many."""
+        return int(self.axes["tp"].size)
+
+    def plan(self, points: slice | NDArray[np.int64] | int) -> dict[str, Any]:
+        """Fields of a plan for some of the layouts, or for one."""
+        found: dict[str, Any] = {name: values[points] for name, values in self.axes.items()}
+        return {**found, "recompute": "full", "schedule": self.schedule, "sequence_parallel": self.sequence_parallel}
+
+
+def sweeps(
+    model: Model, machine: Machine, batch: int, seq: int, fixed: Mapping[str, Any] | None = None, devices: int = 0
+) -> list[Sweep]:
+    """The whole space on ``devices`` of the machine (all of them by default), one sweep per schedule and way of sequence
+    parallelism.
+
+    Errors: ``bad_plan`` where a fixed degree leaves nothing, with the values that would.
+    """
+    given = dict(fixed or {})
+    grid = _grid(model, devices or machine.devices, batch, seq, given)
+    found = []
+    for schedule in (given["schedule"],) if "schedule" in given else SCHEDULES:
+        for sequence in (given["sequence_parallel"],) if "sequence_parallel" in given else (True, False):
+            rows = _of_schedule(grid, model, batch, schedule, given)
+            if not sequence and "sequence_parallel" not in given:
+                rows = {name: values[rows["tp"] > 1.0] for name, values in rows.items()}
+            if rows["tp"].size:
+                found.append(Sweep(schedule, sequence, rows))
+    if not found:
+        raise RidgepointError(
+            "bad_plan",
+            f"no layout of {model.name} on {devices or machine.devices} devices has the given degrees with a batch of {batch}",
+            "give fewer of them, or a batch that the replicas divide",
+        )
+    return found
+
+
+def _grid(model: Model, devices: int, batch: int, seq: int, given: Mapping[str, Any]) -> dict[str, Array]:
+    """Degrees, micro-batches, stages and recomputed parts, whatever the schedule."""
+    rows: list[tuple[float, ...]] = []
+    tps = _values("tp", [d for d in _divisors(devices) if d <= LARGEST_TP and takes(model, d)], given)
+    pps = _values("pp", [d for d in _divisors(devices) if _stages_are_used(model.main.depth, d)], given)
+    cps = _values("cp", [d for d in _divisors(devices) if seq % (2 * d) == 0 and seq / d >= SHORTEST_SLICE], given)
+    for tp in tps:
+        for pp in pps:
+            for cp in cps:
+                replica = tp * pp * cp
+                if devices % replica:
+                    continue
+                dp = devices // replica
+                if batch % dp or ("dp" in given and dp != int(given["dp"])):
+                    continue
+                for ep in _expert_degrees(model, tp, dp, given):
+                    rows += [(tp, pp, cp, dp, ep, micro) for micro in _micro_batches(batch // dp, given)]
+    if not rows:
+        return {name: np.zeros(0) for name in AXES}
+    base = np.array(rows, dtype=float).T
+    stages = np.array(_values("zero_stage", [0, 1, 2, 3], given), dtype=float)
+    parts = np.array(_parts(given), dtype=float)
+    count = base.shape[1]
+    repeated = np.repeat(base, stages.size * parts.size, axis=1)
+    grid = dict(zip(AXES[:6], repeated, strict=True))
+    grid["zero_stage"] = np.tile(np.repeat(stages, parts.size), count)
+    grid["recomputed_layers"] = np.tile(parts, count * stages.size)
+    return _useful(grid, given)
+
+
+def _useful(grid: dict[str, Array], given: Mapping[str, Any]) -> dict[str, Array]:
+    """Without layouts that are others under another name (no copies to share states among) and those that engines do not
+    have: gradients in shards need an exchange per micro-batch, which pipelines would pay each time.
+    """
+    alone = grid["dp"] * grid["cp"] == 1.0
+    keep = np.ones(alone.size, dtype=bool)
+    if "zero_stage" not in given:
+        keep &= ~alone | (grid["zero_stage"] == 0.0)
+        keep &= (grid["pp"] == 1.0) | (grid["zero_stage"] != 2.0)
+    return {name: values[keep] for name, values in grid.items()}
+
+
+def _of_schedule(
+    grid: dict[str, Array], model: Model, batch: int, schedule: str, given: Mapping[str, Any]
+) -> dict[str, Array]:
+    """The rows that a schedule can run: stages only where there are several, interleaved ones in whole groups."""
+    piped = grid["pp"] > 1.0
+    if schedule == "1f1b" or "schedule" in given and schedule != "interleaved":
+        return {**grid, "chunks": np.ones(piped.size)}
+    rows = {name: values[piped] for name, values in grid.items()}
+    if schedule != "interleaved":
+        return {**rows, "chunks": np.ones(rows["pp"].size)}
+    count = batch / rows["dp"] / rows["micro_batch"]
+    layers = np.ceil(model.main.depth / rows["pp"])
+    pieces: list[dict[str, Array]] = []
+    for chunks in _values("chunks", list(range(2, MOST_CHUNKS + 1)), given):
+        keep = (count % rows["pp"] == 0) & (layers % chunks == 0)
+        pieces.append({**{name: v[keep] for name, v in rows.items()}, "chunks": np.full(np.count_nonzero(keep), chunks)})
+    return {name: np.concatenate([piece[name] for piece in pieces]).astype(float) for name in pieces[0]}
+
+
+def _values(name: str, valid: list[int], given: Mapping[str, Any]) -> list[int]:
+    """The values of an axis: the given one where it is valid.
+
+    Errors: ``bad_plan`` with the nearest valid ones.
+    """
+    if name not in given or given[name] is None:
+        return valid
+    wanted = int(given[name])
+    if wanted in valid:
+        return [wanted]
+    near = sorted(sorted(valid, key=lambda v: abs(v - wanted))[:6])
+    raise RidgepointError("bad_plan", f"{name} = {wanted} is not possible here", "nearest: " + ", ".join(map(str, near)))
+
+
+def _parts(given: Mapping[str, Any]) -> tuple[float, ...]:
+    if given.get("recompute") == "none":
+        return (0.0,)
+    if "recomputed_layers" in given:
+        return (float(given["recomputed_layers"]),)
+    return (1.0,) if given.get("recompute") == "full" else RECOMPUTED
+
+
+def _stages_are_used(depth: int, pp: int) -> bool:
+    """Whether whole layers, as evenly as they go, leave no stage empty."""
+    return pp <= depth and -(-depth // pp) * (pp - 1) < depth
+
+
+def _expert_degrees(model: Model, tp: int, dp: int, given: Mapping[str, Any]) -> list[int]:
+    counts = {layer.feed.count for layer, _ in model.main.layers if isinstance(layer.feed, Experts)}
+    if not counts:
+        return _values("ep", [1], given)
+    valid = [
+        ep
+        for ep in _divisors(min(counts))
+        if (tp * dp) % ep == 0 and (ep % tp == 0 or tp % ep == 0) and all(count % ep == 0 for count in counts)
+    ]
+    wanted = given.get("ep")
+    return valid if wanted is None else [ep for ep in valid if ep == int(wanted)]
+
+
+def _micro_batches(here: int, given: Mapping[str, Any]) -> list[int]:
+    wanted = given.get("micro_batch")
+    return [d for d in _divisors(here) if wanted is None or d == int(wanted)]
+
+
+def _divisors(n: int) -> list[int]:
+    """All divisors, ascending.
+
+    >>> _divisors(12)
+    [1, 2, 3, 4, 6, 12]
+    """
+    small = [d for d in range(1, int(n**0.5) + 1) if n % d == 0]
+    return small + [n // d for d in reversed(small) if d * d != n]
+
+
+def fewer_devices(machine: Machine) -> Iterator[int]:
+    """All devices, and halves of them as long as whole nodes (then whole devices) are left."""
+    count = machine.devices
+    while True:
+        yield count
+        if count % 2:
+            return
+        count //= 2
