@@ -14,6 +14,7 @@ from ridgepoint.machines.catalog import find_machine
 from ridgepoint.machines.machine import Machine
 from ridgepoint.models.architecture import Model
 from ridgepoint.models.catalog import find_entry, find_model, model_names
+from ridgepoint.models.networks.captured.file import find_work
 from ridgepoint.models.networks.catalog import find_network, network_names
 from ridgepoint.models.networks.network import Network
 from ridgepoint.plan import Plan
@@ -96,11 +97,19 @@ class Scenario:
 def usual_task(model: Model | Network) -> Task:
     """What is asked of a model when nothing is said: generation, sampling, or a forward pass of at most its positions."""
     if isinstance(model, Network):
-        return Sample() if model.is_sampler else Forward()
+        return _captured_task(model) if model.tasks else Sample() if model.is_sampler else Forward()
     if model.decoder is not None:
         return Generate()
     usual = Forward()
     return Forward(seq=min(usual.seq, float(model.max_context))) if model.max_context else usual
+
+
+def _captured_task(net: Network) -> Task:
+    """The first task that a model was captured for, with the sizes that it was captured at."""
+    kind = TASKS[net.tasks[0]]
+    own = {f.name for f in fields(kind)}
+    sizes: dict[str, Any] = {name: size for name, size in net.inputs if name in own}
+    return kind(**sizes)
 
 
 def _mapped(value: Any, change: Any) -> Any:
@@ -112,6 +121,9 @@ def find(name: str) -> Model | Network:
 
     Errors: ``unknown_model`` with the nearest names of both.
     """
+    captured = find_work(name)
+    if captured is not None:
+        return captured
     if find_entry(name) is None:
         network = find_network(name)
         if network is not None:

@@ -20,6 +20,8 @@ class Value:
     format: str
     whole: int
     role: str = "activation"
+    part: tuple[int, ...] = ()
+    """What tells this view from others of the same tensor: offset and strides; empty where it is the tensor itself."""
 
     @property
     def elements(self) -> int:

@@ -25,7 +25,9 @@ def collective(call: Call) -> list[Draft]:
     given = call.inputs[1] if call.name in _OUTPUT_FIRST else call.inputs[0]
     ranks = float(call.kwargs["ranks"])
     elements = float(given.elements) * (ranks if operation == "all_gather" else 1.0)
-    return [Draft("collective", (given,), call.results, {"elements": elements, "ranks": ranks}, {"operation": operation})]
+    return [
+        Draft("collective", (given,), call.results, {"elements": elements, "ranks": ranks}, {"operation": operation})
+    ]
 
 
 RULES: dict[str, Rule] = dict.fromkeys(_OPERATIONS, collective)

@@ -79,31 +79,33 @@ class Program:
             )
             for t in used
         )
-        kernels = tuple(_kernel(call, draft, used) for call, draft in self.drafts)
+        parts: dict[tuple[int, Any], int] = {}
+        kernels = tuple(_kernel(call, draft, used, parts) for call, draft in self.drafts)
         turn = next((at for at, (call, _) in enumerate(self.drafts) if call.backward), -1)
         return Graph(tensors, kernels, tuple(spans), turn)
 
 
-def _kernel(call: Call, draft: Draft, used: dict[int, int]) -> Kernel:
-    reads: dict[int, float] = {}
-    ordered: list[tuple[int, float]] = []
-    for value in draft.reads:
-        at = used[value.id]
-        if draft.kind == "stream":
-            reads[at] = max(reads.get(at, 0.0), float(value.touched))
-        else:
-            ordered.append((at, float(value.touched)))
+def _kernel(call: Call, draft: Draft, used: dict[int, int], parts: dict[tuple[int, Any], int]) -> Kernel:
+    reads = [(used[value.id], float(value.touched), _part(value, used, parts)) for value in draft.reads]
     return Kernel(
         kind=draft.kind,
         call=call.name,
         label=label(call, draft),
-        reads=tuple(ordered) if draft.kind != "stream" else tuple(reads.items()),
+        reads=tuple(dict.fromkeys(reads) if draft.kind == "stream" else reads),
         writes=tuple(used[value.id] for value in draft.writes),
         sizes=dict(draft.sizes),
         options=draft.options,
         space=draft.space,
         line=call.line,
     )
+
+
+def _part(value: Value, used: dict[int, int], parts: dict[tuple[int, Any], int]) -> int:
+    """0 for a whole tensor (in whatever order it is read); parts of it are numbered as they come."""
+    if value.elements >= value.whole:
+        return 0
+    known = sum(1 for tensor, _ in parts if tensor == used[value.id])
+    return parts.setdefault((used[value.id], (value.shape, value.part)), known + 1)
 
 
 def label(call: Call, draft: Draft) -> str:

@@ -9,7 +9,7 @@ values of it. Coefficients are exact fractions.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import product
@@ -17,7 +17,7 @@ from itertools import product
 import msgspec
 
 from ridgepoint.models.networks.captured.formula import Size, value
-from ridgepoint.models.networks.captured.graph import Graph, Kernel, Tensor
+from ridgepoint.models.networks.captured.graph import Graph, Kernel
 
 Point = tuple[int, ...]
 
@@ -64,7 +64,9 @@ def _basis(places: Point) -> list[list[Fraction]]:
 
 
 def _term(names: Sequence[str], powers: Point, coefficient: Fraction) -> str:
-    letters = "*".join(name if power == 1 else f"{name}**{power}" for name, power in zip(names, powers, strict=True) if power)
+    letters = "*".join(
+        name if power == 1 else f"{name}**{power}" for name, power in zip(names, powers, strict=True) if power
+    )
     number = f"{coefficient.numerator}"
     divided = f"/{coefficient.denominator}" if coefficient.denominator != 1 else ""
     if not letters:
@@ -81,19 +83,19 @@ class Sampled:
     graph: Graph
 
 
-class DifferentPrograms(Exception):
+class DifferentProgramsError(Exception):
     """Captures at different sizes ask for different calls."""
 
 
 def fitted(names: Sequence[str], samples: Sequence[Sampled], degrees: Point) -> Graph:
     """One graph with formulas, of graphs that were captured on a grid.
 
-    Errors: ``DifferentPrograms`` where they do not have the same kernels.
+    Errors: ``DifferentProgramsError`` where they do not have the same kernels.
     """
     first = samples[0].graph
     for sample in samples[1:]:
         if not _alike(first, sample.graph):
-            raise DifferentPrograms(_difference(first, sample.graph))
+            raise DifferentProgramsError(_difference(first, sample.graph))
     at: dict[tuple[float, ...], Size] = {}
 
     def size(numbers: list[float]) -> Size:
@@ -111,14 +113,15 @@ def fitted(names: Sequence[str], samples: Sequence[Sampled], degrees: Point) -> 
     return msgspec.structs.replace(first, tensors=tensors, kernels=kernels)
 
 
-def _kernel(kernels: list[Kernel], size: "type[object] | object") -> Kernel:
+def _kernel(kernels: list[Kernel], fit: Callable[[list[float]], Size]) -> Kernel:
     first = kernels[0]
-    fit = size
     return msgspec.structs.replace(
         first,
-        reads=tuple((t, fit([float(k.reads[i][1]) for k in kernels])) for i, (t, _) in enumerate(first.reads)),  # type: ignore[operator]
-        sizes={name: fit([float(k.sizes[name]) for k in kernels]) for name in first.sizes},  # type: ignore[operator]
-        space=fit([float(k.space) for k in kernels]),  # type: ignore[operator]
+        reads=tuple(
+            (t, fit([float(k.reads[i][1]) for k in kernels]), part) for i, (t, _, part) in enumerate(first.reads)
+        ),
+        sizes={name: fit([float(k.sizes[name]) for k in kernels]) for name in first.sizes},
+        space=fit([float(k.space) for k in kernels]),
     )
 
 
@@ -129,7 +132,7 @@ def _alike(a: Graph, b: Graph) -> bool:
 
 
 def _kind(kernel: Kernel) -> tuple[object, ...]:
-    reads = tuple(t for t, _ in kernel.reads)
+    reads = tuple((t, part) for t, _, part in kernel.reads)
     return kernel.kind, kernel.call, kernel.label, reads, kernel.writes, tuple(kernel.sizes), str(kernel.options)
 
 
@@ -146,16 +149,14 @@ def holds(graph: Graph, names: Sequence[str], check: Sampled) -> str:
         return _difference(graph, check.graph)
     sizes = {name: float(number) for name, number in zip(names, check.point, strict=True)}
     pairs: list[tuple[str, Size, Size]] = []
-    for i, (x, y) in enumerate(zip(graph.tensors, check.graph.tensors, strict=True)):
-        pairs.append((f"tensor {i}", x.elements, y.elements))
-    for x, y in zip(graph.kernels, check.graph.kernels, strict=True):  # type: ignore[assignment]
-        pairs += [(f"{x.call} ({x.label})", x.sizes[n], y.sizes[n]) for n in x.sizes]  # type: ignore[attr-defined]
-        pairs.append((x.call, x.space, y.space))  # type: ignore[attr-defined]
+    for mine, there in zip(graph.tensors, check.graph.tensors, strict=True):
+        pairs.append((f"a tensor of {mine.format}", mine.elements, there.elements))
+    for x, y in zip(graph.kernels, check.graph.kernels, strict=True):
+        what = f"{x.call} ({x.label})"
+        pairs += [(what, x.sizes[n], y.sizes[n]) for n in x.sizes] + [(what, x.space, y.space)]
+        pairs += [(what, a[1], b[1]) for a, b in zip(x.reads, y.reads, strict=True)]
     for what, formula, number in pairs:
         found = float(value(formula, sizes))
         if abs(found - float(number)) > 1e-9 * max(abs(found), 1.0):
             return f"{what}: {formula} gives {found:g}, captured {float(number):g}"
     return ""
-
-
-__all__ = ["DifferentPrograms", "Sampled", "Tensor", "fitted", "holds", "polynomial"]

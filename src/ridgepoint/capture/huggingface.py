@@ -9,7 +9,7 @@ from typing import Any
 from ridgepoint.capture.extra import needed
 from ridgepoint.capture.kernels_as_calls import register
 from ridgepoint.capture.pytorch import Arguments, Subject
-from ridgepoint.capture.recurrences import fused_recurrences
+from ridgepoint.capture.recurrences import library_kernels
 from ridgepoint.errors import RidgepointError
 from ridgepoint.models.catalog import load_config
 
@@ -30,7 +30,9 @@ def read(path: Path) -> Any:
     mapping = transformers.CONFIG_MAPPING
     if kind not in mapping:
         raise RidgepointError(
-            "bad_config", f"{file}: transformers {transformers.__version__} knows no model type '{kind}'", "use a newer transformers"
+            "bad_config",
+            f"{file}: transformers {transformers.__version__} knows no model type '{kind}'",
+            "use a newer transformers",
         )
     values.pop("quantization_config", None)
     return mapping[kind].from_dict(values)
@@ -68,7 +70,15 @@ def subject(config: Any, task: str) -> Subject:
     if task in ("prefill", "decode") and not generates:
         raise RidgepointError("bad_task", f"{type(model).__name__} generates no tokens", "use --task forward or train")
     arguments, sizes = _INPUTS[task](model, config, takes)
-    return Subject(model, arguments, sizes, task, around=lambda: fused_recurrences(model))
+    return Subject(model, arguments, sizes, task, around=lambda: library_kernels(model))
+
+
+def usual_tasks(config: Any) -> tuple[str, ...]:
+    """What is captured where nothing is said: prefill and decode of a language model, else a forward pass."""
+    transformers = needed("transformers", "capturing a Hugging Face model")
+    generates = type(config) in transformers.AutoModelForCausalLM._model_mapping and not config.is_encoder_decoder
+    named = " ".join(getattr(config, "architectures", None) or ("ForCausalLM",))
+    return ("prefill", "decode") if (generates and "ForCausalLM" in named) or "LMHead" in named else ("forward",)
 
 
 def _parameters(model: Any) -> set[str]:
@@ -111,6 +121,7 @@ def _forward(model: Any, config: Any, takes: set[str]) -> Made:
     torch = needed("torch", "capturing a model")
     main = getattr(model, "main_input_name", WORDS)
     dtype = next(model.parameters()).dtype
+    given: dict[str, tuple[int, ...]]
     more: dict[str, Any] = {"use_cache": False} if "use_cache" in takes else {}
     sizes = {"batch": 1.0}
     if main == IMAGES:
@@ -124,7 +135,7 @@ def _forward(model: Any, config: Any, takes: set[str]) -> Made:
         given = {}
     words = WORDS in takes or "decoder_input_ids" in takes
     if words:
-        sizes = {"seq": float(min(1024, getattr(config, "max_target_positions", None) or 1024) // 4 * 4), **sizes}
+        sizes = {"seq": float(_length(config)), **sizes}
 
     def arguments(at: Mapping[str, int]) -> Arguments:
         made = {n: torch.empty(at["batch"], *dims, dtype=dtype, device="meta") for n, dims in given.items()}
@@ -134,6 +145,12 @@ def _forward(model: Any, config: Any, takes: set[str]) -> Made:
         return {**made, **more}, []
 
     return arguments, sizes
+
+
+def _length(config: Any) -> int:
+    """A usual length within the positions that the model has."""
+    known = [getattr(config, name, None) for name in ("max_target_positions", "max_position_embeddings", "n_positions")]
+    return int(min([1024, *(k for k in known if k)]) // 8 * 8)
 
 
 def _train(model: Any, config: Any, takes: set[str]) -> Made:
@@ -176,7 +193,7 @@ def _cache(config: Any, past: int, kept: list[Any]) -> Any:
 
     ops = register()
 
-    class Grown(DynamicLayer):
+    class Grown(DynamicLayer):  # type: ignore[misc]
         """Keys and values of one layer, there before the step."""
 
         def lazy_initialization(self, key_states: Any, value_states: Any) -> None:
@@ -194,7 +211,7 @@ def _cache(config: Any, past: int, kept: list[Any]) -> Any:
         def get_seq_length(self) -> int:
             return int(self.keys.shape[-2]) if self.is_initialized else past
 
-    class GrownCache(Cache):
+    class GrownCache(Cache):  # type: ignore[misc]
         """The layers' caches, whose length is known before any is used."""
 
         def get_seq_length(self, *args: Any, **kwargs: Any) -> int:
@@ -207,4 +224,3 @@ def _before(states: Any, past: int) -> Any:
     shape = list(states.shape)
     shape[-2] = past
     return states.new_empty(shape)
-

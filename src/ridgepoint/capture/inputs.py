@@ -57,13 +57,17 @@ def read_inputs(written: Iterable[str]) -> Inputs:
             raise RidgepointError("bad_input", f"--input is '{text}'", _HINT)
         name, kind, inside = match.groups()
         if kind not in TYPES:
-            raise RidgepointError("bad_input", f"--input {name} has the type '{kind}'", "use one of " + ", ".join(TYPES))
+            raise RidgepointError(
+                "bad_input", f"--input {name} has the type '{kind}'", "use one of " + ", ".join(TYPES)
+            )
         dims = tuple(_dimension(part.strip(), sizes, text) for part in inside.split(",") if part.strip())
         found.append(Input(name, kind, dims))
     for dims in (item.dims for item in found):
         for size in {n for d in dims if isinstance(d, str) for n in compiled(d)[1]}:
             if size not in sizes and size not in USUAL:
-                raise RidgepointError("bad_input", f"the size '{size}' has no usual value", f"write {size}=N where it stands")
+                raise RidgepointError(
+                    "bad_input", f"the size '{size}' has no usual value", f"write {size}=N where it stands"
+                )
             sizes.setdefault(size, USUAL.get(size, 1.0))
     return Inputs(tuple(found), sizes)
 

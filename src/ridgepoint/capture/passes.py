@@ -21,7 +21,9 @@ SPECIAL = {
     "addcmul": (3, 0), "addcdiv": (2, 1), "clamp": (2, 0), "where": (1, 0), "remainder": (2, 1), "fmod": (2, 1),
     "_to_copy": (0, 0), "clone": (0, 0), "copy": (0, 0), "fill": (0, 0), "sinc": (2, 1), "erfinv": (8, 2),
     "softplus_backward": (3, 1), "elu_backward": (3, 1), "hardtanh": (2, 0), "leaky_relu": (2, 0), "hypot": (3, 1),
-    "swiglu": (5, 1), "logit": (2, 2), "hardswish_backward": (5, 0), "hardsigmoid_backward": (2, 0),
+    "floor_divide": (1, 1), "bitwise_and": (1, 0),
+    "swiglu": (5, 1), "logit": (2, 2),
+    "hardswish_backward": (5, 0), "hardsigmoid_backward": (2, 0),
 }  # fmt: skip
 """Pointwise calls that cost other than one simple operation."""
 
@@ -228,7 +230,14 @@ def loss(call: Call) -> list[Draft]:
     return [stream(call, "gather", fuses=False, reads=call.inputs[1:], launches=1.0)]
 
 
+def weighted_sum(call: Call) -> list[Draft]:
+    """Results of the experts of a token, weighted and added: every row is read once."""
+    rows = call.inputs[0] if call.name == "weighted_sum" else call.inputs[1]
+    return [stream(call, flop=2 * rows.elements, fuses=False)]
+
+
 RULES: dict[str, Rule] = {
+    **dict.fromkeys(("weighted_sum", "weighted_sum_backward"), weighted_sum),
     **dict.fromkeys(SPECIAL, pointwise),
     **dict.fromkeys(MOVES, move),
     **dict.fromkeys(FILLS, fill),

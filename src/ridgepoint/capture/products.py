@@ -56,6 +56,27 @@ def grouped(call: Call) -> list[Draft]:
     return [Draft("gemm", (left, right), call.results[:1], sizes, {"grouped": True})]
 
 
+def experts(call: Call) -> list[Draft]:
+    """Products of rows that a router deals out, as one kernel that gathers its rows: ``rows`` of them over all experts."""
+    left, right, rows = call.args[0], call.args[1], float(call.args[2])
+    sizes = {"rows": rows, "groups": float(right.shape[0]), "n": float(right.shape[-1]), "k": float(right.shape[-2])}
+    return [
+        Draft("gemm", (left, right), call.results[:1], sizes, {"grouped": True}, suffix=_gradient(call, "grad_input"))
+    ]
+
+
+def experts_gradient(call: Call) -> list[Draft]:
+    """Gradients of the experts' matrices."""
+    left, right, rows = call.args[0], call.args[1], float(call.args[2])
+    groups, k, n = call.args[3].shape
+    made = product(call, left, right, k, n, rows / groups, groups, _gradient(call, "grad_weight"), grouped=True)
+    return [made]
+
+
+def _gradient(call: Call, suffix: str) -> str:
+    return suffix if call.backward else ""
+
+
 def convolution(call: Call) -> list[Draft]:
     """Convolutions of one to three dimensions, transposed or not."""
     x, weight = call.args[0], call.args[1]
@@ -95,9 +116,7 @@ class _Shape:
         self.stride, self.padding, self.dilation = (_each(v, dims) for v in (stride, padding, dilation))
         self.positions = math.prod(
             (s + 2 * p - d * (k - 1) - 1) // t + 1
-            for s, p, d, k, t in zip(
-                self.size, self.padding, self.dilation, self.kernel, self.stride, strict=True
-            )
+            for s, p, d, k, t in zip(self.size, self.padding, self.dilation, self.kernel, self.stride, strict=True)
         )
 
     def draft(self, direction: str, reads: tuple[Value, ...], writes: tuple[Value, ...], suffix: str = "") -> Draft:
@@ -107,9 +126,7 @@ class _Shape:
         (h, w), (kh, kw) = self._two(self.size), self._two(self.kernel)
         ph, pw = (
             p - (k - 1.0) * (d - 1.0) / 2.0
-            for p, k, d in zip(
-                self._two(self.padding, 0.0), (kh, kw), self._two(self.dilation), strict=True
-            )
+            for p, k, d in zip(self._two(self.padding, 0.0), (kh, kw), self._two(self.dilation), strict=True)
         )
         sizes = {"batch": self.batch, "c_in": self.c_in, "c_out": self.c_out, "h": h, "w": w, "kh": kh, "kw": kw}
         sizes |= {"stride": self.stride[0], "pad_h": ph, "pad_w": pw, "groups": self.groups}
@@ -121,9 +138,7 @@ class _Shape:
     def _two(self, values: tuple[float, ...], first: float = 1.0) -> tuple[float, float]:
         return (first, values[0]) if len(values) == 1 else (values[0], values[1])
 
-    def _patches(
-        self, direction: str, reads: tuple[Value, ...], writes: tuple[Value, ...], suffix: str
-    ) -> Draft:
+    def _patches(self, direction: str, reads: tuple[Value, ...], writes: tuple[Value, ...], suffix: str) -> Draft:
         """A transposed convolution meets every filter at every input position; others at every output position."""
         window = math.prod(self.kernel)
         if self.transposed:
@@ -153,9 +168,7 @@ def attention_backward(call: Call) -> list[Draft]:
     return [_attention(call, query, key, value, call.results, True)]
 
 
-def _attention(
-    call: Call, query: Value, key: Value, value: Value, writes: tuple[Value, ...], backward: bool
-) -> Draft:
+def _attention(call: Call, query: Value, key: Value, value: Value, writes: tuple[Value, ...], backward: bool) -> Draft:
     *batch, heads, q_len, width = query.shape
     given = [a for a in call.args if isinstance(a, bool)]
     causal = given[0] if given else bool(call.kwargs.get("causal", call.kwargs.get("is_causal", False)))
@@ -196,6 +209,8 @@ RULES: dict[str, Rule] = {
     ],
     "convolution": convolution,
     "convolution_backward": convolution_backward,
+    "experts": experts,
+    "experts_gradient": experts_gradient,
     "attention": attention,
     "attention_backward": attention_backward,
     **dict.fromkeys(("recurrence", "recurrence_backward"), recurrence),

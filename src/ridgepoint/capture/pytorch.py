@@ -10,13 +10,14 @@ from itertools import product
 from typing import Any
 
 from ridgepoint.capture.extra import needed
-from ridgepoint.capture.fit import DifferentPrograms, Sampled, fitted, holds
+from ridgepoint.capture.fit import DifferentProgramsError, Sampled, fitted, holds
 from ridgepoint.capture.kernels_as_calls import fused_attention
 from ridgepoint.capture.stacks import shortened, spans
 from ridgepoint.capture.tracer import Recorder
 from ridgepoint.errors import RidgepointError
 from ridgepoint.models.networks.captured.graph import Graph, Span
 
+LENGTHS = ("seq", "prompt", "context")
 Arguments = tuple[dict[str, Any], list[Any]]
 """Keyword arguments of the module's forward function, and those tensors among them that are a cache."""
 
@@ -55,6 +56,15 @@ def parameter_counts(module: Any, shown: Mapping[str, str]) -> dict[str, float]:
         label = shown.get(owner, owner) or name
         found[label] = found.get(label, 0.0) + float(parameter.numel())
     return found
+
+
+def shown_paths(module: Any) -> dict[str, str]:
+    """Every module's path as reports name it."""
+    with shortened(module) as runs:
+        starred = {run.path for run in runs}
+    recorder = Recorder()
+    recorder.name(module, starred)
+    return recorder.shown
 
 
 def main_format(module: Any) -> str:
@@ -106,6 +116,8 @@ def record(subject: Subject, sizes: Mapping[str, int]) -> Graph:
             raise explained(error, subject, sizes) from error
         for tensor in outputs:
             recorder.know(tensor, "output")
+        for tensor in caches:  # those that the model itself asked for while it ran
+            recorder.know(tensor, "cache")
         return recorder.program.graph(_spans(recorder, runs))
 
 
@@ -155,16 +167,24 @@ def explained(error: Exception, subject: Subject, sizes: Mapping[str, int]) -> R
         )
     if isinstance(error, TypeError) and "argument" in text:
         return RidgepointError(
-            "bad_input", f"{name}.forward does not take these inputs: {text}", f"its parameters: {_parameters(subject.module)}"
+            "bad_input",
+            f"{name}.forward does not take these inputs: {text}",
+            f"its parameters: {_parameters(subject.module)}",
         )
-    if "no fake impl" in text.lower() or "not implemented for" in text.lower() or "NotImplementedError" in type(error).__name__:
+    if (
+        "no fake impl" in text.lower()
+        or "not implemented for" in text.lower()
+        or "NotImplementedError" in type(error).__name__
+    ):
         return RidgepointError(
             "custom_op",
             f"{name} calls an operator that has no shape rule{where}: {text}",
             "register one with torch.library.register_fake, then it is listed as unknown with its bytes",
         )
     at = ", ".join(f"{key} = {size}" for key, size in sizes.items())
-    return RidgepointError("bad_capture", f"{name} failed at {at}{where}: {type(error).__name__}: {text}", "check the inputs")
+    return RidgepointError(
+        "bad_capture", f"{name} failed at {at}{where}: {type(error).__name__}: {text}", "check the inputs"
+    )
 
 
 def _where(error: Exception) -> str:
@@ -189,26 +209,28 @@ def _parameters(module: Any) -> str:
 def capture_pass(subject: Subject, say: Callable[[str], None] = lambda text: None) -> Pass:
     """The pass with formulas in as many of its sizes as they hold for; the rest stay as they usually are."""
     usual = {name: round(size) for name, size in subject.sizes.items()}
-    base = record(subject, usual)
+    start = {name: places(name, size)[0] for name, size in usual.items()}
     free, fixed, why = dict(usual), dict[str, int](), list[str]()
     for name in usual:
+        say(f"does the program depend on {name}?")
         try:
-            other = record(subject, {**usual, name: places(name, usual[name])[1]})
-            _alike_or_raise(base, other)
-        except (RidgepointError, DifferentPrograms) as error:
+            base = record(subject, {**start, **fixed})
+            _alike_or_raise(base, record(subject, {**start, **fixed, name: places(name, usual[name])[1]}))
+        except (RidgepointError, DifferentProgramsError) as error:
             fixed[name] = free.pop(name)
             why.append(f"{name} stays {fixed[name]} ({_short(error)})")
-            say(why[-1])
     if not free:
         method = "; ".join(["captured at fixed sizes", *why])
-        return Pass(base, {}, {n: float(s) for n, s in fixed.items()}, method)
+        return Pass(record(subject, usual), {}, {n: float(s) for n, s in fixed.items()}, method)
     for degree in (1, 2, 3):
         graph, failed, points, check = _fit(subject, free, fixed, degree)
         if not failed:
             break
     else:
         raise RidgepointError(
-            "bad_capture", f"no polynomial in {', '.join(free)} gives what was captured: {failed}", "capture it at fixed sizes"
+            "bad_capture",
+            f"no polynomial in {', '.join(free)} gives what was captured: {failed}",
+            "capture it at fixed sizes",
         )
     method = (
         f"formulas in {', '.join(free)} through {points} captures, exact at "
@@ -227,8 +249,15 @@ def _alike_or_raise(a: Graph, b: Graph) -> None:
 
 
 def places(name: str, usual: int) -> tuple[int, ...]:
-    """Values of a size at which a model is captured, the last for the check."""
-    return (2, 3, 4, 5, 7) if name == "batch" else tuple(usual * step for step in (1, 2, 3, 4, 6))
+    """Values of a size at which a model is captured, the last for the check.
+
+    Lengths stay within what is usual, for positions may end there; other sizes are multiples, for strides divide them.
+    """
+    if name == "batch":
+        return 2, 3, 4, 5, 7
+    if name in LENGTHS and usual >= 64:
+        return tuple(usual // 8 * step for step in (2, 4, 6, 5, 8))
+    return tuple(usual * step for step in (1, 2, 3, 4, 6))
 
 
 def _fit(
@@ -237,7 +266,9 @@ def _fit(
     names = tuple(free)
     degrees = tuple(max(degree - 1, 1) if name == "batch" else degree for name in names)
     axes = [places(name, free[name])[: d + 1] for name, d in zip(names, degrees, strict=True)]
-    samples = [Sampled(point, record(subject, {**fixed, **dict(zip(names, point, strict=True))})) for point in product(*axes)]
+    samples = [
+        Sampled(point, record(subject, {**fixed, **dict(zip(names, point, strict=True))})) for point in product(*axes)
+    ]
     check = tuple(places(name, free[name])[-1] for name in names)
     last = Sampled(check, record(subject, {**fixed, **dict(zip(names, check, strict=True))}))
     graph = fitted(names, samples, degrees)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from ridgepoint.capture.calls import Call
@@ -123,9 +124,7 @@ def spans(calls: list[Call], runs: list[Run]) -> list[Span]:
 
 
 def _first(paths: list[str], begin: int, end: int, run: Run, period: int) -> int | None:
-    prefixes = tuple(
-        f"{run.path}.{run.child(period) + i}".lstrip(".") for i in range(run.period)
-    )
+    prefixes = tuple(f"{run.path}.{run.child(period) + i}".lstrip(".") for i in range(run.period))
     for at in range(begin, end):
         if any(paths[at] == p or paths[at].startswith(p + ".") for p in prefixes):
             return at
@@ -136,7 +135,7 @@ def _nested(found: list[Span]) -> list[Span]:
     """Runs inside runs: kernels run as often as both say."""
     edges = sorted({edge for span in found for edge in (span.start, span.stop)})
     pieces = []
-    for start, stop in zip(edges, edges[1:], strict=False):
+    for start, stop in pairwise(edges):
         times = 1.0
         for span in found:
             if span.start <= start and stop <= span.stop:

@@ -42,14 +42,15 @@ class Recorder:
         """Learn the paths of a module and of everything in it."""
         from torch.nn import ModuleList
 
+        inner = getattr(module, "base_model_prefix", "")  # the model inside a Hugging Face model with a head
         for path, child in module.named_modules():
             self.paths[id(child)] = path
             if next(child.children(), None) is None:
                 self.leaves.add(path)
             owner, _, last = path.rpartition(".")
-            known = self.shown.get(owner, owner)
+            known = self.shown.get(owner, "")
             starred = last.isdigit() and (isinstance(module.get_submodule(owner), ModuleList) or owner in starred_lists)
-            self.shown[path] = f"{known}.{'*' if starred else last}".lstrip(".")
+            self.shown[path] = "" if path == inner else f"{known}.{'*' if starred else last}".lstrip(".")
 
     def know(self, tensor: Any, role: str) -> Value:
         """Say what a tensor is."""
@@ -69,7 +70,8 @@ class Recorder:
         at = self._tensor_of[key]
         role = self.program.roles.get(at, "activation")
         shape = tuple(int(s) for s in tensor.shape)
-        return Value(at, shape, _format(tensor), self.program.values[at][0], role)
+        part = (int(tensor.storage_offset()), *map(int, tensor.stride()))
+        return Value(at, shape, _format(tensor), self.program.values[at][0], role, part)
 
     def record(self, function: Any, args: Any, kwargs: Any, result: Any) -> None:
         """One call that is done."""
@@ -137,7 +139,7 @@ class Recorder:
 
     def _accumulates(self) -> bool:
         """Whether autograd is keeping a finished gradient: outside of a recording it takes it over without a copy."""
-        from torch._C import _current_autograd_node  # type: ignore[attr-defined, unused-ignore]
+        from torch._C import _current_autograd_node
 
         node = _current_autograd_node()
         return node is not None and "AccumulateGrad" in node.name()
@@ -152,8 +154,8 @@ class Recorder:
     # --- where in the program -----------------------------------------------------------------------------------------
 
     def _path(self) -> str:
-        from torch._C import _current_autograd_node  # type: ignore[attr-defined, unused-ignore]
-        from torch.autograd import _get_sequence_nr  # type: ignore[attr-defined, unused-ignore]
+        from torch._C import _current_autograd_node
+        from torch.autograd import _get_sequence_nr
 
         if self.backward:
             node = _current_autograd_node()
@@ -161,7 +163,7 @@ class Recorder:
                 self._last_path = self._path_of_step.get(node._sequence_nr(), self._last_path)
             return self._last_path
         path = self._stack[-1] if self._stack else ""
-        self._path_of_step[_get_sequence_nr() - 1] = path
+        self._path_of_step.setdefault(_get_sequence_nr() - 1, path)  # not every call makes a step of its own
         return path
 
     @contextmanager
@@ -172,7 +174,7 @@ class Recorder:
 
         recorder = self
 
-        class _Mode(TorchDispatchMode):
+        class _Mode(TorchDispatchMode):  # type: ignore[misc]
             def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
                 named = kwargs or {}
                 result = function(*args, **named)
@@ -186,7 +188,10 @@ class Recorder:
             recorder._stack.pop()
 
         with ExitStack() as stack:
-            for hook in (register_module_forward_pre_hook(enter), register_module_forward_hook(leave, always_call=True)):
+            for hook in (
+                register_module_forward_pre_hook(enter),
+                register_module_forward_hook(leave, always_call=True),
+            ):
                 stack.callback(hook.remove)
             stack.enter_context(_Mode())
             yield
@@ -243,4 +248,3 @@ def _line() -> str:
             return f"{file.rsplit('/', 1)[-1]}:{frame.f_lineno}"
         frame = frame.f_back
     return ""
-

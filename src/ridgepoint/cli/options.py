@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ridgepoint.cli.capture import work_file_of
 from ridgepoint.errors import RidgepointError
 from ridgepoint.machines.custom import parse_spec, with_options
 from ridgepoint.request import Request
@@ -102,7 +103,7 @@ SETTINGS = (
 def takes_scenario(command: Callable[..., None]) -> Callable[..., None]:
     """A command whose parameter ``request`` is filled from MODEL, ``--on`` and ``SETTINGS``; its own options follow."""
     own = list(inspect.signature(command, eval_str=True).parameters.values())
-    shared = [*subjects(), *(parameter(setting) for setting in SETTINGS), _inputs(), _peaks(), _apply()]
+    shared = [*subjects(), *(parameter(setting) for setting in SETTINGS), _inputs(), _tensors(), _peaks(), _apply()]
     shared_names = {p.name for p in shared}
 
     @functools.wraps(command)
@@ -151,6 +152,14 @@ def _inputs() -> inspect.Parameter:
     )
 
 
+def _tensors() -> inspect.Parameter:
+    words = "an input of a model in code (FILE.py:FACTORY): 'x: float32[B,3,224,224]'; may be repeated"
+    option = typer.Option("--input", metavar="SPEC", help=words, rich_help_panel=TASK, show_default=False)
+    return inspect.Parameter(
+        "tensors", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[list[str] | None, option]
+    )
+
+
 def _peaks() -> inspect.Parameter:
     words = "dense peak rate of a device in a format: bf16=400T; may be repeated"
     option = typer.Option("--peak", metavar="FORMAT=RATE", help=words, rich_help_panel=MACHINE, show_default=False)
@@ -190,6 +199,7 @@ def _request(values: dict[str, Any]) -> Request:
     inputs = _input_sizes(values["inputs"])
     sizes |= {name: inputs.pop(name) for name in [*inputs] if name in {s.field for s in SETTINGS if s.table == "sizes"}}
     techniques = tuple(values["apply"] or ())
+    values = {**values, "model": work_file_of(values["model"], values["tensors"], values["_task"])}
     typed = Request(values["model"], values["machine"], values["_task"], sizes, plan, inputs, techniques, said)
     if values["model"].endswith(".toml"):
         typed = replace(typed, model=None).over(read_request(Path(values["model"])))

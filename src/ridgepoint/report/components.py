@@ -63,7 +63,15 @@ def row_label(label: str) -> str:
     ('feed.down backward', 'attention.rotary and cache')
     >>> row_label("layers.attention.output.quantize"), row_label("encoder.layers.norm")
     ('attention.quantize', 'encoder.norm')
+
+    Names from a model's own code, where a star stands for equal modules, stay as they are written there:
+
+    >>> row_label("layers.*.mlp.down_proj"), row_label("layers.*.mlp.down_proj.grad_input")
+    ('layers.*.mlp.down_proj', 'layers.*.mlp.down_proj backward')
     """
+    if "*" in label:
+        name, _, last = label.rpartition(".")
+        return f"{name} backward" if last.startswith("grad") else label
     parts = [part for part in label.split(".") if part != "layers"]
     backward = parts[-1].startswith("grad") and len(parts) > 1
     if backward:

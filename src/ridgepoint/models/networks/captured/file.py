@@ -23,7 +23,7 @@ class WorkFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
 
     ``sizes`` are the sizes of the usual input by name (without the batch, which is ``batch``), ``format`` the number format
     that the model's own tensors have, ``parameters`` trained numbers by module, ``passes`` the graphs by task, ``method``
-    how the formulas were found.
+    how the formulas were found, ``fixed`` a batch that the formulas do not vary.
     """
 
     ridgepoint_work: int
@@ -36,6 +36,7 @@ class WorkFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     passes: dict[str, Graph]
     title: str = ""
     captured_with: str = ""
+    fixed: dict[str, float] = {}
     notes: tuple[str, ...] = ()
 
 
@@ -43,6 +44,14 @@ def to_text(work: WorkFile) -> str:
     """The file's text: one tensor or kernel a line, so that two captures can be compared."""
     text = msgspec.json.format(msgspec.json.encode(work), indent=0).decode()
     return text.replace("},{", "},\n{").replace('"kernels":', '\n"kernels":') + "\n"
+
+
+def find_work(name: str) -> Network | None:
+    """The captured model in the work file of that path, or None where the name is no work file's."""
+    if not name.endswith(".json"):
+        return None
+    path = Path(name).expanduser()
+    return to_network(read_work(path)) if is_work_file(path) else None
 
 
 def is_work_file(path: Path) -> bool:
@@ -94,9 +103,9 @@ def _check(path: Path, work: WorkFile, name: str, graph: Graph) -> None:
     for kernel in graph.kernels:
         if kernel.kind not in KINDS:
             raise _bad(path, f"pass {name} has a kernel of kind '{kernel.kind}'")
-        if any(not 0 <= t < count for t in (*(t for t, _ in kernel.reads), *kernel.writes)):
+        if any(not 0 <= t < count for t in (*(t for t, *_ in kernel.reads), *kernel.writes)):
             raise _bad(path, f"pass {name}: {kernel.call} ({kernel.label}) names a tensor that is not there")
-        sizes += [kernel.space, *kernel.sizes.values(), *(elements for _, elements in kernel.reads)]
+        sizes += [kernel.space, *kernel.sizes.values(), *(elements for _, elements, _ in kernel.reads)]
     strange = {n for size in sizes if isinstance(size, str) for n in compiled(size)[1]} - known
     if strange:
         raise _bad(path, f"pass {name} has formulas in the unknown size '{min(strange)}'")

@@ -77,7 +77,7 @@ def _merged(graph: Graph, segment_of: Callable[[int], tuple[int, bool]]) -> tupl
     of_tensor: dict[int, int] = {}
     segment = [segment_of(at) for at in range(len(graph.kernels))]
     for at, kernel in enumerate(graph.kernels):
-        inputs = {of_tensor[t] for t, _ in kernel.reads if t in of_tensor}
+        inputs = {of_tensor[t] for t, *_ in kernel.reads if t in of_tensor}
         homes = _homes(kernel, inputs, found, segment, at, sizes)
         home = homes[0] if homes else len(found)
         if not homes:
@@ -101,17 +101,16 @@ def _homes(
     kernel: Kernel, inputs: set[int], found: list[Group], segment: list[tuple[int, bool]], at: int,
     sizes: Mapping[str, float],
 ) -> list[int]:  # fmt: skip
-    """The groups that the kernel can join, the latest first."""
+    """The group that the kernel joins, and those which may then merge with it."""
     if not kernel.fuses:
         return []
-    possible = []
-    for g in sorted(inputs, reverse=True):
-        group = found[g]
-        if not group.fuses or segment[group.members[0]] != segment[at] or not _fits(kernel, group, sizes):
-            continue
-        if not any(found[h].before >> g & 1 for h in inputs - {g}):
-            possible.append(g)
-    return possible
+    alike = [
+        g
+        for g in sorted(inputs, reverse=True)
+        if found[g].fuses and segment[found[g].members[0]] == segment[at] and _fits(kernel, found[g], sizes)
+    ]
+    legal = [g for g in alike if not any(found[h].before >> g & 1 for h in inputs - {g})]
+    return [legal[0], *(g for g in alike if g != legal[0])] if legal else []
 
 
 def _may_merge(found: list[Group], a: int, b: int) -> bool:

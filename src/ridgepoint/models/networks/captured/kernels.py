@@ -95,12 +95,13 @@ class Evaluation:
     def moved(self, kernels: list[Kernel]) -> tuple[Num, Num]:
         """Bytes that kernels which run as one read and write: nothing for what only they know."""
         made = {t for k in kernels for t in k.writes}
-        read: dict[int, list[Size]] = {}
+        read: dict[int, dict[int, Size]] = {}
         for kernel in kernels:
-            for tensor, elements in kernel.reads:
+            for tensor, elements, part in kernel.reads:
                 if tensor not in made:
-                    read.setdefault(tensor, []).append(elements)
-        reads = sum((self._most(sizes) * self._element(t) for t, sizes in read.items()), 0.0)
+                    parts = read.setdefault(tensor, {})
+                    parts[part] = elements if part not in parts else self._larger(parts[part], elements)
+        reads = sum((self._together(t, parts) * self._element(t) for t, parts in read.items()), 0.0)
         last = {id(k) for k in kernels}
         writes = sum((self.tensor_bytes(t) for k in kernels for t in k.writes if self._leaves(t, last)), 0.0)
         return reads, writes
@@ -108,12 +109,15 @@ class Evaluation:
     def _element(self, at: int) -> float:
         return self.formats.bytes(self.graph.tensors[at])
 
-    def _most(self, sizes: list[Size]) -> Num:
-        most = self.num(sizes[0])
-        for size in sizes[1:]:
-            if size != sizes[0]:
-                most = np.maximum(most, self.num(size))
-        return most
+    def _larger(self, a: Size, b: Size) -> Size:
+        return a if a == b or np.all(np.asarray(self.num(a)) >= self.num(b)) else b
+
+    def _together(self, tensor: int, parts: Mapping[int, Size]) -> Num:
+        """Elements of a tensor that its parts cover, as if they did not overlap, but never more than it has."""
+        if len(parts) == 1:
+            return self.num(next(iter(parts.values())))
+        covered = sum((self.num(size) for size in parts.values()), 0.0)
+        return np.minimum(covered, self.num(self.graph.tensors[tensor].elements))
 
     def _leaves(self, tensor: int, inside: set[int]) -> bool:
         """Whether a tensor is used by any other kernel, or after the pass."""
@@ -125,7 +129,7 @@ class Evaluation:
         if not hasattr(self, "_found"):
             self._found: dict[int, list[Kernel]] = {}
             for kernel in self.graph.kernels:
-                for tensor, _ in kernel.reads:
+                for tensor, *_ in kernel.reads:
                     self._found.setdefault(tensor, []).append(kernel)
         return self._found
 
@@ -133,6 +137,8 @@ class Evaluation:
         reads, writes = self.moved(kernels)
         if len(kernels) == 1 and not np.any(np.asarray(writes) > 0.0):
             writes = sum((self.tensor_bytes(t) for t in kernels[0].writes), 0.0)
+        if kernels[0].options.get("appends"):
+            writes = reads
         shaping = next((k for k in kernels if k.options.get("pattern") in ("softmax", "norm")), None)
         chief = shaping or kernels[-1]
         special = sum((self.num(k.sizes.get("special", 0.0)) for k in kernels), 0.0)

@@ -31,7 +31,7 @@ def memory(at: Evaluation) -> Memory:
     born, last, copies = dict[int, int](), dict[int, int](), dict[int, float]()
     for position, kernel in enumerate(graph.kernels):
         step = step_of[position]
-        for tensor in (*(t for t, _ in kernel.reads), *kernel.writes):
+        for tensor in (*(t for t, *_ in kernel.reads), *kernel.writes):
             root = _root(at, tensor)
             if root not in born:
                 given = graph.tensors[root].role in ("input", "parameter", "cache")

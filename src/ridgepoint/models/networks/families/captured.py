@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from ridgepoint.errors import RidgepointError
 from ridgepoint.models.networks.captured.file import FAMILY, WorkFile
 from ridgepoint.models.networks.captured.kernels import Evaluation, Formats
@@ -22,6 +24,13 @@ def captured(tape: Tape, net: Network, sizes: Sizes) -> None:
             "bad_task",
             f"{net.name} was captured for {have}, not for {tape.task}",
             f"capture it with --task {tape.task}",
+        )
+    fixed = work.fixed.get("batch")
+    if fixed is not None and np.any(np.asarray(tape.batch) != fixed):
+        raise RidgepointError(
+            "bad_size",
+            f"{net.name} was captured for a batch of {fixed:g} only: {work.method}",
+            f"use --batch {fixed:g}",
         )
     formats = Formats(work.format, tape.acts, tape.weights)
     at = Evaluation(work.passes[name], {**sizes, "batch": tape.batch}, formats, tape.fused)
