@@ -8,6 +8,7 @@ from typing import Any
 
 from ridgepoint.errors import RidgepointError, nearest
 from ridgepoint.machines.catalog import find_machine
+from ridgepoint.models.architecture import Model
 from ridgepoint.models.networks.network import Network
 from ridgepoint.plan import CHOICES, DEGREES, Plan
 from ridgepoint.scenario import Scenario, find, scenario, usual_task
@@ -70,8 +71,8 @@ def option(name: str) -> str:
     return _OPTION.get(name, "--" + name.replace("_", "-"))
 
 
-def to_scenario(request: Request) -> Scenario:
-    """The scenario that a request describes.
+def to_scenario(request: Request, model: Model | Network | None = None) -> Scenario:
+    """The scenario that a request describes; of ``model`` where one is given, whatever the request's says.
 
     Errors: ``bad_request`` for what is missing, ``bad_option`` for what does not belong to the task; those of names,
     sizes and plans.
@@ -82,7 +83,7 @@ def to_scenario(request: Request) -> Scenario:
         raise RidgepointError(
             "bad_request", "no machine is given", "add --on MACHINE; `ridgepoint machines list` shows all"
         )
-    model, machine = find(request.model), find_machine(request.machine)
+    model, machine = model or find(request.model), find_machine(request.machine)
     usual = usual_task(model)
     task = request.task if request.task is not None else usual.name
     _check_task(task)

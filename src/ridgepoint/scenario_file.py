@@ -124,6 +124,20 @@ def _bad(path: Path, problem: str, hint: str) -> RidgepointError:
 
 def write_request(request: Request, path: Path) -> None:
     """Write the scenario file of a request, all or nothing."""
+    write_whole(path, request_text(request))
+
+
+def request_text(request: Request) -> str:
+    """The scenario file of a request.
+
+    >>> print(request_text(Request("gpt2", "t4", "decode", {"batch": 4.0})), end="")
+    model = "gpt2"
+    machine = "t4"
+    <BLANKLINE>
+    [task]
+    name = "decode"
+    batch = 4.0
+    """
     subjects = (("model", request.model), ("machine", request.machine))
     lines = [f"{key} = {_toml(_absolute(value))}" for key, value in subjects if value]
     if request.apply:
@@ -133,7 +147,7 @@ def write_request(request: Request, path: Path) -> None:
     for title, table in tables.items():
         if table:
             lines += ["", f"[{title}]", *(f"{_key(key)} = {_toml(value)}" for key, value in table.items())]
-    write_whole(path, "\n".join(lines) + "\n")
+    return "\n".join(lines) + "\n"
 
 
 def _key(name: str) -> str:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import re
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 from pathlib import Path
 
@@ -53,7 +53,7 @@ def find_machine(name: str) -> Machine:
     return _known(name, _catalog())
 
 
-@cache
+@lru_cache(maxsize=4096)  # a slider makes many names
 def _known(name: str, _catalog: str) -> Machine:
     return _read(name)
 

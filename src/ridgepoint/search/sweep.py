@@ -58,8 +58,6 @@ def sweep(
 
     def make(chosen: Chosen) -> Scenario:
         fixed: dict[str, Any] = {name: v for name, v in chosen.items() if name in PLAN_KEYS}
-        if "zero_stage" in fixed:
-            fixed["zero_stage"] = int(fixed["zero_stage"])
         subjects: dict[str, Any] = {"model": model, "task": task, "machine": on, **chosen}
         machine = _changed_machine(subjects["machine"], chosen)
         return scenario(subjects["model"], machine, subjects["task"], replace(given, **fixed))
