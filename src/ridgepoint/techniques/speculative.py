@@ -42,7 +42,8 @@ def yielding(phase: Phase, tokens: Num) -> Phase:
     return replace(phase, count=phase.count / tokens)
 
 
-def _draft(given: Scenario, values: Values) -> str:
+def is_drafter(given: Scenario, values: Values) -> str:
+    """The parameter ``draft`` names a model that generates tokens."""
     name = values["draft"]
     try:
         found = find(name)
@@ -58,7 +59,7 @@ def _draft(given: Scenario, values: Values) -> str:
     papers=("lantern", "triforce", "quantspec"),
     quality="same distribution as the model's own sampling",
     grade="exact",
-    cannot=every(transformer, generates, _draft),
+    cannot=every(transformer, generates, is_drafter),
     parameters=(
         Parameter("draft", "llama-3.2-1b", "draft model, by its name in the catalogue"),
         DRAFTS,
@@ -90,6 +91,8 @@ def _with_draft(built: Built, given: Scenario, values: Values) -> Built:
     ahead = {phase.name: phase for phase in small.phases}
 
     def change(phase: Phase) -> tuple[Phase, ...]:
+        if phase.name not in ahead:  # of another technique, such as a cascade's small model
+            return (phase,)
         draft = ahead[phase.name]
         draft = replace(draft, work=prefixed(draft.work, "draft."))
         if phase.role == "first":
