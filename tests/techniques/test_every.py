@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import json
 import re
+from contextlib import suppress
 from functools import cache
 
 import numpy as np
@@ -15,7 +16,7 @@ from ridgepoint.errors import RidgepointError
 from ridgepoint.scenario import Scenario, scenario
 from ridgepoint.tasks import Decode, Forward, Generate, Prefill, Sample, Train
 from ridgepoint.techniques.registry import applied, parse, techniques
-from ridgepoint.techniques.technique import Technique
+from ridgepoint.techniques.technique import Technique, conflict
 
 EVERY = tuple(techniques().values())
 # One of these scenarios must take each technique: the contrasts of design §6's advice.
@@ -130,6 +131,20 @@ def test_it_is_read_as_it_is_written(found):
     again, values = parse(found.written({p.name: p.default for p in found.parameters}))
     assert again is found
     assert again.values(values) == found.values({})
+
+
+@pytest.mark.parametrize("found", EVERY, ids=lambda t: t.name)
+def test_pairs_compose_or_say_why_not(found):
+    """Design §6: techniques compose. A pair is estimated, in either order, or refused in a sentence; it never breaks."""
+    for name in takers(found)[:1]:
+        others = [t for t in EVERY if not conflict(t, found) and not t.cannot(given(name), t.values({}))]
+        start = EVERY.index(found) % 5
+        for other in others[start::5]:
+            for pair in ([found.name, other.name], [other.name, found.name]):
+                with suppress(RidgepointError):
+                    est = rp.Estimate(applied(given(name), pair))
+                    assert est.time_s >= est.bound_s > 0.0, pair
+                    assert all(np.all(np.asarray(size) >= 0.0) for size in est.memory.entries.values()), pair
 
 
 def test_papers_exist(shared):

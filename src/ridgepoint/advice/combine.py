@@ -16,7 +16,9 @@ from ridgepoint.techniques.technique import conflict
 WORTH = 1.02
 """A further step that brings less is not worth its trouble."""
 STEPS = 6
-EXHAUSTIVE = 6
+CANDIDATES = 20
+"""So many of the best remedies take part in the waterfall."""
+EXHAUSTIVE = 5
 """Of so many best remedies every set is tried."""
 
 
@@ -46,7 +48,7 @@ def waterfall(baseline: Estimate, remedies: Sequence[Remedy], objective: Objecti
     Where the baseline does not fit, what fits comes first.
     """
     alone = {r.technique.name: gain(objective, baseline, r.changed) for r in remedies}
-    left = [r for r in remedies if alone[r.technique.name] > 1.0 or r.fits > bool(baseline.memory.fits)]
+    left = [r for r in remedies if alone[r.technique.name] > 1.0 or r.fits > bool(baseline.memory.fits)][:CANDIDATES]
     steps: list[Step] = []
     now = baseline
     while left and len(steps) < STEPS:

@@ -7,9 +7,12 @@ from dataclasses import dataclass, replace
 from ridgepoint.errors import RidgepointError
 from ridgepoint.estimates import Estimate
 from ridgepoint.machines.catalog import device_names, find_device, find_machine
+from ridgepoint.machines.description import Device
+from ridgepoint.machines.machine import Machine
 
 TWICE = 2.0
 LEAST = 0.02
+SHORTLIST = 5
 
 
 @dataclass(frozen=True)
@@ -48,17 +51,17 @@ def faster_parts(est: Estimate) -> list[FasterPart]:
 
 
 def other_machines(est: Estimate, top: int = 5) -> list[OtherMachine]:
-    """Catalogue machines of the same kind with as many devices on which the run fits and is faster, fastest first."""
+    """Catalogue machines of the same kind with as many devices on which the run fits and is faster, fastest first.
+
+    The candidates are those with the best rates for this run, and those with the best rates for their price.
+    """
     given = est.scenario
     here = given.machine
     found = []
-    for name in device_names():
-        device = find_device(name)
-        if device.kind != here.device.kind or name == here.device.name:
-            continue
+    for device in _candidates(est):
         prefix = f"{here.nodes}x{here.devices_per_node}x" if here.nodes > 1 else f"{here.devices_per_node}x"
         try:
-            machine = find_machine(name if here.devices == 1 else prefix + name)
+            machine = find_machine(device.name if here.devices == 1 else prefix + device.name)
             there = Estimate(replace(given, machine=machine), est.strict, est.mode)
         except RidgepointError:  # no link of the kind, no room for the layout
             continue
@@ -68,3 +71,24 @@ def other_machines(est: Estimate, top: int = 5) -> list[OtherMachine]:
         ratio = None if None in costs else float(costs[0] / costs[1])
         found.append(OtherMachine(machine.name, device.title, there, float(est.time_s) / float(there.time_s), ratio))
     return sorted(found, key=lambda other: -other.speedup)[:top]
+
+
+def _candidates(est: Estimate) -> list[Device]:
+    """Devices of the same kind whose rates promise most for the run's mix of memory and arithmetic, alone and per dollar."""
+    here = est.scenario.machine
+    others = [find_device(name) for name in device_names()]
+    others = [d for d in others if d.kind == here.device.kind and d.name != here.device.name]
+    promise = {d.name: _promise(est, Machine(d.name, d)) for d in others}
+    prices = {d.name: d.price.usd_per_hour for d in others if d.price is not None and d.price.usd_per_hour}
+    fast = sorted(others, key=lambda d: -promise[d.name])[:SHORTLIST]
+    cheap = sorted((d for d in others if d.name in prices), key=lambda d: -promise[d.name] / prices[d.name])[:SHORTLIST]
+    return list({d.name: d for d in (*fast, *cheap)}.values())
+
+
+def _promise(est: Estimate, there: Machine) -> float:
+    """Harmonic mean of the rates' ratios, weighted by what the run waits for: memory, or anything else as arithmetic."""
+    here = est.scenario.machine
+    memory = float(est.shares.get(here.main_memory, 0.0))
+    bandwidth = there.memory_bytes_per_s / here.memory_bytes_per_s
+    arithmetic = there.arithmetic("bf16").flop_per_s / here.arithmetic("bf16").flop_per_s
+    return 1.0 / (memory / max(bandwidth, 1e-9) + (1.0 - memory) / max(arithmetic, 1e-9))

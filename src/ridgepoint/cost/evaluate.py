@@ -61,6 +61,8 @@ class Cost:
     partitions: Mapping[int, Partition | None]
     """Groups of equal shapes, for the ops whose demands are those of groups."""
     unknown: tuple[Op, ...]
+    known: Mapping[int, Timing]
+    """Timings of single ops that were settled before."""
 
     @cached_property
     def timing(self) -> Timing:
@@ -70,7 +72,7 @@ class Cost:
     @cached_property
     def _settled(self) -> dict[int, Timing]:
         """Every op's timing at the described speeds."""
-        return {key: self._settle(key, {}) for key in self.demands}
+        return {key: self.known.get(key) or self._settle(key, {}) for key in self.demands}
 
     def _settle(self, key: int, speed: Mapping[str, float]) -> Timing:
         return replace(settle(self.demands[key], speed), partition=self.partitions.get(key))
@@ -234,6 +236,10 @@ def largest_share(shares: Mapping[str, Num]) -> Any:
     return str(found) if np.ndim(found) == 0 else found
 
 
+REMEMBERED = 16384
+"""Ops of a machine whose demands are kept."""
+
+
 def evaluate(
     work: Work, machine: Machine, mode: str = EXPECTED, strict: bool = False, like: Cost | None = None
 ) -> Cost:
@@ -249,11 +255,32 @@ def evaluate(
         raise _unknown_op(unknown[0])
     partitions = _partitions(ops, {} if like is None else like.partitions)
     demands: dict[int, Demand] = {}
+    known: dict[int, Timing] = {}
     for op in ops:
-        rules, partition = rules_of(op), partitions[id(op)]
-        shape = op if partition is None else _picked(op, partition)
-        demands[id(op)] = rules.bound(shape, machine) if mode == BOUND else rules.expected(shape, machine)
-    return Cost(work, machine, mode, demands, partitions, unknown)
+        partition = partitions[id(op)]
+        if partition is not None or _arrays(op):
+            demands[id(op)] = _demand(op if partition is None else _picked(op, partition), machine, mode)
+        else:
+            demands[id(op)], known[id(op)] = _remembered(op, machine, mode)
+    return Cost(work, machine, mode, demands, partitions, unknown, known)
+
+
+def _demand(op: Op, machine: Machine, mode: str) -> Demand:
+    rules = rules_of(op)
+    return rules.bound(op, machine) if mode == BOUND else rules.expected(op, machine)
+
+
+def _remembered(op: Op, machine: Machine, mode: str) -> tuple[Demand, Timing]:
+    """Demand and timing of a single op: advice and sliders come back to the same ops on the same machine."""
+    memo = machine.memo
+    found = memo.get((mode, op))
+    if found is None:
+        demand = _demand(op, machine, mode)
+        if len(memo) >= REMEMBERED:
+            memo.clear()
+        found = memo[mode, op] = demand, settle(demand, {})
+    answer: tuple[Demand, Timing] = found
+    return answer
 
 
 def _picked(op: Op, partition: Partition) -> Op:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from ridgepoint.errors import RidgepointError
 from ridgepoint.formats import FORMATS
@@ -55,6 +56,11 @@ class Machine:
     def devices(self) -> int:
         """All devices."""
         return self.nodes * self.devices_per_node
+
+    @cached_property
+    def memo(self) -> dict[Any, Any]:
+        """What was computed for this machine already, kept by those who compute it (kernel demands of single ops)."""
+        return {}
 
     @cached_property
     def coefficients(self) -> Coefficients:

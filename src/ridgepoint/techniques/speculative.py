@@ -86,7 +86,8 @@ def speculative_decoding(given: Scenario, values: Values) -> Scenario:
 
 def _with_draft(built: Built, given: Scenario, values: Values) -> Built:
     drafts = values["drafts"]
-    small = replace(given, model=find(values["draft"]), plan=replace(given.plan, speculated=0.0), edits=()).build()
+    plan = replace(given.plan, speculated=0.0, ep=None)
+    small = replace(given, model=find(values["draft"]), plan=plan, edits=()).build()
     tokens = accepted_tokens(values["acceptance"], drafts)
     ahead = {phase.name: phase for phase in small.phases}
 
