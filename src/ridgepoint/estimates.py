@@ -247,7 +247,7 @@ class Estimate:
             f"no rule for op kind '{op.kind}' ({op.label or 'no label'}): timed by its bytes, {np.max(unknown):.1%} of the time"
             for op in self.cost.unknown
         )
-        return (*cautions(self.scenario, self.memory, self.built.layout, self.max_batch), *listed)
+        return (*cautions(self.scenario, self.memory, self.built.layout, self.max_batch), *dict.fromkeys(listed))
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON document of design §10; lists where a sweep has arrays."""

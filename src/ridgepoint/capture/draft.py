@@ -101,11 +101,9 @@ def _kernel(call: Call, draft: Draft, used: dict[int, int], parts: dict[tuple[in
 
 
 def _part(value: Value, used: dict[int, int], parts: dict[tuple[int, Any], int]) -> int:
-    """0 for a whole tensor (in whatever order it is read); parts of it are numbered as they come."""
-    if value.elements >= value.whole:
-        return 0
+    """Views of a tensor are numbered as they come."""
     known = sum(1 for tensor, _ in parts if tensor == used[value.id])
-    return parts.setdefault((used[value.id], (value.shape, value.part)), known + 1)
+    return parts.setdefault((used[value.id], (value.shape, value.part)), known)
 
 
 def label(call: Call, draft: Draft) -> str:

@@ -127,7 +127,7 @@ def look_up(call: Call) -> list[Draft]:
     """Rows picked by index: the rows that are picked, and the indices."""
     table, *rest = call.inputs
     made = call.results[0].elements
-    picked = Value(table.id, (min(made, table.touched),), table.format, table.whole, table.role)
+    picked = Value(table.id, (made,), table.format, max(made, table.whole), table.role, (-1,))
     return [stream(call, "gather", reads=(picked, *rest), writes=call.results[:1], fuses=False)]
 
 

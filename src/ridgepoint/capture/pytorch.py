@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
 
+from ridgepoint.capture.distributed import local, ranks_of
 from ridgepoint.capture.extra import needed
 from ridgepoint.capture.fit import DifferentProgramsError, Sampled, fitted, holds
 from ridgepoint.capture.kernels_as_calls import fused_attention
@@ -26,7 +27,7 @@ Arguments = tuple[dict[str, Any], list[Any]]
 class Subject:
     """What is captured: a module on the meta device, its inputs for given sizes, and the task.
 
-    ``around`` is entered for every recording; ``ranks`` tells the ranks of a process group from a collective's arguments.
+    ``around`` is entered for every recording.
     """
 
     module: Any
@@ -34,7 +35,6 @@ class Subject:
     sizes: dict[str, float]
     task: str = "forward"
     around: Callable[[], Any] = nullcontext
-    ranks: Callable[[Any], float] = lambda arguments: 1.0
     shorten: bool = True
 
 
@@ -54,7 +54,7 @@ def parameter_counts(module: Any, shown: Mapping[str, str]) -> dict[str, float]:
     for name, parameter in module.named_parameters():
         owner = name.rpartition(".")[0]
         label = shown.get(owner, owner) or name
-        found[label] = found.get(label, 0.0) + float(parameter.numel())
+        found[label] = found.get(label, 0.0) + float(local(parameter).numel())
     return found
 
 
@@ -90,7 +90,7 @@ def record(subject: Subject, sizes: Mapping[str, int]) -> Graph:
         warnings.simplefilter("ignore")
         subject.module.train(training)
         runs = stack.enter_context(shortened(subject.module)) if subject.shorten else []
-        recorder = Recorder(subject.ranks)
+        recorder = Recorder(ranks_of)
         recorder.name(subject.module, {run.path for run in runs})
         for tensor in (*subject.module.parameters(), *subject.module.buffers()):
             recorder.know(tensor, "parameter")
@@ -158,7 +158,7 @@ def explained(error: Exception, subject: Subject, sizes: Mapping[str, int]) -> R
     text = " ".join(str(error).split())[:300]
     name = type(subject.module).__name__
     where = _where(error)
-    if any(mark in text for mark in ("item() on meta", "aten::_local_scalar_dense", "aten::nonzero", "data-dependent",
+    if any(mark in text for mark in ("item() on meta", "item() cannot be called", "Cannot access data", "aten::_local_scalar_dense", "aten::nonzero", "data-dependent",
                                      "Cannot copy out of meta", "aten::equal", "is_nonzero", "aten::unique")):  # fmt: skip
         return RidgepointError(
             "data_dependent",
@@ -223,14 +223,17 @@ def capture_pass(subject: Subject, say: Callable[[str], None] = lambda text: Non
         method = "; ".join(["captured at fixed sizes", *why])
         return Pass(record(subject, usual), {}, {n: float(s) for n, s in fixed.items()}, method)
     for degree in (1, 2, 3):
-        graph, failed, points, check = _fit(subject, free, fixed, degree)
+        try:
+            graph, failed, points, check = _fit(subject, free, fixed, degree)
+        except DifferentProgramsError as error:
+            failed = str(error)
         if not failed:
             break
     else:
         raise RidgepointError(
             "bad_capture",
-            f"no polynomial in {', '.join(free)} gives what was captured: {failed}",
-            "capture it at fixed sizes",
+            f"no formula in {', '.join(free)} gives what was captured: {failed}",
+            "write numbers in place of these names in --input",
         )
     method = (
         f"formulas in {', '.join(free)} through {points} captures, exact at "

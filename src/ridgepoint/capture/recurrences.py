@@ -17,11 +17,15 @@ def library_kernels(model: Any) -> Iterator[None]:
     """
     from transformers.integrations.moe import ALL_EXPERTS_FUNCTIONS
 
+    from transformers.utils import logging
+
+    loud = logging.get_verbosity()
     mapping = ALL_EXPERTS_FUNCTIONS._global_mapping
     spelled_out = mapping["grouped_mm"]
     homes = {type(m).__module__ for m in model.modules() if type(m).__module__.startswith("transformers.")}
     replaced: list[tuple[Any, str, Any]] = []
     try:
+        logging.set_verbosity_error()  # that a library's kernel is absent here is no news
         mapping["grouped_mm"] = _experts
         for home in homes:
             module = sys.modules[home]
@@ -31,6 +35,7 @@ def library_kernels(model: Any) -> Iterator[None]:
                     setattr(module, name, make())
         yield
     finally:
+        logging.set_verbosity(loud)
         mapping["grouped_mm"] = spelled_out
         for module, name, original in replaced:
             setattr(module, name, original)

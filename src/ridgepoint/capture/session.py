@@ -6,6 +6,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
+from ridgepoint.capture.distributed import process_group
 from ridgepoint.capture.extra import needed
 from ridgepoint.capture.inputs import read_inputs
 from ridgepoint.errors import RidgepointError
@@ -25,9 +28,11 @@ def is_code(name: str) -> bool:
 
 
 def capture(
-    target: str, inputs: Sequence[str] = (), tasks: Sequence[str] = (), say: Say = lambda text: None
+    target: str, inputs: Sequence[str] = (), tasks: Sequence[str] = (), say: Say = lambda text: None, ranks: int = 1
 ) -> WorkFile:
     """What the code at ``target`` does, for the tasks (by default ``forward``; prefill and decode of a language model).
+
+    With ``ranks`` > 1 a factory runs as the first of that many ranks, and may spread its module over them.
 
     Errors: ``bad_capture`` and others, each with what to do.
     """
@@ -45,7 +50,9 @@ def capture(
         raise RidgepointError(
             "bad_capture", f"'{target}' names nothing to capture", "give FILE.py:FACTORY, FILE.onnx or hf:CONFIG.json"
         )
-    return _program(target, inputs, tasks or ("forward",), say)
+    with process_group(ranks):
+        work = _program(target, inputs, tasks or ("forward",), say)
+    return msgspec.structs.replace(work, ranks=float(ranks))
 
 
 def _program(target: str, inputs: Sequence[str], tasks: Sequence[str], say: Say) -> WorkFile:
@@ -113,6 +120,8 @@ def _work(name: str, source: str, subjects: Sequence[Any], say: Say) -> WorkFile
         passes[subject.task] = found.graph
         sizes |= {n: subject.sizes[n] for n in found.sizes if n != "batch"}
         fixed |= {n: s for n, s in found.fixed.items() if n == "batch"}
+        if "batch" not in subject.sizes:  # one sample is all that the inputs speak of
+            fixed["batch"] = 1.0
         methods.append(f"{subject.task}: {found.method}")
     module = subjects[0].module
     return WorkFile(

@@ -8,7 +8,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from ridgepoint.capture import collectives
 from ridgepoint.capture.calls import Call, Value
+from ridgepoint.capture.distributed import local
 from ridgepoint.capture.draft import Program
 from ridgepoint.capture.rules import drafts
 
@@ -59,7 +61,8 @@ class Recorder:
         return self.value(tensor)
 
     def value(self, tensor: Any) -> Value:
-        """A tensor as calls see it."""
+        """A tensor as calls see it: of one that is spread over ranks, what this rank holds."""
+        tensor = local(tensor)
         storage = tensor.untyped_storage()
         key = storage._cdata
         if key not in self._tensor_of:
@@ -79,6 +82,9 @@ class Recorder:
         if function.is_view or name in ("_unsafe_view", "_reshape_alias", "lift_fresh", "_conj", "view_as_real"):
             return
         inside, path = _tensors(result), self._path()
+        if name in ("wait_tensor", "_wrap_tensor_autograd") and inside:
+            self._same(inside[0], args[0])
+            return
         if name == "append":
             self._extend(args[0], result)
         if self.backward and name in ("copy_", "clone", "new_empty_strided") and self._accumulates():
@@ -89,7 +95,7 @@ class Recorder:
         if name.rstrip("_") == "view" or (not inside and name not in _EFFECTS):
             return
         results = self._results(function, args, kwargs, inside)
-        if function.namespace in ("_c10d_functional", "c10d"):
+        if name in collectives.RULES and function.namespace in ("_c10d_functional", "c10d"):
             named["ranks"] = self.ranks((args, kwargs))
         call = Call(
             _base(name),
@@ -177,8 +183,12 @@ class Recorder:
         class _Mode(TorchDispatchMode):  # type: ignore[misc]
             def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
                 named = kwargs or {}
+                if any(hasattr(kind, "redistribute") for kind in types):
+                    return NotImplemented  # a tensor over ranks: what this rank does comes by next
                 result = function(*args, **named)
-                recorder.record(function, args, named, result)
+                made = (*types, *map(type, _tensors(result)))
+                if not any(kind.__name__ == "FakeTensor" for kind in made):  # PyTorch asking itself about shapes
+                    recorder.record(function, args, named, result)
                 return result
 
         def enter(module: Any, _: Any) -> None:

@@ -23,6 +23,9 @@ def capture(
         list[str] | None,
         typer.Option("--task", metavar="NAME", help="forward, train, prefill or decode; may be repeated."),
     ] = None,
+    ranks: Annotated[
+        int, typer.Option("--ranks", metavar="N", min=1, help="Ranks that a factory may spread its module over.")
+    ] = 1,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="Where to write [default: NAME.work.json].")
     ] = None,
@@ -35,7 +38,7 @@ def capture(
     from ridgepoint.scenario_file import write_whole
 
     with _saying(as_json) as say:
-        work = captured(target, inputs or (), tasks or (), say)
+        work = captured(target, inputs or (), tasks or (), say, ranks)
     path = out or Path(f"{work.name}.work.json")
     if path.suffix != ".json":
         raise RidgepointError("bad_option", f"--out is '{path}'", "a work file is JSON: let its name end in .json")

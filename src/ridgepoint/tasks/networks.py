@@ -11,7 +11,7 @@ from ridgepoint.cost.ledger import Ledger
 from ridgepoint.errors import RidgepointError, unknown_name
 from ridgepoint.formats import FORMATS
 from ridgepoint.machines.machine import Machine
-from ridgepoint.models.backward import backward
+from ridgepoint.models.backward import backward, with_statistics
 from ridgepoint.models.execution import Execution, Formats
 from ridgepoint.models.networks.catalog import find_network, network_names
 from ridgepoint.models.networks.network import Network
@@ -40,7 +40,7 @@ from ridgepoint.work import Overlap, Repeat, Seq, Work
 
 
 def network_layout(net: Network, machine: Machine, plan: Plan) -> Layout:
-    """Data parallelism over the machine's devices; networks are not cut otherwise.
+    """Data parallelism over the machine's devices; networks are not cut otherwise, but for captured ones that already are.
 
     Errors: ``bad_plan`` for any other degree, or more replicas than devices.
     """
@@ -50,17 +50,25 @@ def network_layout(net: Network, machine: Machine, plan: Plan) -> Layout:
             raise RidgepointError(
                 "bad_plan", f"{net.name} cannot be cut by {name}", "use --dp: each device runs whole samples"
             )
-    dp = plan.dp if plan.dp is not None else float(machine.devices)
-    if np.any(np.asarray(dp) > machine.devices):
+    ranks = float(net.option("ranks", 1.0))
+    if machine.devices % ranks:
+        raise RidgepointError(
+            "bad_plan",
+            f"{net.name} was captured for {ranks:g} ranks, and {machine.name} has {machine.devices} devices",
+            f"use a machine with a multiple of {ranks:g} devices",
+        )
+    dp = plan.dp if plan.dp is not None else float(machine.devices // ranks)
+    if np.any(np.asarray(dp) * ranks > machine.devices):
         raise RidgepointError(
             "bad_plan", f"dp = {np.max(dp):g}, but {machine.name} has {machine.devices} devices", "lower --dp"
         )
     said = (
         ("data parallel over all devices (no --dp given): the batch is split among them",)
-        if machine.devices > 1
+        if machine.devices > ranks
         else ()
     )
-    return Layout(1.0, 1.0, dp, 1.0, 1.0, () if plan.dp is not None else said)
+    own = (f"tensor parallel over {ranks:g} devices, as captured",) if ranks > 1.0 else ()
+    return Layout(ranks, 1.0, dp, 1.0, 1.0, own if plan.dp is not None else (*own, *said))
 
 
 def formats_of(net: Network, plan: Plan) -> tuple[str, str]:
@@ -196,7 +204,8 @@ def _train(net: Network, layout: Layout, task: Train, plan: Plan) -> Parts:
     size, count = micro_batch(task, whole, layout)
     tape = forward_tape(net, plan, size, _sizes(net, task), "train")
     own = tape.stated.backward if tape.stated is not None else None
-    forward, back = tape.work, own or backward(tape.work)
+    forward = with_statistics(tape.work)
+    back = own or backward(forward)
     again = [forward] if plan.recompute == "full" else []
     parameters = Trained(tape.total_parameters - tape.sparse_parameters)
     exchange = [] if is_one(layout.dp) else [gradient_exchange(_execution(tape), layout, plan, parameters)]

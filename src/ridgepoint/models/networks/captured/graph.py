@@ -35,7 +35,7 @@ class Kernel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     """One kernel of the program as it was captured.
 
     ``kind`` is the kind of op, or ``unknown``; ``call`` what the framework calls it; ``label`` where it stands in the
-    model; ``line`` its source. ``reads`` are (tensor, elements read, which part of it: 0 is the whole); a product's first
+    model; ``line`` its source. ``reads`` are (tensor, elements read, which view of it, by number); a product's first
     two reads are its operands.
     ``sizes`` and ``options`` are the op's fields; ``space`` are the points that a memory-bound kernel visits.
     """
