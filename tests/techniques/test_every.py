@@ -28,6 +28,7 @@ SCENARIOS = {
     "prefill": ("llama-3.1-8b", "h100-sxm", Prefill(batch=4, prompt=16384), rp.Plan()),
     "prefill on a node": ("llama-3.1-70b", "8xh100-sxm", Prefill(batch=4, prompt=16384), rp.Plan()),
     "prefill with fp4": ("llama-3.1-8b", "b200-sxm", Prefill(batch=4, prompt=16384), rp.Plan()),
+    "unfused attention": ("gpt2-xl", "a100-sxm-80gb", Prefill(batch=4, prompt=1024), rp.Plan(fused_attention=False)),
     "experts": ("mixtral-8x7b", "rtx-4090", Decode(batch=1, context=4096), rp.Plan()),
     "experts on a node": ("mixtral-8x7b", "8xh100-sxm", Decode(batch=8, context=2048), rp.Plan(tp=8)),
     "many experts": ("deepseek-v3", "8xh200", Decode(batch=64, context=4096), rp.Plan(tp=1, dp=8, ep=8)),

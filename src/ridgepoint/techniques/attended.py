@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from ridgepoint.formats import FORMATS
-from ridgepoint.models.architecture import Model
+from ridgepoint.models.architecture import Model, SelfAttention
 from ridgepoint.models.state import cache_bytes
 from ridgepoint.numeric import Num, plain
 from ridgepoint.ops import Attention, Stream
@@ -30,6 +30,12 @@ _OTHER = ("*.cross.*", "*index_scores", "*.select_*", "draft.*")
 def attends(op: Op) -> bool:
     """Whether the op is self-attention of the model (no cross-attention, no scores of an indexer, no draft's)."""
     return isinstance(op, Attention) and not labelled(op, *_OTHER)
+
+
+def mixers(given: Scenario) -> list[SelfAttention]:
+    """The softmax attention of the model's layers, one for every run of equal ones."""
+    assert isinstance(given.model, Model)
+    return [m for layer, _ in given.model.main.layers if isinstance(m := layer.mixer, SelfAttention)]
 
 
 def steps_of(built: Built) -> tuple[str, ...]:
