@@ -121,8 +121,8 @@ class Conv(Op):
 class Stream(Op):
     """A memory-bound kernel: it reads and writes once, with some arithmetic on the vector engine.
 
-    ``flop`` counts simple operations, ``special`` exponentials, roots and reciprocals. ``pattern`` (``elementwise``,
-    ``gate``, ``rope``, ``norm``, ``layer_norm``, ``softmax``, ``gather``, ``quantize``, ``copy``, ``optimizer``, ``sample``) picks the efficiency; ``rows``
+    ``flop`` counts simple operations, ``special`` exponentials, roots and reciprocals. ``pattern`` picks the efficiency
+    (``kernels.stream.PATTERNS``: ``elementwise``, ``norm``, ``softmax``, ``gather``, ``quantize``, ``copy`` …); ``rows``
     independent rows limit the parallelism of norms and softmaxes (0 = elementwise). ``launches`` kernels are started.
     """
 
@@ -162,7 +162,8 @@ class Transfer(Op):
     """``bytes`` moved in ``pieces`` copies between the device's memory and another tier (``host``, ``storage``, or
     one of the machine's own tiers by its name).
 
-    ``direction``: ``read`` (towards the device) or ``write``.
+    ``direction``: ``read`` (towards the device), ``write``, or ``inside``: a tier that computes reads its own memory, nothing
+    reaches the device.
     """
 
     kind: ClassVar[str] = "transfer"

@@ -1,11 +1,13 @@
-"""``ridgepoint calibrate``: a machine's coefficients, fitted to measured kernels."""
+"""``ridgepoint calibrate``: coefficients of a machine, or of an architecture family, fitted to measured kernels."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import numpy as np
 import typer
 
 from ridgepoint.cli.output import print_json
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
     from ridgepoint.evidence.tables import Table
     from ridgepoint.machines.calibration import Fit
 
+ALONE_SPREAD = 1.4
+"""How much wider the interval of a family's table is that one machine taught; several show how much machines differ."""
+
 
 def calibrate(
     source: Annotated[
@@ -24,69 +29,122 @@ def calibrate(
     machine: Annotated[
         str, typer.Option("--machine", metavar="NAME", help="Which machine's rows; needed if there are several.")
     ] = "",
-    table: Annotated[str, typer.Option("--table", help="Which coefficient table to fit.")] = "gemm",
+    family: Annotated[
+        str,
+        typer.Option(
+            "--family", metavar="NAME", help="All machines of an architecture family together; generic: all machines."
+        ),
+    ] = "",
+    table: Annotated[
+        str,
+        typer.Option("--table", help="Which coefficient table: gemm, attention, scan, conv, stream, collective."),
+    ] = "gemm",
     write: Annotated[
-        bool, typer.Option("--write", help="Write the section into the machine's catalogue file.")
+        bool, typer.Option("--write", help="Write the section into the machine's or family's catalogue file.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
-    """Coefficients of a machine, fitted to measurements; printed as the section of its catalogue file."""
-    from ridgepoint.evidence.calibrate import OPS, cross_validated, fit_all
+    """Coefficients of a machine or a family, fitted to measurements; printed as the section of its catalogue file."""
+    from ridgepoint.evidence.calibrate import cross_validated, fit_all
     from ridgepoint.evidence.coefficient_files import merged, section, write_section
+    from ridgepoint.evidence.free import OPS
     from ridgepoint.machines.catalog import device_files
+    from ridgepoint.machines.coefficients import family_file
 
     if table not in OPS:
         raise unknown_name("table", table, OPS)
-    batches, measured = _rows(source, machine, table)
+    batches, measured = _pooled(source, family, table) if family else _rows(source, machine, table)
     sheet = batches[0].sheet
+    name = family or sheet.device.name
     fit = fit_all(batches, table, steps=12, polish=10)
     held_back = cross_validated(batches, table)
     rows = sum(len(batch.rows) for batch in batches)
-    header, today = f"coefficients.{table}", date.today().strftime("%Y-%m")
+    header, today = table if family else f"coefficients.{table}", date.today().strftime("%Y-%m")
     values = merged(sheet, table, fit.values)
-    text = section(header, values, fit, max(fit.spread, held_back.spread), measured.file, rows, today)
+    machines = {batch.sheet.device.name for batch in batches}
+    wider = ALONE_SPREAD if family and len(machines) == 1 else 1.0
+    spread = wider * max(fit.spread, held_back.spread)
+    text = section(header, values, fit, spread, _origin(batches, measured), rows, today)
+    path = family_file(family) if family else device_files()[name]
     if write:
-        write_section(device_files()[sheet.device.name], header, text)
+        write_section(path, header, text)
     if as_json:
-        print_json(_document(sheet.device.name, table, values, fit, held_back, rows))
+        print_json(_document(name, table, values, fit, held_back, spread, rows))
         return
     print(text, end="")
     print(f"# median error {fit.median_error:.1%}; on shapes held back {held_back.median_error:.1%}")
     if write:
-        print(f"# written to {device_files()[sheet.device.name]}")
+        print(f"# written to {path}")
 
 
-def _rows(source: Path, machine: str, table: str) -> tuple[list[Batch], Table]:
-    """The rows of one machine that the coefficient table prices."""
-    from ridgepoint.evidence.calibrate import LATER_OPS, OPS
+def _origin(batches: list[Batch], measured: Table) -> str:
+    """What a section says about its rows: the sources that they name, and the machines of a pooled fit."""
+    sources = sorted({batch.rows.text("source") for batch in batches} - {""}) or [measured.file]
+    machines = sorted({batch.sheet.device.name for batch in batches})
+    return ", ".join(sources) + " on " + ", ".join(machines)
+
+
+def _expressed(source: Path, table: str, largest: int) -> tuple[list[Batch], Table]:
+    """The rows that the coefficient table prices, of all machines: at most ``largest`` of an op, format and framework."""
+    from ridgepoint.evidence.free import LATER_OPS, OPS
+    from ridgepoint.evidence.leave_one_out import sample
     from ridgepoint.evidence.rows import express
     from ridgepoint.evidence.tables import find_tables, read_table
     from ridgepoint.evidence.validation import BUILDERS
-    from ridgepoint.machines.catalog import find_machine
 
     path = find_tables(source, ("kernels",))[0] if source.is_dir() else source
     measured = read_table(path, "kernels")
     ops = (*OPS[table], *LATER_OPS.get(table, ()))
-    expressed = express(measured, BUILDERS)
-    found = [batch for batch in expressed.batches if batch.rows.text("op") in ops]
+    mine = measured.take(np.flatnonzero(np.isin(np.array(measured.text["op"]), ops)))
+    return express(mine.take(sample(mine, largest)), BUILDERS).batches, measured
+
+
+def _rows(source: Path, machine: str, table: str) -> tuple[list[Batch], Table]:
+    """The rows of one machine."""
+    from ridgepoint.evidence.calibrate import is_own
+    from ridgepoint.evidence.free import OPS
+    from ridgepoint.evidence.leave_one_out import LARGEST_GROUP
+    from ridgepoint.machines.catalog import find_machine
+
+    found, measured = _expressed(source, table, 3 * LARGEST_GROUP)
     names = sorted({batch.sheet.device.name for batch in found})
     wanted = find_machine(machine).device.name if machine else (names[0] if len(names) == 1 else "")
     mine = [batch for batch in found if batch.sheet.device.name == wanted]
-    if not any(batch.rows.text("op") in OPS[table] for batch in mine):
+    if not any(is_own(batch, table) for batch in mine):
         what = f"of {wanted} " if wanted else ""
         hint = "name one: --machine " + " or ".join(names) if names else f"rows of {', '.join(OPS[table])} are needed"
         raise RidgepointError("no_data", f"{measured.file} has no rows {what}to fit `{table}` to", hint)
     return mine, measured
 
 
-def _document(machine: str, table: str, values: dict[str, Any], fit: Fit, held_back: Fit, rows: int) -> dict[str, Any]:
+def _pooled(source: Path, family: str, table: str) -> tuple[list[Batch], Table]:
+    """A sample of the rows of all machines of a family, none of which keeps numbers of its own."""
+    from ridgepoint.evidence.calibrate import is_own
+    from ridgepoint.evidence.leave_one_out import LARGEST_GROUP, without_own
+    from ridgepoint.machines.coefficients import family_names
+
+    if family not in family_names():
+        raise unknown_name("family", family, family_names())
+    found, measured = _expressed(source, table, LARGEST_GROUP)
+    members = [batch for batch in found if family in (batch.sheet.device.family, "generic")]
+    mine = [replace(batch, sheet=without_own(batch.sheet, table, family)) for batch in members]
+    if not any(is_own(batch, table) for batch in mine):
+        raise RidgepointError(
+            "no_data", f"{measured.file} has no rows of {family} machines to fit `{table}` to", "try --family generic"
+        )
+    return mine, measured
+
+
+def _document(
+    name: str, table: str, values: dict[str, Any], fit: Fit, held_back: Fit, spread: float, rows: int
+) -> dict[str, Any]:
     return {
-        "machine": machine,
+        "machine": name,
         "table": table,
         "values": values,
         "fitted": sorted(fit.values),
         "rows": rows,
-        "spread": max(fit.spread, held_back.spread),
+        "spread": spread,
         "median_error": fit.median_error,
         "held_back_median_error": held_back.median_error,
     }

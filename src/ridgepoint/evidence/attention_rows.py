@@ -158,10 +158,23 @@ def _passes(rows: Array, columns: Array | float, pattern: str, passes: float, la
     )
 
 
+def _library(rows: Rows) -> str:
+    """Kernels that the tables' own coefficients do not describe: Triton's, and the paged attention of vLLM's first years."""
+    if "triton" in rows.tag("kernel"):
+        return "triton"
+    return "paged_2023" if rows.text("source") == "llmservingsim-v0" and rows.tag("phase") == "decode" else ""
+
+
 BUILDERS = {
-    "attention": Builder(_attention, tags=("phase",), numbers=("causal",), repeated_bytes=_cache_bytes),
+    "attention": Builder(
+        _attention, tags=("phase", "kernel"), numbers=("causal",), repeated_bytes=_cache_bytes, library=_library
+    ),
     "mla_attention": Builder(
-        _latent_attention, tags=("phase",), numbers=("causal", "kv_heads", "head_dim"), repeated_bytes=_cache_bytes
+        _latent_attention,
+        tags=("phase", "kernel"),
+        numbers=("causal", "kv_heads", "head_dim"),
+        repeated_bytes=_cache_bytes,
+        library=_library,
     ),
     "layer": Builder(_layer, tags=("name", "model", "phase")),
 }

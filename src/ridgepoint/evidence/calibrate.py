@@ -1,13 +1,13 @@
 """Fitting a machine's coefficients to measured kernels (design §4): few parameters, robust, within physical bounds.
 
-``PARAMETERS`` says which coefficients of a table are free and within which bounds. A fit changes one table at a time;
+``free.PARAMETERS`` says which coefficients of a table are free and within which bounds. A fit changes one table at a time;
 rows are those whose kernels the table prices.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -16,60 +16,18 @@ from numpy.typing import NDArray
 
 from ridgepoint.cost.evaluate import evaluate
 from ridgepoint.errors import RidgepointError
+from ridgepoint.evidence.free import COARSE, COARSE_S, LATER, OPS, PARAMETERS, Bounds
 from ridgepoint.evidence.rows import Batch, Condition, Rows
 from ridgepoint.formats import multiply_format
 from ridgepoint.kernels.gemm import product_name
 from ridgepoint.machines.calibration import Fit, Parameter, fit, robust_spread
 from ridgepoint.machines.machine import CLOCK_EXPONENT, Machine
 from ridgepoint.numeric import Array
-from ridgepoint.ops import Gemm
+from ridgepoint.ops import Attention, Conv, Gemm, Stream
 from ridgepoint.work import Op, Work
 
 # Below this the clock's resolution and launches dominate: such rows count less.
 SHORT_S, SHORT_WEIGHT = 5e-6, 0.3
-
-
-@dataclass(frozen=True)
-class Bounds:
-    """Where a coefficient may lie, and what it has one value for each of: ``product`` or ``library``."""
-
-    low: float
-    high: float
-    each: str = ""
-
-
-PARAMETERS: dict[str, dict[str, Bounds]] = {
-    "gemm": {
-        "efficiency": Bounds(0.15, 1.0, each="product"),
-        # Vendors' 16-bit products keep the engine this busy wherever power does not bind; what is missing below is power.
-        "efficiency.fp16": Bounds(0.75, 0.95),
-        "memory_efficiency": Bounds(0.5, 1.0),
-        "memory_draw": Bounds(0.2, 8.0),
-        # Caches deliver at least this much (A100: 312 TFLOP/s over some 5.5 TB/s). Without the bound the fit trades it
-        # for the engine's efficiency: the same times, but large products would seem to wait for the cache.
-        "operand_flop_per_byte": Bounds(30.0, 60.0),
-        "tail": Bounds(0.02, 1.0),
-        "wave_s": Bounds(5e-8, 5e-6),
-        "joule_per_flop": Bounds(1e-14, 1e-10, each="product"),
-        "step_s": Bounds(1e-8, 1e-6, each="product"),
-        "start_s": Bounds(5e-7, 8e-6, each="product"),
-        "split_s": Bounds(5e-8, 1e-5),
-    },
-}
-# Fitted after the table's own rows, with those values fixed: products in groups, by the library that the rows name.
-LATER: dict[str, dict[str, Bounds]] = {
-    "gemm": {
-        "grouped": Bounds(0.05, 1.0, each="library"),
-        "start_s.grouped": Bounds(5e-7, 1.2e-5),
-        "step_s.grouped": Bounds(1e-8, 1e-6),
-        "efficiency": Bounds(0.15, 1.0, each="product"),
-    }
-}
-# Rows of eager frameworks are too long to tell latencies: they fit only these.
-COARSE = {"gemm": ("efficiency", "joule_per_flop")}
-COARSE_S = 20e-6
-OPS = {"gemm": ("gemm", "batched_gemm")}
-LATER_OPS = {"gemm": ("grouped_gemm",)}
 
 
 def with_values(machine: Machine, table: str, values: Mapping[str, float]) -> Machine:
@@ -124,11 +82,42 @@ def _label(batch: Batch) -> tuple[str, str]:
 
 def products(work: Work) -> set[tuple[str, str]]:
     """The matrix products of a work: what the tables call each, and the format that it is computed in."""
-    if isinstance(work, Gemm):
-        return {(product_name(work.acts, work.weights), multiply_format(work.acts, work.weights))}
+    return {
+        (product_name(op.acts, op.weights), multiply_format(op.acts, op.weights))
+        for op in leaves(work)
+        if isinstance(op, Gemm)
+    }
+
+
+def leaves(work: Work) -> Iterator[Op]:
+    """The ops of a work."""
     if isinstance(work, Op):
-        return set()
-    return set().union(*(products(child) for child in work.children()))
+        yield work
+    else:
+        for child in work.children():
+            yield from leaves(child)
+
+
+def entries(batches: list[Batch], each: str) -> list[str]:
+    """The entries that the rows can tell of a coefficient with one value for ``each`` product, format, pattern, library.
+
+    What most rows of a kind are is the entry ``default``: elementwise streams, 16-bit attention and convolutions.
+    """
+    if each == "library":
+        return sorted({batch.condition.library for batch in batches} - {""})
+    ops = [(batch.sheet, op) for batch in batches for op in leaves(batch.work)]
+    if each == "product":
+        return sorted({name for batch in batches for name, _ in products(batch.work)})
+    if each == "pattern":
+        found = {op.pattern for _, op in ops if isinstance(op, Stream)}
+    elif each == "format":
+        found = {s.arithmetic(multiply_format(op.acts, op.kv)).format for s, op in ops if isinstance(op, Attention)}
+    else:
+        found = {s.arithmetic(multiply_format(op.acts, op.weights)).format for s, op in ops if isinstance(op, Conv)}
+    return sorted({"default" if name in _USUAL else name for name in found})
+
+
+_USUAL = ("elementwise", "bf16", "fp16", "fp32")
 
 
 def parameters(
@@ -137,12 +126,11 @@ def parameters(
     """The free parameters of a table that are not fixed, started at the machine's present values."""
     current: dict[str, Any] = msgspec.to_builtins(getattr(batches[0].sheet.coefficients, table))
     formats = dict(sorted(set().union(*(products(batch.work) for batch in batches))))
-    keys = {"product": list(formats), "library": sorted({batch.condition.library for batch in batches} - {""})}
     found = []
     for name, bounds in free.items():
         if "." in name and name.partition(".")[0] in free:
             continue  # bounds of one entry
-        for path in [f"{name}.{key}" for key in keys[bounds.each]] if bounds.each else [name]:
+        for path in [f"{name}.{key}" for key in entries(batches, bounds.each)] if bounds.each else [name]:
             if path in fixed:
                 continue
             table_name, _, key = path.partition(".")
@@ -161,7 +149,7 @@ def _power_bounds(machine: Machine, format_name: str, start: float) -> tuple[Bou
     if power.tdp is None:
         return Bounds(1e-14, 1e-10), start or 1e-12
     least = power.tdp / peak / (float(machine.device.chip.clock) / 1e9) ** (CLOCK_EXPONENT - 1.0)
-    return Bounds(least, 10.0 * least), start or 1.4 * least
+    return Bounds(least, 30.0 * least), start or 1.4 * least
 
 
 def fit_table(
@@ -197,10 +185,10 @@ def fit_all(
     ``without`` names coefficients that keep their present values. The spread and the error are those of all rows that the
     table prices, the grouped ones included.
     """
-    own = [batch for batch in batches if batch.rows.text("op") in OPS[table]]
-    later = [batch for batch in batches if batch.rows.text("op") in LATER_OPS.get(table, ())]
+    own = [batch for batch in batches if is_own(batch, table)]
+    later = [batch for batch in batches if not is_own(batch, table)]
     free = {name: bounds for name, bounds in PARAMETERS[table].items() if name not in without}
-    if own and np.percentile(np.concatenate([measured_s(batch) for batch in own]), 5) > COARSE_S:
+    if own and table in COARSE and np.percentile(np.concatenate([measured_s(batch) for batch in own]), 5) > COARSE_S:
         free = {name: bounds for name, bounds in free.items() if name in COARSE[table]}
     result = fit_table(own, table, fixed, free, **options)
     if not later:
@@ -209,6 +197,11 @@ def fit_all(
     residuals = log_errors(own + later, table, second.values)
     error = float(np.median(np.abs(np.expm1(residuals))))
     return replace(second, spread=robust_spread(residuals), median_error=error)
+
+
+def is_own(batch: Batch, table: str) -> bool:
+    """Whether the rows are kernels that the table describes itself; those of named libraries are fitted after them."""
+    return batch.rows.text("op") in OPS[table] and (table == "gemm" or not batch.condition.library)
 
 
 def cross_validated(batches: list[Batch], table: str, folds: int = 3) -> Fit:
@@ -223,7 +216,7 @@ def cross_validated(batches: list[Batch], table: str, folds: int = 3) -> Fit:
     for fold in range(folds):
         kept = [part for part, number in order if number != fold]
         held = [part for part, number in order if number == fold]
-        if not held or not any(part.rows.text("op") in OPS[table] for part in kept):
+        if not held or not any(is_own(part, table) for part in kept):
             continue
         result = fit_all(kept, table, steps=8, polish=0)
         residuals.append(log_errors(held, table, result.values))

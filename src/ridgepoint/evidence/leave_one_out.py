@@ -13,7 +13,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from ridgepoint.evidence.calibrate import LATER_OPS, OPS, fit_all, log_errors, measured_s
+from ridgepoint.evidence.calibrate import fit_all, log_errors, measured_s
+from ridgepoint.evidence.free import LATER_OPS, OPS
 from ridgepoint.evidence.rows import Batch, Builder, express
 from ridgepoint.evidence.tables import Table
 from ridgepoint.evidence.validate import SHORT_S
@@ -68,8 +69,8 @@ def leave_one_out(
     return results
 
 
-def sample(table: Table) -> Any:
-    """At most ``LARGEST_GROUP`` rows of each machine, op, format and framework, spread evenly over their times."""
+def sample(table: Table, largest: int = LARGEST_GROUP) -> Any:
+    """At most ``largest`` rows of each machine, op, format and framework, spread evenly over their times."""
     columns = (table.text[name] for name in ("machine", "op", "dtype", "framework"))
     groups: dict[tuple[str, ...], list[int]] = {}
     for i, key in enumerate(zip(*columns, strict=True)):
@@ -78,7 +79,7 @@ def sample(table: Table) -> Any:
     kept = []
     for members in groups.values():
         order = np.array(members)[np.argsort(measured[members])]
-        kept.append(order[np.linspace(0, len(order) - 1, min(len(order), LARGEST_GROUP)).astype(int)])
+        kept.append(order[np.linspace(0, len(order) - 1, min(len(order), largest)).astype(int)])
     return np.sort(np.concatenate(kept))
 
 
@@ -102,7 +103,12 @@ def _by_machine(batches: list[Batch], coefficients: str) -> dict[str, list[Batch
 
 def unfitted(machine: Machine, coefficients: str) -> Machine:
     """The machine with the common coefficients of a table instead of its family's and its own."""
-    plain = msgspec.structs.replace(machine.device, family="generic", coefficients={})
+    return without_own(machine, coefficients, "generic")
+
+
+def without_own(machine: Machine, coefficients: str, family: str) -> Machine:
+    """The machine with a family's coefficients of a table instead of its own."""
+    plain = msgspec.structs.replace(machine.device, family=family, coefficients={})
     common: dict[str, Any] = msgspec.to_builtins(getattr(coefficients_of(plain), coefficients))
     overridden = dict(machine.device.coefficients) | {coefficients: common}
     return replace(machine, device=msgspec.structs.replace(machine.device, coefficients=overridden))

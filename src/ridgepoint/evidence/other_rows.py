@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
+
+from ridgepoint.evidence.harness import harness_of
 from ridgepoint.evidence.matrix_rows import known_format
 from ridgepoint.evidence.rows import Builder, InexpressibleError, Rows, timed
 from ridgepoint.formats import FORMATS
@@ -32,10 +35,14 @@ _STREAMS: dict[str, tuple[float, float, float, float]] = {
     "attn_rope": (1.0, 1.0, 4.0, 0.0),
     "rope": (1.0, 1.0, 4.0, 0.0),
 }
-_PATTERNS = {"softmax": "softmax", "norm": "norm", "copy": "gather"}
+_PATTERNS = {
+    **{"softmax": "softmax", "norm": "norm", "copy": "gather"},
+    **{"mlp_act": "gate", "act_fn": "gate", "attn_rope": "rope"},
+}
 # Layers that one source ran unfused, as framework operations: (kernels, bytes per value). RMSNorm was; LayerNorm was not.
 _UNFUSED = {("llmservingsim-v0", "norm"): (7.0, 34.0), ("llmservingsim-v0", "rope"): (9.0, 20.0)}
 _LAYER_NORM = ("phi",)
+_ENGINES = ("vidur", "llmservingsim-v0")  # sources whose norms are kernels of serving engines
 
 
 def _stream(rows: Rows, machine: Machine) -> Work:
@@ -46,18 +53,21 @@ def _stream(rows: Rows, machine: Machine) -> Work:
     acts = known_format(rows.text("dtype"))
     values, size = rows.number("m") * rows.number("n"), FORMATS[acts].bytes
     reads, writes, flop, special = _STREAMS[key]
-    launches = 1.0
+    launches, pattern = 1.0, _PATTERNS.get(key, "elementwise")
+    if op == "norm" and rows.text("source") not in _ENGINES:
+        pattern = "layer_norm"
     unfused = _UNFUSED.get((rows.text("source"), key))
     if unfused is not None and not rows.tag("model").startswith(_LAYER_NORM):
         launches, moved = unfused
+        pattern = "elementwise"
         reads = writes = moved / 2.0 / size
     kernel = Stream(
         read_bytes=reads * values * size,
         write_bytes=writes * values * size,
         flop=flop * values,
         special=special * values,
-        pattern=_PATTERNS.get(op, "elementwise"),
-        rows=rows.number("m") if op in {"softmax", "norm"} else 0.0,
+        pattern=pattern,
+        rows=rows.number("m") if op in {"softmax", "norm"} and unfused is None else 0.0,
         launches=launches,
         label=key,
     )
@@ -78,10 +88,16 @@ def _quantize(rows: Rows, machine: Machine) -> Work:
         read_bytes=2.0 * m * n,
         write_bytes=(0.0 if amax else FORMATS[out].bytes) * m * n,
         flop=(1.0 if amax else 4.0) * m * n,
-        pattern="quantize",
+        pattern="amax" if amax else "quantize",
         launches=3.0 if amax and rows.text("framework") == "trtllm" else 1.0,
         label=name,
     )
+
+
+def _converted(rows: Rows) -> Array:
+    """Input and result of a conversion, of which its harness has one set."""
+    size = 2.0 + FORMATS[known_format(rows.text("dtype"))].bytes
+    return np.asarray(rows.number("m") * rows.number("n") * size / harness_of(rows.text("source")).copies)
 
 
 def _scan(rows: Rows, machine: Machine) -> Work:
@@ -166,7 +182,7 @@ BUILDERS = {
     "norm": _STREAM,
     "elementwise": _STREAM,
     "copy": _STREAM,
-    "quantize": Builder(_quantize, tags=("name",)),
+    "quantize": Builder(_quantize, tags=("name",), repeated_bytes=_converted),
     "scan": Builder(_scan, tags=("kernel", "name", "phase")),
     "all_reduce": _COLLECTIVE,
     "all_gather": _COLLECTIVE,

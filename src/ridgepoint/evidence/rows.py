@@ -81,7 +81,7 @@ class Builder:
     repeated_bytes: Callable[[Rows], Array] | None = None
     """Bytes that a harness touches again and again, which a large cache then holds."""
     library: Callable[[Rows], str] | None = None
-    """Which library's grouped products the rows timed."""
+    """Which library's grouped products or attention the rows timed; empty: the table's own."""
     place: Callable[[Rows], str] = field(default=lambda rows: rows.text("machine"))
     """The machine's name, with node counts where several devices take part."""
 
@@ -185,12 +185,12 @@ def _conditions(rows: Rows, builder: Builder, machine: Machine) -> list[tuple[Ro
 
 
 def with_library(machine: Machine, library: str) -> Machine:
-    """The machine with a grouped-product library as its default; unchanged where its table does not know the library."""
-    table: dict[str, Any] = msgspec.to_builtins(machine.coefficients.gemm)
-    if library not in table["grouped"]:
-        return machine
-    table["grouped"] = table["grouped"] | {"default": table["grouped"][library]}
-    coefficients = dict(machine.device.coefficients) | {"gemm": table}
+    """The machine with a library's grouped products or attention as its default; unchanged where no table knows it."""
+    coefficients = dict(machine.device.coefficients)
+    for name, kept in (("gemm", "grouped"), ("attention", "libraries")):
+        table: dict[str, Any] = msgspec.to_builtins(getattr(machine.coefficients, name))
+        if library in table[kept]:
+            coefficients[name] = table | {kept: table[kept] | {"default": table[kept][library]}}
     return replace(machine, device=msgspec.structs.replace(machine.device, coefficients=coefficients))
 
 

@@ -45,7 +45,7 @@ _OPTIONAL = (
 _RESULTS = frozenset(
     (
         *("repeats", "fraction_of_tdp", "avg_batch", "p99_itl_ms", "params", "grad_accum", "gmacs", "mparams"),
-        *("mactivations", "min_ms", "target_qps", "submitter", "platform", "ver", "torch", "table", "iters", "fsdp"),
+        *("mactivations", "min_ms", "target_qps", "submitter", "platform", "ver", "table", "iters", "fsdp"),
         *("release", "global_tokens_M", "micro_num", "software", "params_b", "active_params_b", "device", "hf", "name"),
         *("threads", "powersave", "family", "layout", "variant_id", "sched", "section", "tdp_w"),
     )

@@ -11,6 +11,7 @@ import numpy as np
 
 from ridgepoint.cost.energy import capped, power_w
 from ridgepoint.errors import RidgepointError
+from ridgepoint.evidence.autocast import autocast
 from ridgepoint.evidence.rows import InexpressibleError, Rows
 from ridgepoint.evidence.run_scenarios import Figure, Figures, with_formats
 from ridgepoint.evidence.stacked import Totals, flat, totals
@@ -27,6 +28,10 @@ from ridgepoint.work import Op
 
 EPOCH = {"cifar100": 50_000.0, "imagenet": 1_281_167.0}
 """Samples of an epoch of the data sets that rows name."""
+
+
+_UNFUSED = ("pt111", "pt112", "pt113")
+"""PyTorch before 2.0 has no fused attention."""
 
 
 @dataclass(frozen=True)
@@ -51,12 +56,20 @@ def passes(rows: Rows, net: Network, machine: Machine) -> Passes:
     stated = rows.table.numbers["image_px"][rows.index]
     sizes = None if np.isnan(stated).any() else stated
     training = rows.text("task") == "train_step"
-    plan = Plan(compiled=engine.compiled, optimizer="sgd", micro_batch=batch if training else None)
+    plan = Plan(
+        compiled=engine.compiled,
+        fused_attention=engine.fused_attention and rows.tag("torch") not in _UNFUSED,
+        optimizer="sgd",
+        micro_batch=batch if training else None,
+    )
     plan = with_formats(plan, rows, net, machine)
     task = Train(batch=batch, image_px=sizes) if training else Forward(batch=batch, image_px=sizes)
     device = without_host(build(net, machine, task, plan).device)
-    launches = 1.0 if engine.captured else kernel_count(device)
-    return Passes(rows, list(flat(device)), launches, engine)
+    ops = list(flat(device))
+    if rows.text("precision") == "amp" and not engine.compiled:
+        ops = autocast(ops)
+    launches = 1.0 if engine.captured else sum(count * kernel_count(op) for op, count in ops)
+    return Passes(rows, ops, launches, engine)
 
 
 def network_figures(groups: list[tuple[Rows, Network, Machine]]) -> list[Figures | str]:
@@ -84,11 +97,16 @@ def network_figures(groups: list[tuple[Rows, Network, Machine]]) -> list[Figures
     return found
 
 
-def _figures(one: Passes, machine: Machine, every: Totals, part: slice) -> Figures:
+def pass_seconds(one: Passes, machine: Machine, every: Totals, part: slice) -> Array:
+    """Seconds of a pass: what its kernels take, or what the host needs to launch them."""
     host = machine.coefficients.host
     each = host.graph_launch_s if one.engine.captured else one.engine.dispatch_s or host.dispatch_s
     on_host = 0.0 if machine.device.kind in ("cpu", "mcu") else each
-    seconds = np.maximum(np.maximum(every.seconds[part], one.launches * on_host), every.bound_s[part])
+    return np.asarray(np.maximum(np.maximum(every.seconds[part], one.launches * on_host), every.bound_s[part]))
+
+
+def _figures(one: Passes, machine: Machine, every: Totals, part: slice) -> Figures:
+    seconds = pass_seconds(one, machine, every, part)
     spread = 0.3
     batch = one.rows.number("batch")
     busy = {name: used[part] for name, used in every.busy_s.items()}

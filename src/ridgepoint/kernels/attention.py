@@ -132,8 +132,8 @@ def bound(op: Attention, machine: Machine) -> Demand:
 def expected(op: Attention, machine: Machine) -> Demand:
     """The tiled model of the module's docstring. Backward runs 2.5 times the pairs, scores recomputed (§3.1 there).
 
-    Validity: fused kernels of head_dim 64 to 576. Fitted to TensorRT-LLM, FlashAttention-2/3 and FlashInfer; Triton
-    kernels and fallbacks for unusual head counts take two to ten times as long.
+    Validity: fused kernels of head_dim 64 to 576. Fitted to TensorRT-LLM, FlashAttention-2/3 and FlashInfer; what Triton
+    kernels and old ones reach of that is in the table's ``libraries``.
 
     >>> from ridgepoint.machines.catalog import find_machine
     >>> from ridgepoint.kernels.demand import settle
@@ -167,10 +167,11 @@ def _seconds(op: Attention, machine: Machine, arithmetic: Arithmetic, grid: _Gri
     scale = _BACKWARD if op.backward else 1.0
     pairs = scale * grid.serial_keys * grid.tile * machine.multiprocessors
     base = table.efficiency.get(arithmetic.format, table.efficiency["default"])
-    efficiency = base * np.minimum(1.0, 128.0 / op.head_dim) ** table.wide_head
+    reach = table.libraries["default"]
+    efficiency = reach * base * np.minimum(1.0, 128.0 / op.head_dim) ** table.wide_head
     seconds: dict[str, Num] = {arithmetic.engine: pairs * 2.0 * width / (arithmetic.flop_per_s * efficiency)}
     engine, rate = _special(machine)
-    seconds[engine] = seconds.get(engine, 0.0) + pairs / (rate * table.softmax_efficiency)
+    seconds[engine] = seconds.get(engine, 0.0) + pairs / (rate * reach * table.softmax_efficiency)
     seconds[machine.main_memory] = _memory_s(op, machine, grid)
     if machine.cache is not None:
         name, _, cache_bytes_per_s = machine.cache
@@ -231,9 +232,10 @@ def _memory_s(op: Attention, machine: Machine, grid: _Grid) -> Num:
     """All bytes at the achieved bandwidth, or what the busiest multiprocessor draws where that takes longer."""
     table = machine.coefficients.attention
     total = read_bytes(op) + write_bytes(op)
-    draw = table.memory_bytes_per_clock * machine.device.chip.clock
+    reach = table.libraries["default"]
+    draw = reach * table.memory_bytes_per_clock * machine.device.chip.clock
     most = grid.waves / (grid.units * grid.splits)
-    return total * np.maximum(1.0 / (machine.memory_bytes_per_s * table.memory_efficiency), most / draw)
+    return total * np.maximum(1.0 / (machine.memory_bytes_per_s * reach * table.memory_efficiency), most / draw)
 
 
 def _special(machine: Machine) -> tuple[str, float]:

@@ -141,10 +141,12 @@ def expected(op: Conv, machine: Machine) -> Demand:
 def _expected(op: Conv, machine: Machine) -> Demand:
     table = machine.coefficients.conv
     arithmetic = machine.arithmetic(multiply_format(op.acts, op.weights))
-    efficiency = table.efficiency.get(arithmetic.format, table.efficiency["default"])
     gradient = table.gradient_efficiency if op.direction == "bwd_weight" else 1.0
+    windowed = table.efficiency.get(arithmetic.format, table.efficiency["default"]) * gradient
+    # A filter of one position is a plain product: there are no patches to gather.
+    efficiency = np.where(np.asarray(op.kh * op.kw) == 1.0, 1.0, windowed)
     granularity = 1.0 if arithmetic.engine == "vector" else 16.0 / FORMATS[op.acts].bytes
-    direct = _product(op, machine, as_gemm(op, granularity), _menu(op), efficiency * gradient)
+    direct = _product(op, machine, as_gemm(op, granularity), _menu(op), efficiency)
     ways = [direct, _plain(op, machine, direct)]
     if arithmetic.engine == "vector":
         ways += [
@@ -158,7 +160,7 @@ def _menu(op: Conv) -> Array:
     return _SPLIT if op.direction == "bwd_weight" else _WHOLE
 
 
-def _product(op: Conv, machine: Machine, product: Gemm, menu: Array, efficiency: float, passes: float = 0.0) -> Demand:
+def _product(op: Conv, machine: Machine, product: Gemm, menu: Array, efficiency: Num, passes: float = 0.0) -> Demand:
     """The tiled product with the traffic of the tensors, and ``passes`` over the product's own operands, in memory."""
     tiled = gemm.tiled(product, machine, menu)
     own = gemm.read_bytes(product) + gemm.write_bytes(product)

@@ -119,7 +119,7 @@ def throttled(seconds: Num, efficiency: float, machine: Machine, name: str, arit
     at_clock = (float(machine.device.chip.clock) / 1e9) ** (CLOCK_EXPONENT - 1.0)
     joule = own(machine.coefficients.gemm.joule_per_flop, name, arithmetic) * at_clock
     drawn = joule * arithmetic.flop_per_s * efficiency / machine.device.power.tdp
-    slower = max(drawn, 1.0) ** (1.0 / CLOCK_EXPONENT) - 1.0
+    slower = float(max(drawn, 1.0) ** (1.0 / CLOCK_EXPONENT)) - 1.0
     return seconds * (1.0 + slower * seconds / (seconds + _POWER_S))
 
 

@@ -16,7 +16,12 @@ from ridgepoint.machines.machine import Machine
 from ridgepoint.numeric import Num
 from ridgepoint.ops import Stream
 
-PATTERNS = ("elementwise", "norm", "softmax", "gather", "quantize", "copy", "optimizer", "sample")
+_FRAMEWORK = ("elementwise", "layer_norm", "batch_norm", "softmax", "gather", "copy", "permute", "optimizer", "sample")
+# Serving engines' own kernels for gated activations, rotary embedding and RMS norms read one value at a time per thread,
+# or shuffle rows; a framework's kernels of the same arithmetic are ``elementwise`` and ``layer_norm``.
+# ``amax`` is the maximum of a tensor.
+_ENGINE = ("gate", "rope", "norm", "quantize", "amax")
+PATTERNS = (*_FRAMEWORK, *_ENGINE)
 
 
 def flop(op: Stream) -> Num:

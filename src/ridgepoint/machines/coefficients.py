@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from functools import cache
 from importlib import resources
 from importlib.resources.abc import Traversable
+from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
@@ -111,6 +112,8 @@ class AttentionTable(Table, frozen=True, forbid_unknown_fields=True):
     """Prologue and epilogue of one block of queries (or piece of split keys) on its multiprocessor."""
     split_s: float
     """Reduction after splitting keys over multiprocessors."""
+    libraries: dict[str, Fraction]
+    """What other kernels reach of the rates of engine, softmax and memory above; ``default``: the kernels of the table."""
     sharpness: float
 
 
@@ -134,7 +137,8 @@ class ConvTable(Table, frozen=True, forbid_unknown_fields=True):
     """``kernels/conv.py``."""
 
     efficiency: dict[str, Fraction]
-    """Rate of the implicit product over that of an equal plain one, by multiply format; ``default``."""
+    """Rate of the implicit product of filters wider than one position over that of an equal plain one, by multiply format;
+    ``default``."""
     winograd_efficiency: Fraction
     """The same for the products of Winograd's algorithm, its transforms included."""
     gradient_efficiency: Fraction
@@ -272,6 +276,11 @@ def table_origin(device: Device, table: str) -> str:
 def family_names() -> list[str]:
     """Architecture families with coefficients of their own, and ``generic``."""
     return sorted(path.name.removesuffix(".toml") for path in _families().iterdir() if path.name.endswith(".toml"))
+
+
+def family_file(name: str) -> Path:
+    """The file of a family's tables."""
+    return Path(str(_families() / f"{name}.toml"))
 
 
 def _families() -> Traversable:

@@ -53,6 +53,7 @@ def _rotary_and_cache(
         read_bytes=(rotated + stored) * width,
         write_bytes=rotated * width + stored * FORMATS[run.formats.kv].bytes,
         flop=6.0 * rotated,
+        pattern="rope",
         launches=(rotates + stores) * (1.0 if run.fused_elementwise else 3.0),
         label=f"{at}." + "_and_".join(n for n, here in (("rotary", rotates), ("cache", stores)) if here),
     )
@@ -189,6 +190,7 @@ def _latent_rotary(mixer: LatentAttention, rows: Num, heads: Num, run: Execution
         read_bytes=(rotated + stored) * width,
         write_bytes=rotated * width + stored * FORMATS[run.formats.kv].bytes,
         flop=6.0 * rotated,
+        pattern="rope",
         launches=2.0,
         label=f"{at}.rotary_and_cache",
     )

@@ -33,6 +33,17 @@ def backward(work: Work) -> Work:
     return rule(work)
 
 
+def with_statistics(work: Work) -> Work:
+    """A forward pass as training runs it: batch norms read their input for its mean and variance before they apply them."""
+    if isinstance(work, Seq | Overlap):
+        return type(work)(*(with_statistics(part) for part in work.parts), label=work.label)
+    if isinstance(work, Repeat):
+        return replace(work, body=with_statistics(work.body))
+    if isinstance(work, Stream) and work.pattern == "batch_norm":
+        return replace(work, read_bytes=work.read_bytes + work.write_bytes)
+    return work
+
+
 def _gemm(op: Gemm) -> Work:
     wide = op.acts if op.weights != op.acts and op.weights.startswith(("int", "nf")) else op.weights
     input_gradient = replace(op, n=op.k, k=op.n, weights=wide, label=f"{op.label}.grad_input")

@@ -109,7 +109,8 @@ def activation(run: Execution, label: str, values: Num, gated: bool) -> Stream:
     kernels = 1.0 if run.fused_elementwise or not gated else 2.0
     reads = 2.0 if gated else 1.0
     op = pointwise(run, label, values, reads=reads, flop=6.0, special=1.0, launches=kernels)
-    return replace(op, saved_bytes=op.read_bytes)
+    engine = gated and run.fused_elementwise and not run.training
+    return replace(op, saved_bytes=op.read_bytes, pattern="gate" if engine else op.pattern)
 
 
 def sum_over_ranks(run: Execution, label: str, rows: Num, width: Num) -> Work:

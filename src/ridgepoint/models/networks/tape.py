@@ -121,7 +121,14 @@ class Tape:
             self._chain = None
 
     def _pass(
-        self, name: str, values: Num, reads: Num = 1.0, flop: Num = 1.0, special: Num = 0.0, saved: Num = 0.0
+        self,
+        name: str,
+        values: Num,
+        reads: Num = 1.0,
+        flop: Num = 1.0,
+        special: Num = 0.0,
+        saved: Num = 0.0,
+        pattern: str = "elementwise",
     ) -> None:
         """An elementwise step over ``values`` results that reads ``reads`` inputs for each."""
         width = FORMATS[self.acts].bytes
@@ -131,6 +138,7 @@ class Tape:
             flop=flop * values,
             special=special * values,
             saved_bytes=saved * values * width,
+            pattern=pattern,
             label=self.label(name),
         )
         chain = self._chain
@@ -349,7 +357,7 @@ class Tape:
         if affine:
             self.count(name, _size(x.channels) * (1.0 if kind == "rms" else 2.0))
         if kind in ("batch", "frozen"):
-            self._pass(name, x.values, flop=2.0, saved=1.0)
+            self._pass(name, x.values, flop=2.0, saved=1.0, pattern="batch_norm" if affine else "elementwise")
             return x
         size = x.values * FORMATS[self.acts].bytes
         rows = _normed_rows(x, kind)
@@ -359,7 +367,7 @@ class Tape:
                 write_bytes=size,
                 flop=5.0 * x.values,
                 special=rows,
-                pattern="norm",
+                pattern="layer_norm",
                 rows=rows,
                 saved_bytes=size,
                 label=self.label(name),
@@ -430,7 +438,6 @@ class Tape:
                 write_bytes=result.values * size,
                 flop=x.values,
                 rows=x.batch * x.channels,
-                pattern="norm",
                 label=self.label(name),
             )
         )
@@ -440,7 +447,9 @@ class Tape:
         """A pass that only moves data (concatenation, window partition, transposition, upsampling to ``written`` values)."""
         size = FORMATS[self.acts].bytes
         out = x.values if written is None else written
-        self.record(Stream(read_bytes=x.values * size, write_bytes=out * size, pattern="copy", label=self.label(name)))
+        self.record(
+            Stream(read_bytes=x.values * size, write_bytes=out * size, pattern="permute", label=self.label(name))
+        )
         return x
 
     def gather(self, rows: Num, width: Num, name: str = "gather", table: float = 0.0, sparse: bool = False) -> Rows:
