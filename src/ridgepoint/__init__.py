@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ridgepoint.search.result import Sweep
     from ridgepoint.search.sweep import sweep
     from ridgepoint.tasks import Decode, Forward, Generate, Prefill, Sample, Train
+    from ridgepoint.training.planner import TrainPlan, plan_train
 
 __version__ = "0.1.0"
 
@@ -45,11 +46,13 @@ __all__ = [
     "Scenario",
     "Sweep",
     "Train",
+    "TrainPlan",
     "advise",
     "estimate",
     "find_machine",
     "find_model",
     "papers",
+    "plan_train",
     "sweep",
 ]
 
@@ -68,6 +71,7 @@ _HOMES = {
     "ridgepoint.search.result": ("Sweep",),
     "ridgepoint.search.sweep": ("sweep",),
     "ridgepoint.tasks": ("Decode", "Forward", "Generate", "Prefill", "Sample", "Train"),
+    "ridgepoint.training.planner": ("TrainPlan", "plan_train"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 _MODULES = {"papers": "ridgepoint.evidence.papers"}

@@ -53,6 +53,8 @@ class Plan:
     ``optimizer_rank`` > 0 keeps its moments of gradients projected to that rank (GaLore); ``master_weights`` in fp32.
     Exchange: ``gradient_bytes`` per gradient value between replicas (by stage where None), every ``exchange_period`` steps
     (local updates), for which ``outer_bytes`` per parameter are kept (DiLoCo: 8), ``overlap_gradients``.
+    ``communication_share`` is the part of the multiprocessors that collectives keep from computation beside them (NCCL's 16
+    to 24 channels of 108 to 144).
     Offload: ``offload_optimizer``, ``offload_params``, ``offload_activations`` to none, host or nvme.
     """
 
@@ -89,6 +91,7 @@ class Plan:
     exchange_period: Num = 1.0
     outer_bytes: Num = 0.0
     overlap_gradients: bool = True
+    communication_share: Num = 0.15
     offload_optimizer: str = "none"
     offload_params: str = "none"
     offload_activations: str = "none"
@@ -130,6 +133,7 @@ _RANGES: dict[str, tuple[float, float, str]] = {
     "zero_stage": (0.0, 3.0, "use 0, 1, 2 or 3"),
     "recomputed_layers": (0.0, 1.0, "use a part of the layers from 0 to 1"),
     "trained_layers": (0.0, 1.0, "use a part of the layers from 0 to 1"),
+    "communication_share": (0.0, 1.0, "use a part of the multiprocessors from 0 to 1"),
     "optimizer_rank": (0.0, np.inf, "use 0 (full rank) or a rank"),
     "gradient_bytes": (0.0, 8.0, "use bytes per gradient value, from 0 to 8"),
     "outer_bytes": (0.0, 64.0, "use bytes per parameter, from 0 to 64"),

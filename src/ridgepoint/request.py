@@ -22,7 +22,7 @@ TRAINING_ONLY = (
     *("zero_stage", "recompute", "recomputed_layers", "micro_batch", "schedule", "chunks"),
     *("vocab_parallel", "context_exchange"),
     *("trainable", "lora_rank", "trained_layers", "optimizer", "optimizer_rank", "master_weights"),
-    *("gradient_bytes", "exchange_period", "outer_bytes"),
+    *("gradient_bytes", "exchange_period", "outer_bytes", "communication_share"),
     *("offload_optimizer", "offload_params", "offload_activations"),
 )
 SERVING_ONLY = ("kv", "speculated")
@@ -91,7 +91,7 @@ def to_scenario(request: Request, model: Model | Network | None = None) -> Scena
     sizes: dict[str, Any] = {name: _count(name, value, request) for name, value in request.sizes.items()}
     if request.inputs:
         sizes["inputs"] = {name: _count(name, value, request) for name, value in request.inputs.items()}
-    plan = {name: _PLAN[name](name, value, request) for name, value in request.plan.items()}
+    plan = plan_values(request)
     chosen = replace(usual, **sizes) if task == usual.name else TASKS[task](**sizes)
     return applied(scenario(model, machine, chosen, Plan(**plan)), request.apply)
 
@@ -176,10 +176,15 @@ _PLAN: Mapping[str, Callable[[str, Value, Request], Any]] = {
     **dict.fromkeys(("weights", "acts", "kv", *CHOICES), _text),
     **dict.fromkeys((*DEGREES, "micro_batch", "chunks", "lora_rank", "exchange_period"), _count),
     **dict.fromkeys(("memory_fraction", "expert_imbalance", "speculated", "recomputed_layers", "trained_layers"), _number),
-    **dict.fromkeys(("optimizer_rank", "gradient_bytes", "outer_bytes"), _number),
+    **dict.fromkeys(("optimizer_rank", "gradient_bytes", "outer_bytes", "communication_share"), _number),
     **dict.fromkeys(("fused_attention", "graph_capture", "compiled", "sequence_parallel", "overlap_gradients"), _flag),
     **dict.fromkeys(("vocab_parallel", "master_weights"), _flag),
     "zero_stage": _number,
 }
+def plan_values(request: Request) -> dict[str, Any]:
+    """What a request says of the plan, as values of the fields."""
+    return {name: _PLAN[name](name, value, request) for name, value in request.plan.items()}
+
+
 PLAN_KEYS = tuple(_PLAN)
 """What a plan may say."""

@@ -18,6 +18,7 @@ COMMANDS = {
     "advise": "What would lift the limit: techniques ranked by what they bring, and hardware that would do as much.",
     "simulate": "Serve requests one by one: latencies, throughput, goodput, what limits it.",
     "plan": "Plans: the best training layouts, serving fleets.",
+    "plan": "Plans: the best training layouts, serving fleets.",
     "techniques": "Techniques: list, show.",
     "capture": "Real code or an ONNX file becomes work: kernels and sizes, without weights.",
     "models": "Models: list, show, import.",

@@ -83,6 +83,10 @@ SETTINGS = (
     ),
     Setting("--gradient-bytes", "plan", "gradient_bytes", "X", TRAINING, "exchanged per gradient value"),
     Setting("--exchange-period", "plan", "exchange_period", "N", TRAINING, "steps between exchanges (local updates)"),
+    Setting(
+        *("--communication-share", "plan", "communication_share", "F", TRAINING),
+        "part of the multiprocessors that collectives keep",
+    ),
     Setting("--outer-bytes", "plan", "outer_bytes", "X", TRAINING, "kept per parameter between exchanges"),
     Setting("--offload-optimizer", "plan", "offload_optimizer", "TIER", TRAINING, "none, host or nvme"),
     Setting("--offload-params", "plan", "offload_params", "TIER", TRAINING, "none, host or nvme (with --zero 3)"),

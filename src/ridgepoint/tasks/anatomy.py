@@ -79,7 +79,7 @@ def parts(model: Model, context: float) -> list[Part]:
         work, tokens = decode_work(model, run, SINGLE, 1.0, context, context if model.encoder else 0.0), 1.0
     else:
         work, tokens = forward_work(model, run, SINGLE, 1.0, context), context
-    for op, count in _ops(work, 1.0):
+    for op, count in counted(work, 1.0):
         label = op.label if model.decoder is not None else op.label.removeprefix("encoder.")
         name = "attention over context" if isinstance(op, Attention) else part_name(label)
         _add(_part(found, "recurrence" if isinstance(op, Scan) else name), op, count / tokens)
@@ -92,7 +92,7 @@ def network_parts(net: Network) -> list[Part]:
     found: dict[str, Part] = {}
     for label, count in tape.parameters.items():
         _part(found, label.partition(".")[0]).parameters += count
-    for op, count in _ops(tape.work, 1.0):
+    for op, count in counted(tape.work, 1.0):
         _add(_part(found, op.label.partition(".")[0]), op, count)
     return list(found.values())
 
@@ -139,14 +139,15 @@ def _add(part: Part, op: Op, count: float) -> None:
     part.bytes += count * float(rules.read_bytes(op) + rules.write_bytes(op))
 
 
-def _ops(work: Work, count: float) -> Iterator[tuple[Op, float]]:
+def counted(work: Work, count: float) -> Iterator[tuple[Op, float]]:
+    """Every op of ``work`` with how often it runs, ``count`` times the whole."""
     if isinstance(work, Op):
         yield work, count
     elif isinstance(work, Repeat):
-        yield from _ops(work.body, count * float(work.count))
+        yield from counted(work.body, count * float(work.count))
     elif isinstance(work, Mix):
         for probability, case in work.cases:
-            yield from _ops(case, count * float(probability))
+            yield from counted(case, count * float(probability))
     else:
         for child in work.children():
-            yield from _ops(child, count)
+            yield from counted(child, count)

@@ -53,13 +53,15 @@ def step_work(model: Model, run: Execution, layout: Layout, task: Train, plan: P
         piped = _pipeline(model, run, layout, tokens, count, plan, gradients)
         ways.append((plain(np.where(one_stage, 0.0, 1.0)), piped))
     compute = ways[0][1] if len(ways) == 1 else Mix(*ways)
-    beside = [
+    exchanged = [
         parameter_gathers(run, layout, plan, weights, count),
         early_exchange(run, layout, plan, trained, count),
+    ]
+    moved = [
         *_fetched_weights(run, layout, plan, weights, count),
         *_moved_activations(model, run, layout, tokens, count, plan),
     ]
-    return Seq(Overlap(compute, *beside), optimizer_step(run, layout, plan, trained, model.hidden))
+    return Seq(_side_by_side(compute, Seq(*exchanged), plan, *moved), optimizer_step(run, layout, plan, trained, model.hidden))
 
 
 def _single(model: Model, run: Execution, tokens: Tokens, count: Num, plan: Plan, gradients: Work) -> Work:
@@ -67,9 +69,19 @@ def _single(model: Model, run: Execution, tokens: Tokens, count: Num, plan: Plan
     forward, back = _passes(model, run, tokens, plan, "all")
     if plan.trainable == "zeroth_order":
         return Seq(Repeat(2.0 * count, forward), gradients)
-    beside, after = Overlap(back, gradients), Seq(back, gradients)
+    beside, after = _side_by_side(back, gradients, plan), Seq(back, gradients)
     last = sometimes(plan, beside if plan.overlap_gradients else after, back)
     return Seq(Repeat(count - 1.0, Seq(forward, back)), forward, last)
+
+
+def _side_by_side(compute: Work, communication: Work, plan: Plan, *others: Work) -> Work:
+    """Communication beside computation: collectives hold ``communication_share`` of the multiprocessors, so that computation
+    takes that part of their time longer; the links carry everything once.
+    """
+    share = plan.communication_share
+    if not np.any(np.asarray(share) > 0.0):
+        return Overlap(compute, communication, *others)
+    return Overlap(Seq(compute, Repeat(share, communication)), Repeat(1.0 - share, communication), *others)
 
 
 def _passes(
@@ -167,9 +179,13 @@ def _pipeline(
     if plan.trainable == "zeroth_order":
         return Seq(Pipeline(tuple(stages), 2.0 * count, "forward"), gradients)
     closing = sometimes(plan, gradients, Seq())
-    if plan.overlap_gradients:
+    if not plan.overlap_gradients:
+        return Seq(Pipeline(tuple(stages), count, plan.schedule, chunks), closing)
+    share = plan.communication_share
+    if not np.any(np.asarray(share) > 0.0):
         return Pipeline(tuple(stages), count, plan.schedule, chunks, closing)
-    return Seq(Pipeline(tuple(stages), count, plan.schedule, chunks), closing)
+    hidden = Repeat(1.0 - share, closing)
+    return Seq(Pipeline(tuple(stages), count, plan.schedule, chunks, hidden), Repeat(share, closing))
 
 
 def _stage(count: Num, passes: tuple[Work, Work], plan: Plan, send: Work | None) -> Stage:

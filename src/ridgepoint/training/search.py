@@ -62,7 +62,7 @@ def search(
     keep: int = 100,
     progress: Progress | None = None,
 ) -> Search:
-    """The ``keep`` fastest layouts of ``sweeps`` whose memory is at most ``usable_bytes``; other fields are those of ``base``."""
+    """The ``keep`` fastest layouts of ``sweeps`` in at most ``usable_bytes`` of memory; other fields are those of ``base``."""
     total, seen, fitting = sum(s.size for s in sweeps), 0, 0
     best: list[Ranked] = []
     leanest: Ranked | None = None
@@ -87,6 +87,14 @@ def search(
     return Search(tuple(best), total, fitting, leanest)
 
 
+def least_memory(model: Model, machine: Machine, task: Train, base: Plan, sweeps: list[Sweep]) -> float:
+    """Bytes on the fullest device under the leanest layout."""
+    return min(
+        float(np.min(_memory(model, machine, task, replace(base, **sweep.plan(points)))))
+        for sweep, points in _pieces(sweeps)
+    )
+
+
 def _pieces(sweeps: list[Sweep]) -> Iterator[tuple[Sweep, np.ndarray]]:
     for sweep in sweeps:
         for start in range(0, sweep.size, CHUNK):
@@ -101,14 +109,14 @@ def _memory(model: Model, machine: Machine, task: Train, plan: Plan) -> Array:
     layout = complete(model, machine, plan, True)
     run, _ = execution(model, plan, layout, True)
     total = ledger(model, machine, run, layout, task, plan).total_bytes
-    return np.broadcast_to(np.asarray(total, dtype=float), np.shape(plan.tp))
+    return np.broadcast_to(np.asarray(total, dtype=float), np.shape(layout.tp))
 
 
 def step_seconds(model: Model, machine: Machine, task: Train, plan: Plan) -> Array:
     """Expected seconds of the step for every layout of a plan of arrays."""
     loaded = under_load(machine)
     cost = evaluate(build(model, machine, task, plan).work, loaded)
-    return np.broadcast_to(np.asarray(_seconds_alone(cost, loaded), dtype=float), np.shape(plan.tp))
+    return np.broadcast_to(np.asarray(_seconds_alone(cost, loaded), dtype=float), np.shape(plan.zero_stage))
 
 
 def _seconds_alone(cost: Cost, machine: Machine) -> Any:

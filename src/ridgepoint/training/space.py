@@ -46,6 +46,7 @@ class Sweep:
     schedule: str
     sequence_parallel: bool
     axes: Mapping[str, Array]
+    recompute: str = "full"
 
     @property
     def size(self) -> int:
@@ -55,7 +56,12 @@ class Sweep:
     def plan(self, points: slice | NDArray[np.int64] | int) -> dict[str, Any]:
         """Fields of a plan for some of the layouts, or for one."""
         found: dict[str, Any] = {name: values[points] for name, values in self.axes.items()}
-        return {**found, "recompute": "full", "schedule": self.schedule, "sequence_parallel": self.sequence_parallel}
+        return {
+            **found,
+            "recompute": self.recompute,
+            "schedule": self.schedule,
+            "sequence_parallel": self.sequence_parallel,
+        }
 
 
 def sweeps(
@@ -66,7 +72,8 @@ def sweeps(
 
     Errors: ``bad_plan`` where a fixed degree leaves nothing, with the values that would.
     """
-    given = dict(fixed or {})
+    given = {name: value for name, value in (fixed or {}).items() if value is not None}
+    selective = given.get("recompute") == "selective"
     grid = _grid(model, devices or machine.devices, batch, seq, given)
     found = []
     for schedule in (given["schedule"],) if "schedule" in given else SCHEDULES:
@@ -75,7 +82,7 @@ def sweeps(
             if not sequence and "sequence_parallel" not in given:
                 rows = {name: values[rows["tp"] > 1.0] for name, values in rows.items()}
             if rows["tp"].size:
-                found.append(Sweep(schedule, sequence, rows))
+                found.append(Sweep(schedule, sequence, rows, "selective" if selective else "full"))
     if not found:
         raise RidgepointError(
             "bad_plan",
@@ -132,7 +139,7 @@ def _of_schedule(
 ) -> dict[str, Array]:
     """The rows that a schedule can run: stages only where there are several, interleaved ones in whole groups."""
     piped = grid["pp"] > 1.0
-    if schedule == "1f1b" or "schedule" in given and schedule != "interleaved":
+    if schedule == "1f1b" or ("schedule" in given and schedule != "interleaved"):
         return {**grid, "chunks": np.ones(piped.size)}
     rows = {name: values[piped] for name, values in grid.items()}
     if schedule != "interleaved":
@@ -142,7 +149,9 @@ def _of_schedule(
     pieces: list[dict[str, Array]] = []
     for chunks in _values("chunks", list(range(2, MOST_CHUNKS + 1)), given):
         keep = (count % rows["pp"] == 0) & (layers % chunks == 0)
-        pieces.append({**{name: v[keep] for name, v in rows.items()}, "chunks": np.full(np.count_nonzero(keep), chunks)})
+        pieces.append(
+            {**{name: v[keep] for name, v in rows.items()}, "chunks": np.full(np.count_nonzero(keep), chunks)}
+        )
     return {name: np.concatenate([piece[name] for piece in pieces]).astype(float) for name in pieces[0]}
 
 
@@ -157,7 +166,9 @@ def _values(name: str, valid: list[int], given: Mapping[str, Any]) -> list[int]:
     if wanted in valid:
         return [wanted]
     near = sorted(sorted(valid, key=lambda v: abs(v - wanted))[:6])
-    raise RidgepointError("bad_plan", f"{name} = {wanted} is not possible here", "nearest: " + ", ".join(map(str, near)))
+    raise RidgepointError(
+        "bad_plan", f"{name} = {wanted} is not possible here", "nearest: " + ", ".join(map(str, near))
+    )
 
 
 def _parts(given: Mapping[str, Any]) -> tuple[float, ...]:
@@ -165,7 +176,7 @@ def _parts(given: Mapping[str, Any]) -> tuple[float, ...]:
         return (0.0,)
     if "recomputed_layers" in given:
         return (float(given["recomputed_layers"]),)
-    return (1.0,) if given.get("recompute") == "full" else RECOMPUTED
+    return (1.0,) if "recompute" in given else RECOMPUTED
 
 
 def _stages_are_used(depth: int, pp: int) -> bool:

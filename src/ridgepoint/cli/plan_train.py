@@ -1,0 +1,154 @@
+"""``ridgepoint plan train``: the best layouts for a training run, searched exhaustively."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from ridgepoint.cli.options import ENGINE, FORMATS, LAYOUT, SETTINGS, TRAINING, compiled, parameter, subjects
+from ridgepoint.cli.output import console, print_json, print_page, progress_bar
+from ridgepoint.errors import RidgepointError
+from ridgepoint.request import Request, plan_values
+from ridgepoint.units import parse_count, parse_quantity
+
+PLAN = tuple(
+    s
+    for s in SETTINGS
+    if s.panel in (FORMATS, LAYOUT, TRAINING, ENGINE) and s.table == "plan" and s.field not in ("kv", "speculated")
+)
+_RUN = "Run"
+_SCALES = {"k": 1e3, "K": 1e3, "M": 1e6, "B": 1e9, "G": 1e9, "T": 1e12}
+
+
+def takes_training(command: Callable[..., None]) -> Callable[..., None]:
+    """A command whose parameter ``request`` is filled from MODEL, ``--on`` and the options of plans that training knows."""
+    own = list(inspect.signature(command, eval_str=True).parameters.values())
+    shared = [*subjects(), *(parameter(setting) for setting in PLAN)]
+    names = {p.name for p in shared}
+
+    @functools.wraps(command)
+    def run(**values: Any) -> None:
+        said = {name: values.pop(name) for name in names}
+        command(request=_request(said), **values)
+
+    first = [p.replace(kind=p.KEYWORD_ONLY) for p in own if p.name != "request"]
+    parameters = [*shared[:2], *first, *shared[2:]]
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {p.name: p.annotation for p in parameters}
+    return run
+
+
+def _request(values: dict[str, Any]) -> Request:
+    given = [(s, v) for s in PLAN if (v := values[s.parameter]) is not None]
+    plan = {s.field: compiled(v) if s.field == "compiled" else v for s, v in given}
+    said = {s.field: s.words.partition("/")[0] for s, _ in given}
+    return Request(values["model"], values["machine"], "train", {}, plan, said=said)
+
+
+@takes_training
+def train(
+    request: Request,
+    global_batch: Annotated[
+        str,
+        typer.Option(
+            "--global-batch", metavar="N", help="Per step: sequences, or tokens (4M-tokens).", show_default=False
+        ),
+    ],
+    seq: Annotated[str, typer.Option("--seq", metavar="N", help="Tokens of a sequence; 8k = 8192.")] = "8k",
+    tokens: Annotated[
+        str | None, typer.Option("--tokens", metavar="N", help="Of the whole run: 15T = 15·10¹².", rich_help_panel=_RUN)
+    ] = None,
+    objective: Annotated[
+        str, typer.Option("--objective", metavar="NAME", help="time, cost or energy.", rich_help_panel=_RUN)
+    ] = "time",
+    max_memory: Annotated[
+        str | None, typer.Option("--max-memory", metavar="SIZE", help="Most per device: 70G.", rich_help_panel=_RUN)
+    ] = None,
+    top: Annotated[int, typer.Option("--top", metavar="N", min=1, help="Layouts to show.", rich_help_panel=_RUN)] = 10,
+    mtbf_hours: Annotated[
+        float,
+        typer.Option("--mtbf", metavar="HOURS", help="Between failures of one device.", rich_help_panel=_RUN),
+    ] = 50_000.0,
+    scaling: Annotated[
+        bool, typer.Option("--scaling", help="Also smaller and larger machines.", rich_help_panel=_RUN)
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.", rich_help_panel=_RUN)] = False,
+) -> None:
+    """The best layouts for a training run: every one that could run is tried."""
+    from ridgepoint.training.planner import plan_train
+
+    if not request.machine:
+        raise RidgepointError(
+            "bad_request", "no machine is given", "add --on MACHINE; `ridgepoint machines list` shows all"
+        )
+    length = parse_count(seq)
+    size = sequences(global_batch, length)
+    with progress_bar(as_json) as bar:
+        task = None if bar is None else bar.add_task("layouts", total=None)
+
+        def progress(done: int, total: int) -> None:
+            if bar is not None and task is not None:
+                bar.update(task, completed=done, total=total)
+
+        found = plan_train(
+            request.model or "",
+            on=request.machine,
+            batch=size,
+            seq=int(length),
+            tokens=None if tokens is None else parse_tokens(tokens),
+            objective=objective,
+            max_memory=None if max_memory is None else parse_quantity(max_memory, "B"),
+            top=top,
+            mtbf_hours=mtbf_hours,
+            progress=progress,
+            **plan_values(request),
+        )
+    if as_json:
+        print_json(found.to_dict())
+        return
+    from ridgepoint.report.train_plan import page
+
+    screen = console()
+    print_page(page(found, screen.width), screen)
+
+
+def sequences(text: str, seq: float) -> int:
+    """The batch in sequences, from sequences or tokens.
+
+    >>> sequences("512", 8192.0), sequences("4M-tokens", 8192.0)
+    (512, 512)
+    """
+    number, unit, rest = text.partition("-")
+    count = parse_count(number.strip())
+    if unit:
+        if rest.strip() not in ("tokens", "token", "sequences", "samples"):
+            raise RidgepointError("bad_count", f"--global-batch is '{text}'", "write it like 512 or 4M-tokens")
+        count = count / seq if rest.strip().startswith("token") else count
+    if count < 1 or count != int(count):
+        near = max(round(count), 1)
+        raise RidgepointError(
+            "bad_count",
+            f"--global-batch {text} is {count:g} sequences of {seq:g} tokens",
+            f"use whole ones, such as {near} sequences ({near * seq:,.0f} tokens)",
+        )
+    return int(count)
+
+
+def parse_tokens(text: str) -> float:
+    """Tokens of a run, in powers of ten as runs are told.
+
+    >>> parse_tokens("15T"), parse_tokens("300B")
+    (15000000000000.0, 300000000000.0)
+    """
+    scale = _SCALES.get(text[-1:], 1.0)
+    try:
+        number = float(text[:-1] if text[-1:] in _SCALES else text) * scale
+    except ValueError:
+        number = 0.0
+    if not 0.0 < number < float("inf"):
+        raise RidgepointError("bad_count", f"--tokens is '{text}'", "write it like 300B or 15T")
+    return number

@@ -1,0 +1,174 @@
+"""A training plan on the terminal: the best layouts, why the first one wins, what the run takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from ridgepoint.report.headline import SAID, verdict
+from ridgepoint.report.memory import memory_table, memory_text
+from ridgepoint.report.table import Cell, fitted
+from ridgepoint.report.text import count, flow, gigabytes, money, number, percent, ratio, resource
+from ridgepoint.training.layouts import LaidOut, recompute_words
+from ridgepoint.training.planner import FASTER, TrainPlan
+from ridgepoint.units import duration, si
+
+_SCHEDULES = {"1f1b": "1F1B", "zero_bubble": "ZB-H1", "zero_bubble_2": "ZB-H2", "gpipe": "GPipe"}
+_LEAST_S = 0.0005
+"""Part of a step below which a difference between two layouts is not worth words."""
+
+
+def page(found: TrainPlan, width: int) -> RenderableType:
+    """The whole answer, at most ``width`` characters wide."""
+    parts: list[RenderableType] = [_headline(found), Text(""), _layouts(found, width), Text("")]
+    parts += [_figures(found, width), Text(""), *_sentences(found, width), Text("")]
+    parts += [Text("Memory of the fullest device", "bold"), memory_table(found.best.estimate, width)]
+    parts += [memory_text(found.best.estimate), Text(""), Text("Assumptions", "bold")]
+    parts += [Text(flow(["•", *text.split()], width - 2)) for text in found.best.estimate.assumptions]
+    warnings = found.best.estimate.warnings
+    if warnings:
+        parts += [Text(""), Text("Mind", "bold"), *(Text(flow(["•", *text.split()], width - 2)) for text in warnings)]
+    return Group(*parts)
+
+
+def _headline(found: TrainPlan) -> Text:
+    tokens = float(found.task.batch * found.task.seq)
+    text = Text.assemble((found.model.name, "bold"), " on ", (found.machine.name, "bold"), " · ", ("train", "bold"))
+    text.append(
+        f" · batch {count(float(found.task.batch))} × {count(float(found.task.seq))} = {count(tokens)} tokens\n"
+    )
+    many = f"{found.searched:,} layouts searched, {found.fitting:,} fit; the best of each kind for {found.objective}"
+    return text.append(many, "dim")
+
+
+def _layouts(found: TrainPlan, width: int) -> Table:
+    titles = ["", "tp", "pp", "dp", "ep", "cp", "ZeRO", "mb", "remat", "schedule"]
+    titles += ["step", "MFU", "GB", "bubble", "links", "energy" if found.objective == "energy" else "cost"]
+    rows = [_row(found, i, layout) for i, layout in enumerate(found.layouts)]
+    return fitted(titles, rows, width, wordy=(), left=(8, 9))
+
+
+def _row(found: TrainPlan, place: int, layout: LaidOut) -> list[Cell]:
+    plan, degrees, est = layout.plan, layout.estimate.built.layout, layout.estimate
+
+    def degree(name: str) -> str:
+        value = float(getattr(degrees, name))
+        everywhere = all(float(getattr(other.estimate.built.layout, name)) == 1.0 for other in found.layouts)
+        return "" if everywhere else f"{value:g}"
+
+    price = "" if est.cost_usd is None else money(float(est.cost_usd))
+    if found.objective == "energy":
+        price = "" if est.energy_j is None else si(float(est.energy_j), "J")
+    return [
+        Text(f"{place + 1}", "bold" if place == 0 else "dim"),
+        *(degree(name) for name in ("tp", "pp", "dp", "ep", "cp")),
+        f"{float(plan.zero_stage):g}",
+        f"{float(plan.micro_batch or 1.0):g}",
+        recompute_words(plan).replace("full ", ""),
+        _schedule(layout),
+        Text(duration(layout.step_time_s), "bold"),
+        percent(layout.mfu),
+        number(layout.memory_bytes / 1e9),
+        percent(layout.bubble),
+        percent(layout.exposed_communication),
+        price,
+    ]
+
+
+def _schedule(layout: LaidOut) -> str:
+    if float(layout.estimate.built.layout.pp) == 1.0:
+        return "–"
+    if layout.plan.schedule == "interleaved":
+        return f"1F1B ×{float(layout.plan.chunks):g}"
+    return _SCHEDULES.get(layout.plan.schedule, layout.plan.schedule)
+
+
+def _figures(found: TrainPlan, width: int) -> Table:
+    rows: list[list[Cell]] = [
+        [label, Text(figure, style="bold"), Text(remark, style="dim")] for label, figure, remark in _lines(found)
+    ]
+    return fitted(["", "", ""], rows, width, wordy=(2,), left=(0, 1))
+
+
+def _lines(found: TrainPlan) -> Iterator[tuple[str, str, str]]:
+    best = found.best
+    est, run = best.estimate, found.run(best)
+    low, high = est.interval_s
+    yield "Time per step", duration(best.step_time_s), f"90 % interval {duration(low)} – {duration(high)}"
+    yield "Physical limit", duration(float(est.bound_s)), f"of this layout; headroom {ratio(float(est.headroom))}"
+    each = number(float(est.tokens_per_s) / float(est.devices))
+    yield "Throughput", f"{number(float(est.tokens_per_s))} tokens/s", f"{each} per device"
+    if est.power_w is not None:
+        yield "Power", si(float(est.power_w), "W"), f"{est.devices:g} devices"
+    if run:
+        assert run["days"] is not None
+        words = (
+            f"{number(run['steps'] or 0.0)} steps; {number(run['days_without_failures'] or 0.0)} days without failures"
+        )
+        yield "Whole run", f"{number(run['days'])} days", words
+        if run["cost_usd"] is not None:
+            yield "Cost", money(run["cost_usd"]), f"{money(float(est.cost_usd / est.time_s) * 3600.0)} per hour"
+        if run["energy_j"] is not None:
+            yield "Energy", f"{number(run['energy_j'] / 3.6e9)} MWh", ""
+
+
+def _sentences(found: TrainPlan, width: int) -> Iterator[Text]:
+    first = Text(flow(verdict(found.best.estimate), width))
+    first.stylize("bold", 0, len("Bottleneck:"))
+    yield first
+    for label, phrases in (
+        ("Twice as fast:", _sensitivity(found)),
+        ("The runner-up:", _runner_up(found)),
+        ("Critical batch:", _critical(found)),
+        ("Failures:", _failures(found)),
+    ):
+        if phrases:
+            text = Text(flow([label, *phrases], width))
+            text.stylize("bold", 0, len(label))
+            yield text
+
+
+def _label(found: TrainPlan, name: str) -> str:
+    return resource(found.machine.resource_label(name))
+
+
+def _sensitivity(found: TrainPlan) -> list[str]:
+    gains = [f"{_label(found, r)} {ratio(gain)}," for r, gain in found.sensitivity.items() if gain - 1.0 >= SAID / 4.0]
+    return [*gains[:-1], gains[-1].rstrip(",") + f" ({FASTER:g} × the rate, same layout)."] if gains else []
+
+
+def _runner_up(found: TrainPlan) -> list[str]:
+    if len(found.layouts) < 2:
+        return []
+    one, two = found.layouts[:2]
+    slower = two.step_time_s / one.step_time_s - 1.0
+    differences = [
+        f"{'+' if s > 0 else '−'}{duration(abs(s))} {_label(found, r)},"
+        for r, s in found.runner_up.items()
+        if abs(s) >= _LEAST_S * one.step_time_s
+    ][:5]
+    phrases = [f"{percent(slower)} slower;" if slower > 0.0005 else "as fast;", *differences]
+    return [*phrases[:-1], phrases[-1].rstrip(",;") + "."]
+
+
+def _critical(found: TrainPlan) -> list[str]:
+    one = found.critical_batch
+    over = percent(one.more_tokens - 1.0)
+    return [
+        f"{count(round(one.tokens, -5))} tokens at a loss of {one.loss:.2f} (Kaplan et al. 2020);",
+        f"this batch needs {over} more tokens than a small one",
+        f"and {ratio(one.more_steps)} the steps of a large one.",
+    ]
+
+
+def _failures(found: TrainPlan) -> list[str]:
+    one = found.goodput
+    return [
+        f"one in {duration(one.mtbf_s)};",
+        f"a checkpoint of {gigabytes(one.checkpoint_bytes)} every {duration(one.interval_s)},",
+        "written in the background;" if one.background else "",
+        f"{100.0 * one.fraction:.1f} % of the time is useful.",
+    ]

@@ -1,0 +1,219 @@
+"""``plan_train``: the best layouts of a training run, why they are the best, and what the run takes (design §10).
+
+>>> found = plan_train("gpt2", on="2xa100-sxm-80gb", batch=8, seq=1024)
+>>> best = found.layouts[0]
+>>> best.to_dict()["dp"], found.searched > 100, best.step_time_s <= found.layouts[1].step_time_s
+(2, True, True)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from typing import Any
+
+from ridgepoint.cost.energy import usd
+from ridgepoint.errors import RidgepointError
+from ridgepoint.machines.catalog import find_machine
+from ridgepoint.machines.machine import Machine
+from ridgepoint.models.architecture import Model
+from ridgepoint.models.parameters import total_parameters
+from ridgepoint.plan import Plan
+from ridgepoint.scenario import find
+from ridgepoint.tasks import Train
+from ridgepoint.tasks.memory import usable_fraction
+from ridgepoint.training.critical_batch import CriticalBatch, critical_batch
+from ridgepoint.training.goodput import MTBF_HOURS, RESTART_S, Goodput, goodput
+from ridgepoint.training.layouts import LaidOut, laid_out
+from ridgepoint.training.search import Progress, Ranked, Search, search
+from ridgepoint.training.space import AXES, CHOSEN, fewer_devices, sweeps
+from ridgepoint.training.when_nothing_fits import refuse_with_remedy
+
+OBJECTIVES = ("time", "cost", "energy")
+DEGREES = ("tp", "pp", "cp", "dp", "ep", "schedule")
+"""Layouts that share these are variants of one; a plan shows the best of each."""
+FASTER = 2.0
+"""How much faster a resource is made to see what it would bring."""
+
+
+@dataclass(frozen=True)
+class TrainPlan:
+    """The answer of ``plan_train``: layouts best first, and how many were searched."""
+
+    model: Model
+    machine: Machine
+    task: Train
+    objective: str
+    layouts: tuple[LaidOut, ...]
+    searched: int
+    fitting: int
+    tokens: float | None
+    goodput: Goodput
+
+    @property
+    def best(self) -> LaidOut:
+        """The first one."""
+        return self.layouts[0]
+
+    @cached_property
+    def critical_batch(self) -> CriticalBatch:
+        """The batch beyond which more data parallelism is wasted."""
+        return critical_batch(total_parameters(self.model), float(self.task.batch * self.task.seq), self.tokens)
+
+    def run(self, layout: LaidOut) -> dict[str, float | None]:
+        """Steps, days, dollars and joules of the whole run under ``layout``, failures included; empty without ``tokens``."""
+        if self.tokens is None:
+            return {}
+        steps = self.tokens / float(self.task.batch * self.task.seq)
+        busy = steps * layout.step_time_s
+        whole = busy / self.goodput.fraction
+        energy = layout.estimate.energy_j
+        return {
+            "steps": steps,
+            "days": whole / 86400.0,
+            "days_without_failures": busy / 86400.0,
+            "cost_usd": _number(usd(self.machine, layout.estimate.devices * whole)),
+            "energy_j": None if energy is None else float(energy) * steps,
+        }
+
+    @cached_property
+    def sensitivity(self) -> dict[str, float]:
+        """Resource → speed-up of the best layout if it were twice as fast, largest first."""
+        cost, now = self.best.estimate.cost, self.best.step_time_s
+        found = {r: now / float(cost.timing_at({r: FASTER}).time_s) for r in cost.shares}
+        return dict(sorted(((r, gain) for r, gain in found.items() if gain > 1.0005), key=lambda item: -item[1]))
+
+    @cached_property
+    def runner_up(self) -> dict[str, float]:
+        """Resource → seconds that the second layout spends more on it than the first (less, if negative), largest first."""
+        if len(self.layouts) < 2:
+            return {}
+        one, two = (layout.estimate for layout in self.layouts[:2])
+        seconds = {
+            r: float(two.shares.get(r, 0.0) * two.time_s - one.shares.get(r, 0.0) * one.time_s)
+            for r in {**one.shares, **two.shares}
+        }
+        return dict(sorted(seconds.items(), key=lambda item: -abs(item[1])))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Design §10's document."""
+        return {
+            "model": self.model.name,
+            "machine": self.machine.name,
+            "task": {"name": "train", "batch": int(self.task.batch), "seq": int(self.task.seq)},
+            "objective": self.objective,
+            "layouts": [{**layout.to_dict(), "run": self.run(layout) or None} for layout in self.layouts],
+            "searched": self.searched,
+            "fitting": self.fitting,
+            "runner_up": self.runner_up,
+            "sensitivity": self.sensitivity,
+            "limits": {r: float(gain) for r, gain in self.best.estimate.limits.items()},
+            "critical_batch": self.critical_batch.to_dict(),
+            "goodput": self.goodput.to_dict(),
+            "assumptions": list(self.best.estimate.assumptions),
+            "warnings": list(self.best.estimate.warnings),
+            "citations": list(self.best.estimate.citations),
+        }
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None else float(value)
+
+
+def plan_train(
+    model: Model | str,
+    *,
+    on: Machine | str,
+    batch: int,
+    seq: int,
+    tokens: float | None = None,
+    objective: str = "time",
+    max_memory: float | None = None,
+    top: int = 10,
+    mtbf_hours: float = MTBF_HOURS,
+    restart_s: float = RESTART_S,
+    progress: Progress | None = None,
+    **fixed: Any,
+) -> TrainPlan:
+    """The ``top`` layouts of a step over ``batch`` sequences of ``seq`` tokens on all devices of ``on``, best first.
+
+    Every field of a ``Plan`` may be fixed by name: degrees, formats, offload … ``tokens`` of the whole run give days, money and
+    energy. ``objective`` is time, cost or energy; the last two may leave devices out (halves of the machine).
+    ``max_memory`` bounds bytes per device below what the device may use anyway.
+
+    Errors: ``bad_option`` for an unknown objective, ``bad_plan`` for degrees that fit nothing, ``does_not_fit`` where no layout
+    fits, with the smallest change that would; those of names and sizes.
+    """
+    found, machine = _subjects(model, on)
+    if objective not in OBJECTIVES:
+        raise RidgepointError("bad_option", f"unknown objective '{objective}'", "use one of " + ", ".join(OBJECTIVES))
+    task = Train(batch=batch, seq=seq)
+    base = base_plan(fixed)
+    usable = machine.memory_bytes * usable_fraction(base, True)
+    usable = usable if max_memory is None else min(usable, max_memory)
+    searches: list[Search] = []
+    for devices in fewer_devices(machine) if objective != "time" else (machine.devices,):
+        try:
+            space = sweeps(found, machine, int(batch), int(seq), fixed, devices)
+        except RidgepointError:
+            if devices == machine.devices:
+                raise
+            continue
+        searches.append(search(found, machine, task, base, space, usable, progress=progress))
+    ranked = [r for one in searches for r in one.best]
+    if not ranked:
+        refuse_with_remedy(found, machine, task, fixed, searches[0], usable)
+    layouts = _best(found, machine, task, base, ranked, objective, top)
+    return TrainPlan(
+        found,
+        machine,
+        task,
+        objective,
+        layouts,
+        sum(s.searched for s in searches),
+        sum(s.fitting for s in searches),
+        tokens,
+        goodput(total_parameters(found), machine, mtbf_hours=mtbf_hours, restart_s=restart_s),
+    )
+
+
+def _subjects(model: Model | str, on: Machine | str) -> tuple[Model, Machine]:
+    found = find(model) if isinstance(model, str) else model
+    if not isinstance(found, Model):
+        raise RidgepointError(
+            "bad_model",
+            f"{found.name} is a network; layouts are planned for transformers",
+            "use `analyze --task train`",
+        )
+    return found, find_machine(on) if isinstance(on, str) else on
+
+
+def base_plan(fixed: Mapping[str, Any]) -> Plan:
+    """The plan that every layout starts from: what is fixed and is no axis of the space.
+
+    Errors: ``bad_plan`` for an unknown field.
+    """
+    known = {f.name for f in fields(Plan)}
+    for name in fixed:
+        if name not in known:
+            raise RidgepointError("bad_plan", f"a plan has no field '{name}'", "fields: " + ", ".join(sorted(known)))
+    Plan(**fixed)  # what is wrong with a value is said here, not by the space
+    return Plan(**{name: value for name, value in fixed.items() if name not in (*AXES, *CHOSEN, "recompute")})
+
+
+def _best(
+    model: Model, machine: Machine, task: Train, base: Plan, ranked: list[Ranked], objective: str, top: int
+) -> tuple[LaidOut, ...]:
+    """The best variant of each set of degrees, estimated in full and put in order of the objective."""
+    distinct: dict[tuple[Any, ...], Ranked] = {}
+    for one in sorted(ranked, key=lambda r: r.time_s):
+        distinct.setdefault(tuple(one.plan[name] for name in DEGREES), one)
+    several = top if objective == "time" else 5 * top
+    found = [laid_out(model, machine, task, replace(base, **one.plan)) for one in list(distinct.values())[:several]]
+    keys = {
+        "time": lambda one: one.step_time_s,
+        "cost": lambda one: one.step_time_s * float(one.estimate.devices),
+        "energy": lambda one: float(one.estimate.energy_j or one.step_time_s),
+    }
+    return tuple(sorted(found, key=keys[objective])[:top])

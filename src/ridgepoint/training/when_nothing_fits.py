@@ -1,0 +1,90 @@
+"""When no layout fits into memory: the smallest change that would make one fit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, NoReturn
+
+from ridgepoint.errors import RidgepointError
+from ridgepoint.machines.machine import Machine
+from ridgepoint.models.architecture import Model
+from ridgepoint.plan import Plan
+from ridgepoint.tasks import Train
+from ridgepoint.training.search import Search, least_memory
+from ridgepoint.training.space import AXES, CHOSEN, sweeps
+
+CHANGES: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("--optimizer adam8bit", {"optimizer": "adam8bit"}),
+    ("--offload-optimizer host", {"offload_optimizer": "host"}),
+    ("--offload-activations host", {"offload_activations": "host"}),
+    ("--offload-optimizer host --offload-params host", {"offload_optimizer": "host", "offload_params": "host"}),
+)
+"""Changes of a plan, smallest first."""
+DOUBLINGS = 6
+
+
+def refuse_with_remedy(
+    model: Model, machine: Machine, task: Train, fixed: Mapping[str, Any], found: Search, usable_bytes: float
+) -> NoReturn:
+    """Raise ``does_not_fit``, with the leanest layout's need and what would help."""
+    need = found.leanest.memory_bytes
+    remedies = _by_plan(model, machine, task, fixed, usable_bytes) + _by_devices(
+        model, machine, task, fixed, usable_bytes
+    )
+    degrees = " ".join(f"{name} {found.leanest.plan[name]:g}" for name in ("tp", "pp", "cp", "dp", "ep"))
+    raise RidgepointError(
+        "does_not_fit",
+        f"none of {found.searched:,} layouts of {model.name} fits: the leanest ({degrees}, ZeRO "
+        f"{found.leanest.plan['zero_stage']:g}) needs {need / 1e9:.1f} GB of the {usable_bytes / 1e9:.1f} GB "
+        f"that may be used per device of {machine.name}",
+        "it would fit with " + ", or with ".join(remedies) if remedies else "shorten --seq, or use another machine",
+    )
+
+
+def _by_plan(model: Model, machine: Machine, task: Train, fixed: Mapping[str, Any], usable_bytes: float) -> list[str]:
+    """The first change of the plan with which something fits."""
+    for words, change in CHANGES:
+        if all(fixed.get(name) == value for name, value in change.items()):
+            continue
+        if _least(model, machine, task, {**fixed, **change}) <= usable_bytes:
+            return [words]
+    return []
+
+
+def _by_devices(
+    model: Model, machine: Machine, task: Train, fixed: Mapping[str, Any], usable_bytes: float
+) -> list[str]:
+    """The smallest multiple of the devices (a power of two) with which something fits."""
+    for power in range(1, DOUBLINGS + 1):
+        larger = grown(machine, 2**power)
+        free = {name: value for name, value in fixed.items() if name != "dp"}
+        if larger is not None and _least(model, larger, task, free) <= usable_bytes:
+            return [f"{larger.devices} devices ({larger.name})"]
+    return []
+
+
+def grown(machine: Machine, factor: int) -> Machine | None:
+    """The machine with ``factor`` times the devices: a fuller node first, then more nodes; None where no link joins them."""
+    link = machine.link("node")
+    room = int(link[1].devices or 1) if link is not None else 1
+    per_node, nodes = machine.devices_per_node, machine.nodes
+    while factor > 1 and nodes == 1 and per_node * 2 <= room:
+        per_node, factor = per_node * 2, factor // 2
+    nodes *= factor
+    if nodes > 1 and machine.link("cluster") is None:
+        return None
+    name = machine.device.name if per_node == 1 else f"{per_node}x{machine.device.name}"
+    if nodes > 1:
+        name = f"{nodes}x{per_node}x{machine.device.name}"
+    return replace(machine, name=name, devices_per_node=per_node, nodes=nodes)
+
+
+def _least(model: Model, machine: Machine, task: Train, fixed: Mapping[str, Any]) -> float:
+    """Bytes of the leanest layout; infinity where there is none."""
+    try:
+        space = sweeps(model, machine, int(task.batch), int(task.seq), fixed)
+    except RidgepointError:
+        return float("inf")
+    base = Plan(**{name: value for name, value in fixed.items() if name not in (*AXES, *CHOSEN, "recompute")})
+    return least_memory(model, machine, task, base, space)

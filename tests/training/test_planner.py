@@ -1,0 +1,146 @@
+"""`plan train`: what it finds is the best of what it searched, and its figures are those of the estimate (design §10)."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import ridgepoint as rp
+from ridgepoint.errors import RidgepointError
+from ridgepoint.machines.catalog import find_machine
+from ridgepoint.models.catalog import find_model
+from ridgepoint.plan import Plan
+from ridgepoint.tasks import Train
+from ridgepoint.training.layouts import model_flop
+from ridgepoint.training.planner import plan_train
+from ridgepoint.training.search import search, step_seconds
+from ridgepoint.training.space import sweeps
+
+MODEL, MACHINE, TASK = find_model("llama-3.2-1b"), find_machine("8xa100-sxm-80gb"), Train(batch=16, seq=2048)
+
+
+@pytest.fixture(scope="module")
+def found():
+    return plan_train(MODEL, on=MACHINE, batch=16, seq=2048, tokens=1e12)
+
+
+def test_the_search_times_a_layout_as_the_estimate_does():
+    """Leaving out who is responsible must not change a time: random layouts of every schedule."""
+    rng = np.random.default_rng(0)
+    for sweep in sweeps(MODEL, MACHINE, 16, 2048):
+        for i in rng.integers(0, sweep.size, 3):
+            plan = Plan(**sweep.plan(int(i)))
+            alone = rp.estimate(MODEL, on=MACHINE, task=TASK, plan=plan).time_s
+            assert float(step_seconds(MODEL, MACHINE, TASK, plan)) == pytest.approx(alone)
+
+
+def test_the_best_layout_is_the_fastest_that_fits_of_all(found):
+    """Against estimates of the whole space, one call per sweep."""
+    fastest = np.inf
+    for sweep in sweeps(MODEL, MACHINE, 16, 2048):
+        est = rp.estimate(MODEL, on=MACHINE, task=TASK, plan=Plan(**sweep.plan(slice(None))))
+        fastest = min(fastest, float(np.min(np.where(est.memory.fits, est.time_s, np.inf))))
+    assert found.best.step_time_s == pytest.approx(fastest)
+    assert found.searched == sum(s.size for s in sweeps(MODEL, MACHINE, 16, 2048))
+
+
+def test_layouts_come_best_first_and_differ(found):
+    times = [layout.step_time_s for layout in found.layouts]
+    assert times == sorted(times)
+    degrees = [
+        tuple(layout.to_dict()[n] for n in ("tp", "pp", "dp", "ep", "cp", "schedule")) for layout in found.layouts
+    ]
+    assert len(set(degrees)) == len(degrees)
+    assert all(layout.estimate.memory.fits for layout in found.layouts)
+
+
+def test_the_document_has_the_promised_keys(found):
+    document = found.to_dict()
+    first = document["layouts"][0]
+    for key in (
+        "tp",
+        "pp",
+        "dp",
+        "ep",
+        "cp",
+        "zero_stage",
+        "micro_batch",
+        "recompute",
+        "mfu",
+        "step_time_s",
+        "memory_gb",
+    ):
+        assert key in first
+    assert document["searched"] == found.searched
+    assert 0.0 < first["mfu"] < 1.0
+    assert first["run"]["days"] == pytest.approx(
+        1e12 / (16 * 2048) * first["step_time_s"] / 86400 / document["goodput"]["fraction"]
+    )
+
+
+def test_model_flop_is_three_forward_passes():
+    """6·N per token for the matrices, and 6·layers·width·sequence for the causal half of the pairs (8 B: Llama 3)."""
+    model = find_model("llama-3.1-8b")
+    matrices = 6 * (8.03e9 - 128256 * 4096)
+    pairs = 6 * 32 * 4096 * 8192
+    assert model_flop(model, Train(batch=1, seq=8192)) / 8192 == pytest.approx(matrices + pairs, rel=2e-3)
+
+
+def test_less_memory_never_makes_a_faster_plan(found):
+    tight = plan_train(MODEL, on=MACHINE, batch=16, seq=2048, max_memory=6e9)
+    assert tight.best.memory_bytes <= 6e9
+    assert tight.best.step_time_s >= found.best.step_time_s * (1 - 1e-9)
+
+
+def test_other_objectives_are_at_least_as_good_at_theirs(found):
+    def dollars(plan):
+        return plan.best.step_time_s * float(plan.best.estimate.devices)
+
+    cheap = plan_train(MODEL, on=MACHINE, batch=16, seq=2048, objective="cost")
+    assert dollars(cheap) <= dollars(found) * (1 + 1e-9)
+    frugal = plan_train(MODEL, on=MACHINE, batch=16, seq=2048, objective="energy")
+    assert frugal.best.estimate.energy_j <= found.best.estimate.energy_j * (1 + 1e-9)
+
+
+def test_twice_the_rate_of_everything_is_twice_the_speed(found):
+    """Time is homogeneous of degree −1 in the rates (design §3)."""
+    cost = found.best.estimate.cost
+    speed = dict.fromkeys({name for demand in cost.demands.values() for p in demand.phases for name in p.seconds}, 2.0)
+    assert cost.timing_at(speed).time_s == pytest.approx(cost.time_s / 2)
+
+
+def test_nothing_fits_says_the_smallest_change_that_would():
+    with pytest.raises(RidgepointError) as error:
+        plan_train("llama-3.1-70b", on="8xa100-sxm-40gb", batch=16, seq=4096)
+    assert error.value.kind == "does_not_fit"
+    assert "it would fit with" in error.value.hint
+    assert "devices" in error.value.hint
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind"),
+    [
+        ({"objective": "glory"}, "bad_option"),
+        ({"wings": 2}, "bad_plan"),
+        ({"tp": 3}, "bad_plan"),
+        ({"batch": 0}, "bad_size"),
+    ],
+)
+def test_bad_input_is_refused(arguments, kind):
+    with pytest.raises(RidgepointError) as error:
+        plan_train(MODEL, **{"on": MACHINE, "batch": 16, "seq": 2048, **arguments})
+    assert error.value.kind == kind
+
+
+def test_fixed_fields_reach_every_layout():
+    plan = plan_train(MODEL, on=MACHINE, batch=16, seq=2048, tp=2, optimizer="adam8bit", top=3)
+    assert all(layout.plan.tp == 2.0 and layout.plan.optimizer == "adam8bit" for layout in plan.layouts)
+
+
+def test_progress_counts_every_layout():
+    seen = []
+    space = sweeps(MODEL, MACHINE, 16, 2048)
+    answer = search(MODEL, MACHINE, TASK, Plan(), space, 1e12, progress=lambda done, total: seen.append((done, total)))
+    assert seen[-1] == (answer.searched, answer.searched)
+    assert answer.fitting == answer.searched
+    assert replace(answer, best=()).searched == answer.searched
