@@ -12,7 +12,9 @@ import msgspec
 from ridgepoint.errors import RidgepointError, nearest
 from ridgepoint.evidence.papers.rows import Row, rows
 from ridgepoint.evidence.papers.terms import terms
-from ridgepoint.evidence.papers.workloads import command, to_request
+from ridgepoint.evidence.papers.workloads import to_request
+from ridgepoint.laws.registry import law_of
+from ridgepoint.request import command_of
 
 State = Literal["listed", "modelled", "reproduced"]
 STATES: tuple[State, ...] = ("listed", "modelled", "reproduced")
@@ -107,7 +109,7 @@ def _paper(row: Row, claimed: set[int] | None) -> Paper:
     state = _state(row, claimed)
     run = f"ridgepoint reproduce {row.slug}" if claimed is not None else None
     if run is None and row.workload is not None:
-        run = command(to_request(row.workload))
+        run = command_of(to_request(row.workload))
     reason = row.reason or (_WAITING.get(row.expressible, "") if state == "listed" else "")
     given = {name: getattr(row, name) for name in row.__struct_fields__} | {"reason": reason}
     return Paper(**given, state=state, run=run)
@@ -118,6 +120,8 @@ def _state(row: Row, claimed: set[int] | None) -> State:
     if claimed is not None:
         compared = any(i < len(row.claims) and row.claims[i].value is not None for i in claimed)
         return "reproduced" if compared else "modelled"
+    if row.command or law_of(row.slug) is not None:
+        return "modelled"
     return "modelled" if row.expressible == "profile" and row.workload is not None else "listed"
 
 

@@ -87,6 +87,8 @@ class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     claims_withheld: bool = False
     claims: tuple[Claim, ...] = ()
     workload: Workload | None = None
+    command: str = ""
+    """The command of ours that does what a paper's tool does, with an example's arguments."""
 
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
