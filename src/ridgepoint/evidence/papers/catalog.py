@@ -107,12 +107,19 @@ def papers() -> dict[str, Paper]:
 
 def _paper(row: Row, claimed: set[int] | None) -> Paper:
     state = _state(row, claimed)
-    run = f"ridgepoint reproduce {row.slug}" if claimed is not None else None
-    if run is None and row.workload is not None:
-        run = command_of(to_request(row.workload))
+    run = f"ridgepoint reproduce {row.slug}" if claimed is not None else _other_run(row)
     reason = row.reason or (_WAITING.get(row.expressible, "") if state == "listed" else "")
     given = {name: getattr(row, name) for name in row.__struct_fields__} | {"reason": reason}
     return Paper(**given, state=state, run=run)
+
+
+def _other_run(row: Row) -> str | None:
+    """The command of a row without claims: its law, the command that does the same, or its workload."""
+    law = law_of(row.slug)
+    if law is not None:
+        return f"ridgepoint laws run {law.name}"
+    workload = command_of(to_request(row.workload)) if row.workload is not None else None
+    return row.command or workload
 
 
 def _state(row: Row, claimed: set[int] | None) -> State:
