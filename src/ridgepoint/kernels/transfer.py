@@ -19,6 +19,7 @@ from ridgepoint.numeric import Num
 from ridgepoint.ops import Transfer
 
 TIERS = ("host", "storage")
+DIRECTIONS = ("read", "write", "inside")
 
 
 def read_bytes(op: Transfer) -> Num:
@@ -87,8 +88,8 @@ def _checked(op: Transfer, machine: Machine) -> Transfer:
     known = (*TIERS, *machine.tiers)
     if op.tier not in known:
         raise RidgepointError("bad_work", f"unknown transfer tier '{op.tier}'", "use one of " + ", ".join(known))
-    if op.direction not in ("read", "write"):
-        raise RidgepointError("bad_work", f"unknown transfer direction '{op.direction}'", "use read or write")
+    if op.direction not in DIRECTIONS:
+        raise RidgepointError("bad_work", f"unknown transfer direction '{op.direction}'", "use " + ", ".join(DIRECTIONS))
     return op
 
 
