@@ -38,6 +38,8 @@ from ridgepoint.work import Work
 
 CHUNK = 131072
 """Points of a sweep that are evaluated together: large enough for NumPy, small enough for the cache."""
+FEW, LARGEST = 4096, 1e9
+"""Points up to which the largest batch is sought in few steps, and the largest that is."""
 NORMAL_90 = 1.645
 """Half-width of a 90 % interval in standard deviations."""
 
@@ -293,20 +295,23 @@ def _broadcast(value: Any, shape: tuple[int, ...]) -> Any:
 
 
 def largest_that_fits(given: Scenario, name: str) -> Any:
-    """The largest whole value of the task's field ``name`` with which the ledger fits, by bisection on the ledger.
+    """The largest whole value of the task's field ``name`` with which the ledger fits, digit by digit on the ledger.
 
     0 where not even 1 fits; None for training, whose batch is cut into micro-batches and does not fill memory.
     """
     if isinstance(given.task, Train) or not hasattr(given.task, name):
         return None
     shape = np.broadcast_shapes(given.shape, np.shape(given.plan.dp or 1.0))
-    low, high = np.zeros(shape), np.full(shape, 2.0**30)
-    for _ in range(31):
-        middle = np.floor((low + high) / 2.0)
-        trial = replace(given, task=replace(given.task, **{name: np.maximum(middle, 1.0)}))
+    # All values of a digit are tried in one ledger; a large sweep tries one at a time, to spare memory.
+    base = 64 if np.prod(shape, dtype=np.int64) <= FEW else 2
+    digits = np.arange(1.0, base).reshape(-1, *(1 for _ in shape))
+    low = np.zeros(shape)
+    for scale in [float(base**power) for power in reversed(range(round(30 / np.log2(base))))]:
+        tried = np.minimum(low + scale * digits, LARGEST)
+        trial = replace(given, task=replace(given.task, **{name: tried}))
         try:
-            fits = np.asarray(trial.build().ledger.fits)
+            fits = np.broadcast_to(trial.build().ledger.fits, np.broadcast_shapes(tried.shape, shape))
         except RidgepointError:
             return None
-        low, high = np.where(fits & (middle >= 1.0), middle, low), np.where(fits, high, middle)
+        low = low + scale * np.sum(np.cumprod(fits, axis=0), axis=0)
     return int(low) if low.ndim == 0 else low
