@@ -49,6 +49,8 @@ class Attention(Op):
     token to its last ``window`` keys, itself included; ``chunk`` > 0 limits it to its own block of ``chunk`` positions
     (Llama 4). ``value_dim`` is the width of V (0 = ``head_dim``). ``latent``: K and V are one stored tensor (absorbed MLA;
     V is its first ``value_dim`` columns). ``paged``: keys and values lie in blocks. ``backward``: the gradient kernel.
+    ``split``: how the keys of few queries are divided among multiprocessors: in ``fixed`` equal parts (Flash-Decoding),
+    ``even`` over all multiprocessors (stream-K, LeanAttention), or ``none`` (FlashAttention-2).
     """
 
     kind: ClassVar[str] = "attention"
@@ -65,6 +67,7 @@ class Attention(Op):
     latent: bool = False
     paged: bool = False
     backward: bool = False
+    split: str = "fixed"
     acts: str = "bf16"
     kv: str = "bf16"
 

@@ -60,3 +60,19 @@ def test_eight_bits_help_long_prompts_and_leave_decode() -> None:
 def test_a_decode_step_has_nothing_to_gain() -> None:
     with pytest.raises(RidgepointError, match="no attention over new tokens"):
         rp.estimate("llama-3.1-8b", on="h100-sxm", task="decode", apply=["eight-bit-attention"])
+
+
+def test_even_shares_pay_where_whole_parts_do_not_fit() -> None:
+    """Decode attention at long contexts: most with few heads (lean-attention)."""
+
+    def attention(context: float, *apply: str) -> float:
+        task = rp.Decode(batch=1, context=context)
+        parts = rp.estimate("llama-3.1-8b", on="a100-sxm-80gb", task=task, apply=apply).cost.components
+        return float(sum(c.critical_s for c in parts if c.kind == "attention"))
+
+    for context in (4096, 65536):
+        even, usual, whole = (
+            attention(context, *a) for a in (("even-context-split",), (), ("even-context-split:how=none",))
+        )
+        assert even <= usual <= whole
+    assert whole / even > 5.0

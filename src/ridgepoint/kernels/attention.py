@@ -22,6 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ridgepoint.errors import RidgepointError
 from ridgepoint.formats import FORMATS, multiply_format
 from ridgepoint.kernels.demand import Demand, Phase
 from ridgepoint.kernels.rules import Rules, roofline
@@ -32,6 +33,7 @@ from ridgepoint.ops import Attention
 # Forward has two products per pair, S = QKᵀ and PV; backward five: S again, dV, dP, dQ, dK (FlashAttention-2, §3.1).
 _BACKWARD = 2.5
 _TILE, _KEYS = 128.0, 64.0
+SPLITS = ("fixed", "even", "none")
 
 
 def attended_pairs(q_len: Num, kv_len: Num, causal: bool = True, window: Num = 0.0, chunk: Num = 0.0) -> Num:
@@ -148,7 +150,7 @@ def expected(op: Attention, machine: Machine) -> Demand:
     # Blocks that stream keys run side by side and hide each other's ends; blocks that compute fill the multiprocessor.
     ends_s = grid.waves * table.block_s
     seconds["wave"] = np.where(grid.few, ends_s, 0.0)
-    alone_s = np.where(grid.few, 0.0, ends_s) + np.where(grid.splits > 1.0, table.split_s, 0.0)
+    alone_s = np.where(grid.few, 0.0, ends_s) + np.where(grid.splits != 1.0, table.split_s, 0.0)
     return Demand(
         (
             Phase(seconds, table.sharpness),
@@ -193,6 +195,7 @@ class _Grid:
     keys: Num
     """Mean keys of such a block."""
     splits: Num
+    """Parts of a block's keys; below 1 where a multiprocessor's even share is more than one block."""
     waves: Num
     """Blocks that one multiprocessor works through."""
     serial_keys: Num
@@ -211,13 +214,22 @@ def _grid(op: Attention, sms: int, padded: bool) -> _Grid:
     ragged = np.minimum(op.q_len, tile) * np.where(np.asarray(op.window) > 0.0, 1.0, 0.5) if op.causal else 0.0
     most = ceil_div(_longest(op, tile), _KEYS) * _KEYS
     keys = np.minimum(ceil_div(seen + ragged, _KEYS) * _KEYS, most)
-    splits = np.where(few, np.clip(np.floor(sms / units), 1.0, most / _KEYS), 1.0)
-    waves = ceil_div(units * splits, sms)
+    splits = _splits(op, few, units, most / _KEYS, sms)
+    waves = ceil_div(np.round(units * splits, 9), sms)
     if op.causal:  # the longest rows go first, so that the last wave is short
         serial = np.maximum(units / sms * keys, np.where(few, keys / splits * waves, most))
     else:
         serial = waves * keys / splits
     return _Grid(few, tile, units, keys, splits, waves, serial)
+
+
+def _splits(op: Attention, few: bool | NDArray[np.bool_], units: Num, most: Num, sms: int) -> Num:
+    """Parts of the keys of a block: as many whole ones as there are multiprocessors for, or an even share for each."""
+    if op.split not in SPLITS:
+        raise RidgepointError("bad_work", f"unknown split of keys '{op.split}'", "use one of " + ", ".join(SPLITS))
+    whole = np.floor(sms / units) if op.split == "fixed" else sms / units
+    least = 0.0 if op.split == "even" else 1.0
+    return np.where(few & (op.split != "none"), np.clip(whole, least, most), 1.0)
 
 
 def _longest(op: Attention, tile: Num) -> Num:

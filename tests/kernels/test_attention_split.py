@@ -1,0 +1,60 @@
+"""How the keys of few queries are divided among multiprocessors (design §4)."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ridgepoint.errors import RidgepointError
+from ridgepoint.kernels import attention
+from ridgepoint.kernels.demand import settle
+from ridgepoint.machines.catalog import find_machine
+from ridgepoint.ops import Attention
+
+sizes = st.tuples(st.integers(1, 300).map(float), st.integers(1, 128).map(float), st.integers(1, 200000).map(float))
+
+
+def decode(batch: float, heads: float, keys: float, split: str) -> Attention:
+    return Attention(batch=batch, heads=heads, kv_heads=heads, q_len=1.0, kv_len=keys, head_dim=128.0, split=split)
+
+
+def seconds(op: Attention, machine: str = "a100-sxm-80gb") -> float:
+    return float(settle(attention.expected(op, find_machine(machine))).time_s)
+
+
+@given(sizes, st.sampled_from(attention.SPLITS))
+def test_no_split_is_below_the_bound(shape: tuple[float, float, float], split: str) -> None:
+    op = decode(*shape, split)
+    assert seconds(op) >= float(settle(attention.bound(op, find_machine("a100-sxm-80gb"))).time_s) * (1 - 1e-9)
+
+
+@given(sizes)
+def test_even_shares_lose_no_more_than_their_reduction(shape: tuple[float, float, float]) -> None:
+    even, fixed = (decode(*shape, split) for split in ("even", "fixed"))
+    reduction = find_machine("a100-sxm-80gb").coefficients.attention.split_s
+    assert seconds(even) <= seconds(fixed) * 1.001 + 1.1 * reduction
+
+
+@given(sizes)
+def test_long_prompts_are_not_split(shape: tuple[float, float, float]) -> None:
+    batch, heads, keys = shape
+    op = replace(decode(batch, heads, keys + 4096.0, "fixed"), q_len=4096.0)
+    assert seconds(op) == pytest.approx(seconds(replace(op, split="none")))
+
+
+def test_arrays_give_what_scalars_give() -> None:
+    keys = np.array([100.0, 5000.0, 70000.0])
+    for split in attention.SPLITS:
+        together = settle(attention.expected(decode(3.0, 40.0, 1.0, split), find_machine("a100-sxm-80gb"))).time_s
+        assert np.ndim(together) == 0
+        swept = settle(
+            attention.expected(replace(decode(3.0, 40.0, 1.0, split), kv_len=keys), find_machine("a100-sxm-80gb"))
+        ).time_s
+        assert swept == pytest.approx([seconds(decode(3.0, 40.0, float(k), split)) for k in keys])
+
+
+def test_unknown_splits_are_refused() -> None:
+    with pytest.raises(RidgepointError, match="unknown split of keys"):
+        seconds(decode(1.0, 8.0, 100.0, "half"))
