@@ -4,7 +4,7 @@ Sizes of tensors are products of sizes of the input, so that few captures determ
 values of it. Coefficients are exact fractions.
 
 >>> polynomial(("batch", "seq"), [((1, 1), 3), ((2, 1), 4), ((1, 2), 5), ((2, 2), 6)], (1, 1))
-'2*seq + batch'
+'batch + 2*seq'
 """
 
 from __future__ import annotations

@@ -8,8 +8,8 @@ from typing import Any
 
 from ridgepoint.capture.extra import needed
 from ridgepoint.capture.kernels_as_calls import register
+from ridgepoint.capture.library_kernels import library_kernels
 from ridgepoint.capture.pytorch import Arguments, Subject
-from ridgepoint.capture.recurrences import library_kernels
 from ridgepoint.errors import RidgepointError
 from ridgepoint.models.catalog import load_config
 
@@ -49,7 +49,7 @@ def build(config: Any, training: bool) -> Any:
     with torch.device("meta"):
         if chosen is not None:
             return chosen._from_config(config, dtype=dtype, attn_implementation=ATTENTION)
-        for auto in (transformers.AutoModelForCausalLM, transformers.AutoModelForSeq2SeqLM, transformers.AutoModel):
+        for auto in _classes(config):
             if type(config) in auto._model_mapping:
                 return auto.from_config(config, dtype=dtype, attn_implementation=ATTENTION)
     raise RidgepointError(
@@ -73,12 +73,26 @@ def subject(config: Any, task: str) -> Subject:
     return Subject(model, arguments, sizes, task, around=lambda: library_kernels(model))
 
 
+def _classes(config: Any) -> tuple[Any, ...]:
+    """Families of model classes in which a configuration that names none is looked for."""
+    transformers = needed("transformers", "capturing a Hugging Face model")
+    masked = transformers.AutoModelForMaskedLM
+    if getattr(config, "is_encoder_decoder", False):
+        heads = (transformers.AutoModelForSpeechSeq2Seq, transformers.AutoModelForSeq2SeqLM)
+    elif type(config) in masked._model_mapping and not getattr(config, "is_decoder", False):
+        heads = (masked,)
+    else:
+        heads = (transformers.AutoModelForCausalLM, transformers.AutoModelForImageClassification)
+    return (*heads, transformers.AutoModel)
+
+
 def usual_tasks(config: Any) -> tuple[str, ...]:
     """What is captured where nothing is said: prefill and decode of a language model, else a forward pass."""
     transformers = needed("transformers", "capturing a Hugging Face model")
-    generates = type(config) in transformers.AutoModelForCausalLM._model_mapping and not config.is_encoder_decoder
-    named = " ".join(getattr(config, "architectures", None) or ("ForCausalLM",))
-    return ("prefill", "decode") if (generates and "ForCausalLM" in named) or "LMHead" in named else ("forward",)
+    causal = transformers.AutoModelForCausalLM
+    named = " ".join(getattr(config, "architectures", None) or ())
+    generates = causal in _classes(config) and type(config) in causal._model_mapping
+    return ("prefill", "decode") if generates and ("LM" in named or not named) else ("forward",)
 
 
 def _parameters(model: Any) -> set[str]:

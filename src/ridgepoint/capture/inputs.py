@@ -45,7 +45,7 @@ def read_inputs(written: Iterable[str]) -> Inputs:
     """What ``--input`` options say.
 
     >>> read_inputs(["x: float32[B, 3, H=224, H]"])
-    Inputs(inputs=(Input(name='x', type='float32', dims=('batch', 3.0, 'H', 'H')),), sizes={'batch': 1.0, 'H': 224.0})
+    Inputs(inputs=(Input(name='x', type='float32', dims=('batch', 3.0, 'H', 'H')),), sizes={'H': 224.0, 'batch': 1.0})
 
     Errors: ``bad_input`` with how to write it.
     """
@@ -62,13 +62,13 @@ def read_inputs(written: Iterable[str]) -> Inputs:
             )
         dims = tuple(_dimension(part.strip(), sizes, text) for part in inside.split(",") if part.strip())
         found.append(Input(name, kind, dims))
-    for dims in (item.dims for item in found):
-        for size in {n for d in dims if isinstance(d, str) for n in compiled(d)[1]}:
-            if size not in sizes and size not in USUAL:
-                raise RidgepointError(
-                    "bad_input", f"the size '{size}' has no usual value", f"write {size}=N where it stands"
-                )
-            sizes.setdefault(size, USUAL.get(size, 1.0))
+    named = [n for item in found for d in item.dims if isinstance(d, str) for n in compiled(d)[1]]
+    for size in dict.fromkeys(named):
+        if size not in sizes and size not in USUAL:
+            raise RidgepointError(
+                "bad_input", f"the size '{size}' has no usual value", f"write {size}=N where it stands"
+            )
+        sizes.setdefault(size, USUAL.get(size, 1.0))
     return Inputs(tuple(found), sizes)
 
 

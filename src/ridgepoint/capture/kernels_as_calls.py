@@ -53,6 +53,12 @@ def register() -> Any:
     def weighted_sum_backward(grad: Any, x: Any, shares: Any) -> list[Any]:
         return [torch.empty_like(x), torch.empty_like(shares)]
 
+    def short_convolution(x: Any, weight: Any) -> Any:
+        return torch.empty_like(x)
+
+    def short_convolution_backward(grad: Any, x: Any, weight: Any) -> list[Any]:
+        return [torch.empty_like(x), torch.empty_like(weight)]
+
     library = torch.library
     text = {
         attention: "(Tensor q, Tensor k, Tensor v, Tensor? mask, bool causal, int window) -> Tensor",
@@ -61,6 +67,8 @@ def register() -> Any:
         experts_gradient: "(Tensor x, Tensor grad, int rows, Tensor weight) -> Tensor",
         weighted_sum: "(Tensor x, Tensor shares) -> Tensor",
         weighted_sum_backward: "(Tensor grad, Tensor x, Tensor shares) -> Tensor[]",
+        short_convolution: "(Tensor x, Tensor weight) -> Tensor",
+        short_convolution_backward: "(Tensor grad, Tensor x, Tensor weight) -> Tensor[]",
         append: "(Tensor cache, Tensor new, int dim) -> Tensor",
         recurrence: "(Tensor[] inputs, Tensor like, int width, str variant, int batch, int seq, int heads, int head_dim, "
         "int state_dim, int groups, int chunk) -> Tensor",
@@ -106,6 +114,10 @@ def register() -> Any:
     def backward_sum(ctx: Any, grad: Any) -> Any:
         return tuple(ops.weighted_sum_backward(grad, *ctx.saved_tensors))
 
+    def backward_convolution(ctx: Any, grad: Any) -> Any:
+        return tuple(ops.short_convolution_backward(grad, *ctx.saved_tensors))
+
+    library.register_autograd("ridgepoint::short_convolution", backward_convolution, setup_context=setup_sum)
     library.register_autograd("ridgepoint::recurrence", backward_recurrence, setup_context=setup_recurrence)
     library.register_autograd("ridgepoint::experts", backward_experts, setup_context=setup_experts)
     library.register_autograd("ridgepoint::weighted_sum", backward_sum, setup_context=setup_sum)

@@ -144,15 +144,18 @@ def _inferred(model: Any, sizes: Mapping[str, int]) -> Any:
     fixed = onnx.ModelProto()
     fixed.CopyFrom(model)
     constants = {t.name for t in fixed.graph.initializer}
+    named: dict[str, int] = {}
     for given in fixed.graph.input:
         for position, dim in enumerate(given.type.tensor_type.shape.dim):
             if given.name not in constants and not dim.HasField("dim_value"):
-                dim.dim_value = sizes[size_name(dim.dim_param, position)]
-    for group in (fixed.graph.output, fixed.graph.value_info):
-        for item in group:
-            for dim in item.type.tensor_type.shape.dim:
+                named[dim.dim_param] = sizes[size_name(dim.dim_param, position)]
+                dim.dim_value = named[dim.dim_param]
+    for item in (*fixed.graph.output, *fixed.graph.value_info):  # what the file says of its other tensors
+        for dim in item.type.tensor_type.shape.dim:
+            if dim.dim_param and dim.dim_param in named:
+                dim.dim_value = named[dim.dim_param]
+            elif not dim.HasField("dim_value"):
                 dim.Clear()
-    del fixed.graph.value_info[:]
     try:
         return onnx.shape_inference.infer_shapes(fixed, data_prop=True)
     except Exception as error:

@@ -236,7 +236,14 @@ def weighted_sum(call: Call) -> list[Draft]:
     return [stream(call, flop=2 * rows.elements, fuses=False)]
 
 
+def short_convolution(call: Call) -> list[Draft]:
+    """A causal depthwise convolution over a few tokens with its nonlinearity: a kernel that memory binds."""
+    made, weight = call.results[0], call.inputs[-1]
+    return [stream(call, flop=2 * weight.shape[-1] * made.elements, special=made.elements, fuses=False)]
+
+
 RULES: dict[str, Rule] = {
+    **dict.fromkeys(("short_convolution", "short_convolution_backward"), short_convolution),
     **dict.fromkeys(("weighted_sum", "weighted_sum_backward"), weighted_sum),
     **dict.fromkeys(SPECIAL, pointwise),
     **dict.fromkeys(MOVES, move),

@@ -18,6 +18,11 @@ from ridgepoint.capture.tracer import Recorder
 from ridgepoint.errors import RidgepointError
 from ridgepoint.models.networks.captured.graph import Graph, Span
 
+_BY_VALUE = (
+    "item() on meta", "item() cannot be called", "Cannot access data", "aten::_local_scalar_dense", "aten::nonzero",
+    "data-dependent", "Cannot copy out of meta", "aten::equal", "is_nonzero", "aten::unique",
+)  # fmt: skip
+"""What PyTorch says where a program asks for the values of a tensor that has none."""
 LENGTHS = ("seq", "prompt", "context")
 Arguments = tuple[dict[str, Any], list[Any]]
 """Keyword arguments of the module's forward function, and those tensors among them that are a cache."""
@@ -158,8 +163,7 @@ def explained(error: Exception, subject: Subject, sizes: Mapping[str, int]) -> R
     text = " ".join(str(error).split())[:300]
     name = type(subject.module).__name__
     where = _where(error)
-    if any(mark in text for mark in ("item() on meta", "item() cannot be called", "Cannot access data", "aten::_local_scalar_dense", "aten::nonzero", "data-dependent",
-                                     "Cannot copy out of meta", "aten::equal", "is_nonzero", "aten::unique")):  # fmt: skip
+    if any(mark in text for mark in _BY_VALUE):
         return RidgepointError(
             "data_dependent",
             f"{name} decides by the values of a tensor{where}, which a capture without weights does not know",

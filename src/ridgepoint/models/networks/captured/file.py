@@ -23,7 +23,8 @@ class WorkFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
 
     ``sizes`` are the sizes of the usual input by name (without the batch, which is ``batch``), ``format`` the number format
     that the model's own tensors have, ``parameters`` trained numbers by module, ``passes`` the graphs by task, ``method``
-    how the formulas were found, ``fixed`` a batch that the formulas do not vary, ``ranks`` the devices of which the passes are one's part.
+    how the formulas were found, ``fixed`` a batch that the
+    formulas do not vary, ``ranks`` the devices of which the passes are one's part.
     """
 
     ridgepoint_work: int

@@ -58,7 +58,8 @@ def compiled(formula: str) -> tuple[CodeType, tuple[str, ...]]:
         if len(formula) > _LONGEST:
             raise ValueError
         tree = ast.parse(formula, mode="eval")
-        names = tuple(sorted({name for node in ast.walk(tree) if (name := _checked(node))}))
+        called = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+        names = tuple(sorted({name for node in ast.walk(tree) if (name := _checked(node, id(node) in called))}))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         raise RidgepointError(
             "bad_work",
@@ -68,11 +69,11 @@ def compiled(formula: str) -> tuple[CodeType, tuple[str, ...]]:
     return compile(tree, "<formula>", "eval"), names
 
 
-def _checked(node: ast.AST) -> str | None:
+def _checked(node: ast.AST, called: bool) -> str | None:
     """The size that a node names, if it names one; ValueError for what is no arithmetic."""
     match node:
-        case ast.Name(id=name):
-            return None if name in _FUNCTIONS else name
+        case ast.Name(id=name) if called or name not in _FUNCTIONS:
+            return None if called else name
         case ast.Constant(value=number) if isinstance(number, int | float) and not isinstance(number, bool):
             return None
         case ast.Call(func=ast.Name(id=name), keywords=[]) if name in _FUNCTIONS and name != "__builtins__":

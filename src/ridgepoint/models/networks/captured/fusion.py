@@ -83,7 +83,8 @@ def _merged(graph: Graph, segment_of: Callable[[int], tuple[int, bool]]) -> tupl
         if not homes:
             found.append(Group([], 0))
         for other in homes[1:]:
-            if _may_merge(found, home, other):
+            waits = any(found[h].before >> other & 1 for h in inputs - {home, other})
+            if not waits and _may_merge(found, home, other):
                 _merge(found, home, other)
                 of_tensor = {t: home if g == other else g for t, g in of_tensor.items()}
                 inputs = (inputs - {other}) | {home}

@@ -123,7 +123,8 @@ class Evaluation:
         """Whether a tensor is used by any other kernel, or after the pass."""
         if self.graph.tensors[tensor].role != "activation":
             return True
-        return any(id(k) not in inside for k in self._readers().get(tensor, ()))
+        readers = self._readers().get(tensor, ())
+        return not readers or any(id(k) not in inside for k in readers)
 
     def _readers(self) -> dict[int, list[Kernel]]:
         if not hasattr(self, "_found"):
@@ -135,8 +136,6 @@ class Evaluation:
 
     def _stream(self, kernels: list[Kernel]) -> Stream:
         reads, writes = self.moved(kernels)
-        if len(kernels) == 1 and not np.any(np.asarray(writes) > 0.0):
-            writes = sum((self.tensor_bytes(t) for t in kernels[0].writes), 0.0)
         if kernels[0].options.get("appends"):
             writes = reads
         shaping = next((k for k in kernels if k.options.get("pattern") in ("softmax", "norm")), None)

@@ -39,6 +39,7 @@ def memory(at: Evaluation) -> Memory:
             last[root] = max(last.get(root, 0), step)
             if graph.tensors[tensor].role in ("output", "gradient"):
                 last[root] = len(order) - 1
+    inside = _inside(at, order)
     change: list[Num] = [0.0] * (len(order) + 1)
     cache: Num = 0.0
     for root in born:
@@ -46,7 +47,7 @@ def memory(at: Evaluation) -> Memory:
         size = at.tensor_bytes(root)
         if role == "cache":
             cache = cache + size * copies[root]
-        elif role not in ("parameter", "gradient") and (last[root] > born[root] or len(order[born[root]]) == 1):
+        elif role not in ("parameter", "gradient") and root not in inside:
             kept = copies[root] if born[root] < turn <= last[root] else 1.0
             change[born[root]] = change[born[root]] + size * kept
             change[last[root] + 1] = change[last[root] + 1] - size * kept
@@ -56,6 +57,22 @@ def memory(at: Evaluation) -> Memory:
         live = live + change[step]
         peak = np.maximum(peak, live)
     return Memory(plain(peak), plain(cache))
+
+
+def _inside(at: Evaluation, order: list[list[int]]) -> set[int]:
+    """Tensors that are made and used up within one merged kernel."""
+    kernels = at.graph.kernels
+    step_of = {position: step for step, members in enumerate(order) for position in members}
+    readers: dict[int, set[int]] = {}
+    for position, kernel in enumerate(kernels):
+        for tensor, *_ in kernel.reads:
+            readers.setdefault(tensor, set()).add(step_of[position])
+    return {
+        tensor
+        for position, kernel in enumerate(kernels)
+        for tensor in kernel.writes
+        if at.graph.tensors[tensor].role == "activation" and readers.get(tensor) == {step_of[position]}
+    }
 
 
 def _root(at: Evaluation, tensor: int) -> int:

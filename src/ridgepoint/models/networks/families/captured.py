@@ -15,9 +15,9 @@ from ridgepoint.models.networks.tape import Stated, Tape
 
 @family(FAMILY)
 def captured(tape: Tape, net: Network, sizes: Sizes) -> None:
-    """The pass of the task that the tape is for; a forward pass is also what a captured training step begins with."""
+    """The pass of the task that the tape is for. Training is derived from a forward pass where no step was captured."""
     work: WorkFile = net.option("work")
-    name = tape.task if tape.task in work.passes else "forward"
+    name = "forward" if tape.task == "train" and "train" not in work.passes else tape.task
     if name not in work.passes:
         have = " and ".join(work.passes)
         raise RidgepointError(

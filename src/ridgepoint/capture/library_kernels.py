@@ -12,11 +12,10 @@ from ridgepoint.capture.kernels_as_calls import register
 
 @contextmanager
 def library_kernels(model: Any) -> Iterator[None]:
-    """Inside, the functions of ``_SCANS`` in the model's own modules are one call each, experts are grouped products that
+    """Inside, the functions of ``_KERNELS`` in the model's own modules are one call each, experts are grouped products that
     gather their own rows.
     """
     from transformers.integrations.moe import ALL_EXPERTS_FUNCTIONS
-
     from transformers.utils import logging
 
     loud = logging.get_verbosity()
@@ -29,7 +28,7 @@ def library_kernels(model: Any) -> Iterator[None]:
         mapping["grouped_mm"] = _experts
         for home in homes:
             module = sys.modules[home]
-            for name, make in _SCANS.items():
+            for name, make in _KERNELS.items():
                 if hasattr(module, name):
                     replaced.append((module, name, getattr(module, name)))
                     setattr(module, name, make())
@@ -73,4 +72,16 @@ def _mamba2() -> Callable[..., Any]:
     return scan
 
 
-_SCANS: dict[str, Callable[[], Callable[..., Any]]] = {"mamba2_chunk_scan": _mamba2}
+def _short_convolution() -> Callable[..., Any]:
+    ops = register()
+
+    def convolution(x: Any, weight: Any, *_: Any, **__: Any) -> Any:
+        return ops.short_convolution(x, weight)
+
+    return convolution
+
+
+_KERNELS: dict[str, Callable[[], Callable[..., Any]]] = {
+    "mamba2_chunk_scan": _mamba2,
+    "causal_conv1d_fn": _short_convolution,
+}
