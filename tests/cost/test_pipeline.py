@@ -22,7 +22,7 @@ def leaf(op: Op) -> Timing:
     return Timing(op.seconds, {op.label: op.seconds}, {op.label: op.seconds})
 
 
-def closed(forward, backward, microbatches, schedule, chunks=1, send=0.0) -> Timing:
+def closed(forward, backward, microbatches, schedule, chunks=1, send=0.0, weights=None, closing=None) -> Timing:
     """The closed form for stages of the given seconds; every quantity is its own resource."""
     stages = tuple(
         Stage(
@@ -30,10 +30,12 @@ def closed(forward, backward, microbatches, schedule, chunks=1, send=0.0) -> Tim
             Delay(seconds=f, label=f"f{i}"),
             Delay(seconds=b, label=f"b{i}") if backward is not None else None,
             Delay(seconds=send, label="link") if i + 1 < len(forward) else None,
+            Delay(seconds=weights[i], label=f"w{i}") if weights is not None else None,
         )
         for i, (f, b) in enumerate(zip(forward, backward or forward, strict=True))
     )
-    return combine(Pipeline(stages, float(microbatches), schedule, float(chunks)), leaf)
+    last = Delay(seconds=closing, label="closing") if closing is not None else None
+    return combine(Pipeline(stages, float(microbatches), schedule, float(chunks), last), leaf)
 
 
 def simulated(forward, backward, microbatches, schedule, chunks=1, send=0.0) -> float:
@@ -93,6 +95,44 @@ def test_interleaved_stages_stay_within_the_stated_bounds(forward, groups, chunk
     assert exact * 0.985 <= found <= (exact + behind) * (1 + 1e-9)
 
 
+def test_zero_bubble_has_the_bubble_of_its_paper():
+    """ZB-H1: (p − 1)(F + B − W) beside m·(F + B + W), simulated too; ZB-H2 from step to step (p − 1)(F + B − 2W) (Qi 2023)."""
+    for p, groups, extra in product(range(1, 8), (1, 2, 4), (0, 1)):
+        m = groups * p + extra
+        one = [1.0] * p
+        found = closed(one, one, m, "zero_bubble", weights=one).time_s
+        assert found == pytest.approx(3.0 * m + (p - 1.0))
+        line = simulate(one, one, weights_s=one, microbatches=m, schedule="zero_bubble")
+        assert line.makespan_s == pytest.approx(found)
+        if m >= 2 * p - 1:
+            assert closed(one, one, m, "zero_bubble_2", weights=one).time_s == pytest.approx(3.0 * m)
+            second = simulate(one, one, weights_s=one, microbatches=m, schedule="zero_bubble_2")
+            assert second.makespan_s - (p - 1.0) == pytest.approx(3.0 * m)
+
+
+@given(st.integers(1, 7), st.integers(1, 5), st.floats(0.8, 1.5), st.floats(0.5, 1.0), st.floats(0.0, 0.2), st.data())
+def test_zero_bubble_stays_near_the_simulation(p, groups, backward, ratio, send, data):
+    """Equal stages whose gradients of weights take no longer than those of inputs, messages short beside the passes."""
+    m = data.draw(st.integers(p, p * (groups + 1)))
+    times = [1.0] * p, [backward] * p
+    weights = [backward * ratio] * p
+    found = closed(*times, m, "zero_bubble", send=send, weights=weights).time_s
+    exact = simulate(*times, weights_s=weights, microbatches=m, schedule="zero_bubble", send_s=send).makespan_s
+    assert 0.97 * exact <= found <= exact * 1.001 + 2 * p * send
+
+
+def test_what_closes_a_step_hides_behind_the_last_backward_pass_only():
+    """An exchange of gradients as long as half of the step would otherwise vanish behind the whole pipeline."""
+    args = ([1.0] * 4, [2.0] * 4, 8)
+    for schedule, chunks in (("1f1b", 1), ("gpipe", 1), ("interleaved", 2)):
+        alone = closed(*args, schedule, chunks).time_s
+        window = 2.0 / chunks
+        for seconds in (0.5 * window, window, window + 3.0, 20.0):
+            found = closed(*args, schedule, chunks, closing=seconds)
+            assert found.time_s == pytest.approx(alone + max(seconds - window, 0.0))
+            assert sum(found.critical_s.values()) == pytest.approx(found.time_s)
+
+
 def test_messages_of_1f1b_hold_up_every_group_of_micro_batches():
     """Exact after whole groups, never too short: a link's latency would otherwise vanish in the steady phase."""
     for p, m, send in product(range(2, 6), range(1, 14), (0.1, 1.0, 7.0)):
@@ -113,12 +153,14 @@ def test_messages_of_interleaved_stages_are_paid_once_per_hop():
 @given(
     st.lists(st.tuples(SECONDS, SECONDS), min_size=1, max_size=5),
     st.integers(1, 8),
-    st.sampled_from(["forward", "gpipe", "1f1b", "interleaved"]),
+    st.sampled_from(Pipeline.SCHEDULES),
     st.floats(0.0, 5.0),
+    st.floats(0.0, 50.0),
 )
-def test_critical_seconds_sum_to_the_time_and_busy_ones_stay_within(both, m, schedule, send):
+def test_critical_seconds_sum_to_the_time_and_busy_ones_stay_within(both, m, schedule, send, closing):
     backward = [b for _, b in both] if schedule != "forward" else None
-    timing = closed([f for f, _ in both], backward, m, schedule, 2, send)
+    weights = backward if schedule.startswith("zero") else None
+    timing = closed([f for f, _ in both], backward, m, schedule, 2, send, weights, closing if backward else None)
     assert sum(timing.critical_s.values()) == pytest.approx(timing.time_s)
     assert all(t <= timing.time_s * (1 + 1e-9) for t in timing.busy_s.values())
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ridgepoint.errors import RidgepointError
-from ridgepoint.training.schedule import ORDERS, simulate
+from ridgepoint.training.schedule import ORDERS, SPLIT, simulate
 
 SECONDS = st.floats(0.01, 10.0)
 
@@ -28,6 +28,7 @@ def steps(draw):
             schedule=schedule,
             chunks=chunks,
             send_s=draw(st.floats(0.0, 3.0)),
+            weights_s=[draw(SECONDS) for _ in stages] if schedule != "forward" else None,
         ),
         count,
         schedule,
@@ -38,7 +39,7 @@ def steps(draw):
 def test_every_pass_runs_once_and_a_stage_does_one_at_a_time(step):
     line, count, schedule = step
     each = Counter((span.stage, span.work) for span in line.spans)
-    passes = 1 if schedule == "forward" else 2
+    passes = 1 if schedule == "forward" else 3 if schedule in SPLIT else 2
     assert set(each.values()) == {1}
     assert len(each) == line.stages * line.chunks * count * passes
     for stage in range(line.stages):
@@ -50,7 +51,10 @@ def test_every_pass_runs_once_and_a_stage_does_one_at_a_time(step):
 @given(steps())
 def test_no_pass_starts_before_its_input_exists(step):
     line, _, _ = step
-    level = {(s.work.chunk * line.stages + s.stage, s.work.microbatch, s.work.backward): s for s in line.spans}
+    passes = [s for s in line.spans if not s.work.weights]
+    level = {(s.work.chunk * line.stages + s.stage, s.work.microbatch, s.work.backward): s for s in passes}
+    for span in (s for s in line.spans if s.work.weights):
+        assert level[span.stage, span.work.microbatch, True].end_s <= span.start_s
     last = line.stages * line.chunks - 1
     for (depth, microbatch, backward), span in level.items():
         if backward:
@@ -78,6 +82,15 @@ def test_micro_batches_in_flight_are_those_of_the_papers():
     assert [plain.peak_in_flight(s) for s in range(stages)] == [4, 3, 2, 1]
     mixed = simulate(*times, microbatches=16, schedule="interleaved", chunks=v)
     assert mixed.peak_in_flight(0) == stages * (1 + (stages - 1) / (stages * v))
+
+
+def test_zero_bubble_schedules_hold_what_the_paper_says():
+    """ZB-H1 holds pp micro-batches on every stage at most, ZB-H2 2·pp − 1 (Qi et al. 2023)."""
+    for p in range(1, 7):
+        times = [1.0] * p, [1.0] * p
+        for schedule, most in (("zero_bubble", p), ("zero_bubble_2", 2 * p - 1)):
+            line = simulate(*times, weights_s=[1.0] * p, microbatches=4 * p, schedule=schedule)
+            assert max(line.peak_in_flight(stage) for stage in range(p)) == most
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ line itself.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ridgepoint.errors import RidgepointError
 
@@ -28,6 +28,8 @@ class Pass:
     microbatch: int
     chunk: int = 0
     backward: bool = False
+    weights: bool = False
+    """The gradient of the weights, where a schedule tells it from the rest of the backward pass: nobody waits for it."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +66,13 @@ class TimeLine:
     def peak_in_flight(self, stage: int) -> float:
         """Most micro-batches whose activations the stage holds at once; a chunk holds 1/chunks of a micro-batch's."""
         held = peak = 0
-        for span in self.of_stage(stage):
-            held += -1 if span.work.backward else 1
+        spans = self.of_stage(stage)
+        split = any(span.work.weights for span in spans)
+        for span in spans:
+            if not span.work.backward:
+                held += 1
+            elif span.work.weights == split:
+                held -= 1
             peak = max(peak, held)
         return peak / self.chunks
 
@@ -121,6 +128,32 @@ def interleaved_order(stage: int, stages: int, microbatches: int, chunks: int) -
     return _in_turn(forward, backward, warm_up=2 * (stages - stage - 1) + (chunks - 1) * stages)
 
 
+def zero_bubble_order(stage: int, stages: int, microbatches: int, chunks: int) -> list[Pass]:
+    """ZB-H1 (Qi et al. 2023): 1F1B's activations; gradients of weights come later the later the stage."""
+    return _delayed(microbatches, warm_up=stages - stage, delay=stage)
+
+
+def zero_bubble_2_order(stage: int, stages: int, microbatches: int, chunks: int) -> list[Pass]:
+    """ZB-H2: about twice the activations fill the wait for the first gradient."""
+    return _delayed(microbatches, warm_up=2 * (stages - stage) - 1, delay=2 * stage)
+
+
+def _delayed(microbatches: int, warm_up: int, delay: int) -> list[Pass]:
+    """``warm_up`` forward passes, then in turn a backward pass, the gradient of weights of ``delay`` micro-batches before, and
+    a forward pass.
+    """
+    first = min(warm_up, microbatches)
+    passes = [Pass(i) for i in range(first)]
+    for i in range(microbatches):
+        passes.append(Pass(i, backward=True))
+        if i >= delay:
+            passes.append(Pass(i - delay, backward=True, weights=True))
+        if first + i < microbatches:
+            passes.append(Pass(first + i))
+    left = range(max(microbatches - delay, 0), microbatches)
+    return passes + [Pass(i, backward=True, weights=True) for i in left]
+
+
 def _in_turn(forward: list[Pass], backward: list[Pass], warm_up: int) -> list[Pass]:
     warm_up = min(warm_up, len(forward))
     pairs = zip(forward[warm_up:], backward, strict=False)
@@ -133,7 +166,11 @@ ORDERS: dict[str, Order] = {
     "gpipe": gpipe_order,
     "1f1b": one_f_one_b_order,
     "interleaved": interleaved_order,
+    "zero_bubble": zero_bubble_order,
+    "zero_bubble_2": zero_bubble_2_order,
 }
+SPLIT = ("zero_bubble", "zero_bubble_2")
+"""Schedules that tell the gradient of the weights from the rest of the backward pass."""
 """Schedule → the order of one stage's passes, given (stage, stages, micro-batches, chunks)."""
 
 
@@ -145,12 +182,14 @@ def simulate(
     schedule: str = "forward",
     chunks: int = 1,
     send_s: float | Sequence[float] = 0.0,
+    weights_s: Sequence[float] | None = None,
 ) -> TimeLine:
     """The time line of one step.
 
     ``forward_s`` and ``backward_s`` are each stage's seconds per micro-batch, all its chunks together. ``send_s`` is
     the seconds of one message to the next stage or back; one number, or one per stage (the last stage's joins it to the
-    first one, which only interleaved schedules use).
+    first one, which only interleaved schedules use). ``weights_s`` is the part of the backward pass that no other stage
+    waits for (besides ``backward_s``); only zero-bubble schedules put it elsewhere.
 
     >>> simulate([1.0, 3.0, 1.0], microbatches=4, send_s=0.5).makespan_s  # 5 + 2 · 0.5 + 3 · 3
     15.0
@@ -164,15 +203,20 @@ def simulate(
         raise RidgepointError("bad_plan", "a pipeline needs at least one stage, micro-batch and chunk")
     chunks = chunks if schedule == "interleaved" else 1
     backward_s = backward_s if backward_s is not None else [0.0] * stages
+    weights_s = weights_s if weights_s is not None else [0.0] * stages
     sends = [send_s] * stages if isinstance(send_s, int | float) else list(send_s)
-    if len(backward_s) != stages or len(sends) != stages:
+    if not len(backward_s) == len(sends) == len(weights_s) == stages:
         raise RidgepointError("bad_plan", f"{stages} stages need as many backward and send times")
     orders = [ORDERS[schedule](stage, stages, microbatches, chunks) for stage in range(stages)]
-    seconds = [(f / chunks, b / chunks) for f, b in zip(forward_s, backward_s, strict=True)]
+    if schedule not in SPLIT:
+        backward_s, weights_s = [b + w for b, w in zip(backward_s, weights_s, strict=True)], [0.0] * stages
+    seconds = [(f / chunks, b / chunks, w / chunks) for f, b, w in zip(forward_s, backward_s, weights_s, strict=True)]
     return TimeLine(tuple(_run(orders, seconds, sends, chunks)), stages, chunks)
 
 
-def _run(orders: list[list[Pass]], seconds: list[tuple[float, float]], sends: list[float], chunks: int) -> list[Span]:
+def _run(
+    orders: list[list[Pass]], seconds: list[tuple[float, float, float]], sends: list[float], chunks: int
+) -> list[Span]:
     """Every pass at its earliest time; each turn of the loop advances every stage as far as its inputs have arrived."""
     stages = len(orders)
     arrived: dict[tuple[int, Pass], float] = {(0, p): 0.0 for p in orders[0] if p.chunk == 0 and not p.backward}
@@ -185,9 +229,13 @@ def _run(orders: list[list[Pass]], seconds: list[tuple[float, float]], sends: li
             while done[stage] < len(orders[stage]) and (stage, orders[stage][done[stage]]) in arrived:
                 work = orders[stage][done[stage]]
                 start = max(free[stage], arrived[stage, work])
-                end = start + seconds[stage][work.backward]
+                end = start + seconds[stage][work.backward + work.weights]
                 spans.append(Span(stage, work, start, end))
                 free[stage], done[stage] = end, done[stage] + 1
+                if work.weights:
+                    continue
+                if work.backward:
+                    arrived[stage, replace(work, weights=True)] = end
                 target = _next(stage, work, stages, chunks)
                 if target is not None:
                     arrived[target] = _send(stage, target[0], work.backward, end, sends, link_free)
