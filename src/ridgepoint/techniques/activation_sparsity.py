@@ -45,7 +45,7 @@ _PREDICTOR = Parameter("predictor", 256.0, "rank of the predictor of active neur
     "activation-sparsity",
     title="only the neurons that a token needs",
     mechanism=("activation_sparsity", "adaptive_compute"),
-    papers=("coreinfer", "llm-in-a-flash", "ffsplit", "read-me"),
+    papers=("coreinfer", "llm-in-a-flash", "ffsplit"),
     quality="near for models with ReLU; gated SiLU models need adaptation or lose some accuracy",
     grade="near",
     cannot=every(transformer, generates, _dense_feed),

@@ -37,7 +37,7 @@ def _only_attention(work: Work, become: Callable[[Attention], Work]) -> Work:
     "kv-offload",
     title="keys and values kept in host memory or storage, read for every step",
     mechanism=("kv_offload", "offload_cpu", "offload_ssd"),
-    papers=("triforce", "instinfer", "long-context-peak-analysis", "lamina"),
+    papers=("triforce", "instinfer", "long-context-peak-analysis"),
     quality="exact",
     grade="exact",
     cannot=every(transformer, generates, _caches, has_host),
