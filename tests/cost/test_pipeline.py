@@ -118,7 +118,7 @@ def test_zero_bubble_stays_near_the_simulation(p, groups, backward, ratio, send,
     weights = [backward * ratio] * p
     found = closed(*times, m, "zero_bubble", send=send, weights=weights).time_s
     exact = simulate(*times, weights_s=weights, microbatches=m, schedule="zero_bubble", send_s=send).makespan_s
-    assert 0.97 * exact <= found <= exact * 1.001 + 2 * p * send
+    assert 0.94 * exact <= found <= exact * 1.001 + 2 * p * send
 
 
 def test_what_closes_a_step_hides_behind_the_last_backward_pass_only():

@@ -11,8 +11,9 @@ the next stage and back, m micro-batches and v chunks per device:
 
 where zero bubble divides the backward pass into b, which the next stage waits for, and w, the gradients of the weights,
 which nobody does; never less than m · max (f + b + w). ZB-H1 (k = p − 1) keeps the activations of 1F1B and is exact for
-equal stages, w ≤ b and m ≥ p (m ≥ 2p with messages); it was found up to 9 % too short where w is longer than b. ZB-H2 (k = 2p − 2) keeps about twice as many; its stages start and end one after the other, so that
-the form is the time from step to step (the optimizer does not wait for other stages): (p − 1)·f less than one step alone.
+equal stages, w ≤ f and m ≥ p (with messages m ≥ 2p); it was found up to 9 % too short where w is long. ZB-H2
+(k = 2p − 2) keeps about twice as many; its stages start and end one after the other, so that the form is the time from step
+to step (the optimizer does not wait for other stages): (p − 1) · f less than one step alone.
 
 The first two are exact. With equal stages and free messages the other two are (m + p − 1)·t and (m + (p − 1)/v)·t,
 exactly (interleaved stages take micro-batches in whole groups of p). With unequal stages whose backward times are in
