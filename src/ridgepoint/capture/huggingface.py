@@ -77,6 +77,7 @@ def _classes(config: Any) -> tuple[Any, ...]:
     """Families of model classes in which a configuration that names none is looked for."""
     transformers = needed("transformers", "capturing a Hugging Face model")
     masked = transformers.AutoModelForMaskedLM
+    heads: tuple[Any, ...]
     if getattr(config, "is_encoder_decoder", False):
         heads = (transformers.AutoModelForSpeechSeq2Seq, transformers.AutoModelForSeq2SeqLM)
     elif type(config) in masked._model_mapping and not getattr(config, "is_decoder", False):

@@ -81,7 +81,8 @@ def test_the_end_of_a_layer_merges_with_the_beginning_of_the_next():
     counts: dict[tuple[str, float], float] = {}
     parts: Any = work.children()
     for part in parts:
-        times, op = (part.count, part.body) if isinstance(part, Repeat) else (1.0, part)
+        op: Any = part.body if isinstance(part, Repeat) else part
+        times = float(part.count) if isinstance(part, Repeat) else 1.0
         key = (op.kind, op.flop if op.kind == "stream" else 0.0)
         counts[key] = counts.get(key, 0.0) + times
     # five products; four borders where an addition and a norm are one kernel; the first norm and the last addition alone
