@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
@@ -28,6 +29,9 @@ TRAINING_ONLY = (
 SERVING_ONLY = ("kv", "speculated")
 _SERVING = ("prefill", "decode", "generate")
 _OPTION = {"zero_stage": "--zero", "graph_capture": "--graphs", "compiled": "--mode"}
+FILE_ONLY = ("expert_imbalance", "sequence_parallel", "overlap_gradients", "speculated")
+"""Fields of a plan that have no option: a scenario file says them."""
+_NO_NEGATION = ("vocab_parallel",)
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,37 @@ def option(name: str) -> str:
     ('--context', '--zero', '--micro-batch')
     """
     return _OPTION.get(name, "--" + name.replace("_", "-"))
+
+
+def command_of(request: Request) -> str:
+    """The ``ridgepoint analyze`` command of a request; through a scenario file where the command line has no option.
+
+    >>> command_of(Request("gpt2", "8xt4", "decode", {"batch": 4.0, "context": "8k"}, {"tp": 8.0, "compiled": False}))
+    'ridgepoint analyze gpt2 --on 8xt4 --task decode --batch 4 --context 8k --tp 8 --mode eager'
+    """
+    if any(name in FILE_ONLY or (name in _NO_NEGATION and value is False) for name, value in request.plan.items()):
+        return "ridgepoint analyze scenario.toml"
+    words = ["ridgepoint", "analyze", str(request.model), "--on", str(request.machine)]
+    words += ["--task", request.task] if request.task else []
+    for name, value in {**request.sizes, **request.plan}.items():
+        words += _as_option(name, value)
+    for name, value in request.inputs.items():
+        words += ["--size", f"{name}={_as_text(value)}"]
+    for technique in request.apply:
+        words += ["--apply", technique]
+    return shlex.join(words)
+
+
+def _as_option(name: str, value: Value) -> list[str]:
+    if name == "compiled":
+        return [option(name), "compiled" if value else "eager"]
+    if isinstance(value, bool):
+        return [option(name) if value else "--no-" + option(name).removeprefix("--")]
+    return [option(name), _as_text(value)]
+
+
+def _as_text(value: Value) -> str:
+    return f"{value:g}" if isinstance(value, float) and value.is_integer() and value < 1e6 else str(value)
 
 
 def to_scenario(request: Request, model: Model | Network | None = None) -> Scenario:
@@ -175,7 +210,9 @@ def _flag(name: str, value: Value, request: Request) -> bool:
 _PLAN: Mapping[str, Callable[[str, Value, Request], Any]] = {
     **dict.fromkeys(("weights", "acts", "kv", *CHOICES), _text),
     **dict.fromkeys((*DEGREES, "micro_batch", "chunks", "lora_rank", "exchange_period"), _count),
-    **dict.fromkeys(("memory_fraction", "expert_imbalance", "speculated", "recomputed_layers", "trained_layers"), _number),
+    **dict.fromkeys(
+        ("memory_fraction", "expert_imbalance", "speculated", "recomputed_layers", "trained_layers"), _number
+    ),
     **dict.fromkeys(("optimizer_rank", "gradient_bytes", "outer_bytes", "communication_share"), _number),
     **dict.fromkeys(("fused_attention", "graph_capture", "compiled", "sequence_parallel", "overlap_gradients"), _flag),
     **dict.fromkeys(("vocab_parallel", "master_weights"), _flag),

@@ -48,3 +48,13 @@ def test_a_saved_scenario_keeps_the_change(run: Run) -> None:
 )
 def test_mistakes(run: Run, options: tuple[str, ...], says: str) -> None:
     assert says in run("analyze", "llama-3.1-8b", *options, "--json").error["message"]
+
+
+def test_a_field_of_a_plan_without_an_option_is_known_as_such() -> None:
+    """Else ``command_of`` would print options that do not exist."""
+    from ridgepoint.cli.options import SETTINGS
+    from ridgepoint.request import FILE_ONLY, PLAN_KEYS, option
+
+    settings = {s.field: s.words for s in SETTINGS if s.table == "plan"}
+    assert {*PLAN_KEYS} - {*settings} == {*FILE_ONLY}
+    assert all(words.partition("/")[0] == option(field) for field, words in settings.items())

@@ -11,8 +11,8 @@ from ridgepoint.errors import RidgepointError
 from ridgepoint.estimates import Estimate
 from ridgepoint.evidence.papers.catalog import papers
 from ridgepoint.evidence.papers.rows import Workload
-from ridgepoint.evidence.papers.workloads import command, to_request
-from ridgepoint.request import Request, to_scenario
+from ridgepoint.evidence.papers.workloads import to_request
+from ridgepoint.request import Request, command_of, to_scenario
 
 WITH = {slug: paper.workload for slug, paper in papers().items() if paper.workload is not None}
 TOO_LARGE = {
@@ -36,7 +36,7 @@ def test_every_workload_is_evaluated(slug: str) -> None:
 @pytest.mark.parametrize("slug", sorted(WITH))
 def test_the_command_says_the_workload(slug: str) -> None:
     """What `papers show` prints, typed into a shell, is the scenario of the data."""
-    assert to_scenario(typed(command(to_request(WITH[slug])))) == to_scenario(to_request(WITH[slug]))
+    assert to_scenario(typed(command_of(to_request(WITH[slug])))) == to_scenario(to_request(WITH[slug]))
 
 
 def typed(line: str) -> Request:
@@ -76,7 +76,7 @@ def test_commands_write_every_kind_of_value() -> None:
         {"compiled": False, "graph_capture": True, "fused_attention": False, "memory_fraction": 0.9},
         {"nodes": 1e6},
     )
-    assert command(request) == (
+    assert command_of(request) == (
         "ridgepoint analyze resnet50 --on t4 --task forward --batch 8 --mode eager --graphs --no-fused-attention "
         "--memory-fraction 0.9 --size nodes=1000000.0"
     )

@@ -18,7 +18,6 @@ COMMANDS = {
     "advise": "What would lift the limit: techniques ranked by what they bring, and hardware that would do as much.",
     "simulate": "Serve requests one by one: latencies, throughput, goodput, what limits it.",
     "plan": "Plans: the best training layouts, serving fleets.",
-    "plan": "Plans: the best training layouts, serving fleets.",
     "techniques": "Techniques: list, show.",
     "capture": "Real code or an ONNX file becomes work: kernels and sizes, without weights.",
     "models": "Models: list, show, import.",
@@ -28,6 +27,7 @@ COMMANDS = {
     "laws": "Scaling laws and calculators of papers: list, show, run.",
     "validate": "Predictions beside measurements: errors by group, and the plain roofline's.",
     "calibrate": "Coefficients of a machine, fitted to measurements.",
+    "serve": "The local page: pick a model and a machine, and see what limits it while you change them.",
 }
 """Command → what it is for. Each has a module of its name in this package."""
 

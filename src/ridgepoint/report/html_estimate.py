@@ -62,10 +62,15 @@ def verdict_html(est: Estimate) -> str:
 def body(est: Estimate) -> Iterator[str]:
     """The charts and their tables."""
     yield notes("Warnings", est.warnings)
-    yield section("What limits it", figure(share_chart(est), "", legend(resource_legend(est))), limits_table(est))
+    yield section("What limits it", share_figure(est), limits_table(est))
     yield section("Roofline of one device", roofline_figure(est))
     yield section("Where the time goes", figure(time_chart(est)), folded("Table of components", components_table(est)))
     yield section("Memory of the fullest device", memory_figure(est))
+
+
+def share_figure(est: Estimate) -> str:
+    """The whole time as one bar, and what its colours mean."""
+    return figure(share_chart(est), "", legend(resource_legend(est)))
 
 
 def roofline_figure(est: Estimate) -> str:

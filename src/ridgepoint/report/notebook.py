@@ -8,11 +8,10 @@ from html import escape
 import numpy as np
 
 from ridgepoint.estimates import Estimate
-from ridgepoint.report.charts import resource_legend, share_chart, time_chart
+from ridgepoint.report.charts import time_chart
 from ridgepoint.report.html import figure, folded, notes, style, table
-from ridgepoint.report.html_estimate import head, memory_figure
+from ridgepoint.report.html_estimate import head, memory_figure, share_figure
 from ridgepoint.report.html_sweep import charts, sweep_head
-from ridgepoint.report.svg_bars import legend
 from ridgepoint.report.text import percent
 from ridgepoint.search.result import Sweep
 from ridgepoint.units import duration
@@ -31,7 +30,7 @@ def estimate_html(est: Estimate) -> str:
         (
             *head(est),
             notes("Warnings", est.warnings),
-            figure(share_chart(est), "", legend(resource_legend(est))),
+            share_figure(est),
             memory_figure(est),
             folded("Where the time goes", figure(time_chart(est))),
         )
