@@ -57,9 +57,8 @@ def test_optimizers_keep_their_states(optimizer, width):
     found = entries(optimizer=optimizer)["optimizer"]
     assert found == pytest.approx(width * PARAMETERS, rel=1e-3)
     if width:
-        assert entries(optimizer=optimizer, master_weights=False)["optimizer"] == pytest.approx(
-            found - 4 * PARAMETERS, rel=1e-3
-        )
+        without = entries(optimizer=optimizer, master_weights=False)["optimizer"]
+        assert found - without == pytest.approx(4 * PARAMETERS, rel=1e-3)
 
 
 def test_low_rank_moments_shrink_with_the_rank():
@@ -179,8 +178,8 @@ def test_context_exchanges_do_the_same_arithmetic(how):
     assert flop(gathered, "attention") == pytest.approx(flop(other, "attention"), rel=1e-3)
     one = components(other)["layers.attention.context_exchange"]
     keys = 8192 / 4 * 2 * 8 * 128 * 2
-    if how == "ring":  # keys and values of 8 heads to the next rank three times, each way, read and written
-        assert one.bytes == pytest.approx(32 * 4 * 2 * 3 * keys * 2)
+    if how == "ring":  # keys and values of 8 heads to the next rank three times, read and written
+        assert one.bytes == pytest.approx(32 * 4 * 3 * keys * 2)
     assert one.bytes > 0
 
 

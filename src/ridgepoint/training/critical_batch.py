@@ -8,28 +8,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ridgepoint.laws.scaling import batch_trade, loss
+
 SCALE_TOKENS, EXPONENT = 2e8, 1.0 / 0.21
 """B* and 1/α of language models (Kaplan et al. 2020, eq. 1.4)."""
 TOKENS_PER_PARAMETER = 20.0
 """A compute-optimal run (Hoffmann et al. 2022), where the number of tokens is not said."""
 
 
-def expected_loss(parameters: float, tokens: float) -> float:
-    """Nats per token after training: 1.69 + 406.4/N^0.34 + 410.7/D^0.28 (Hoffmann et al. 2022, eq. 10).
-
-    >>> round(expected_loss(70e9, 1.4e12), 2)
-    1.94
-    """
-    return float(1.69 + 406.4 / parameters**0.34 + 410.7 / tokens**0.28)
-
-
-def critical_batch_tokens(loss: float) -> float:
-    """B_crit in tokens.
+def critical_batch_tokens(reached: float) -> float:
+    """B_crit in tokens at a loss.
 
     >>> round(critical_batch_tokens(2.0) / 1e6, 1)
     7.4
     """
-    return float(SCALE_TOKENS / loss**EXPONENT)
+    return float(SCALE_TOKENS / reached**EXPONENT)
 
 
 @dataclass(frozen=True)
@@ -43,12 +36,12 @@ class CriticalBatch:
     @property
     def more_tokens(self) -> float:
         """Tokens over those of a small batch, to the same loss: 1 + B/B_crit."""
-        return 1.0 + self.batch_tokens / self.tokens
+        return float(batch_trade(self.batch_tokens, self.tokens)["examples_over_least"])
 
     @property
     def more_steps(self) -> float:
         """Steps over those of a large batch: 1 + B_crit/B."""
-        return 1.0 + self.tokens / self.batch_tokens
+        return float(batch_trade(self.batch_tokens, self.tokens)["steps_over_least"])
 
     def to_dict(self) -> dict[str, float]:
         """For JSON."""
@@ -63,5 +56,5 @@ class CriticalBatch:
 
 def critical_batch(parameters: float, batch_tokens: float, tokens: float | None = None) -> CriticalBatch:
     """The critical batch at the end of a run of ``tokens`` (20 per parameter where not said)."""
-    loss = expected_loss(parameters, tokens or TOKENS_PER_PARAMETER * parameters)
-    return CriticalBatch(loss, critical_batch_tokens(loss), batch_tokens)
+    reached = float(loss(parameters, tokens or TOKENS_PER_PARAMETER * parameters))
+    return CriticalBatch(reached, critical_batch_tokens(reached), batch_tokens)
