@@ -44,5 +44,5 @@ clean:
 	@touch $@
 
 .venv/.installed: pyproject.toml | .venv/bin/python
-	@$(INSTALL) -e '.[dev]'
+	@$(INSTALL) -e '.[dev,capture]'
 	@touch .venv/.core $@

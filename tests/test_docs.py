@@ -28,6 +28,8 @@ PYTHON = [pytest.param(path, found, id=str(path)) for path, text in TEXTS.items(
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_prints_what_the_text_says(command: Command) -> None:
+    if not command.possible:
+        pytest.skip("capturing code needs the extra 'capture'")
     changes = difference(command, shell(command.text))
     assert not changes, f"{changes}\n\npython tests/docs_tool.py --update rewrites it"
 

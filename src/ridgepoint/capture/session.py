@@ -134,6 +134,6 @@ def _work(name: str, source: str, subjects: Sequence[Any], say: Say) -> WorkFile
         parameters=parameter_counts(module, shown_paths(module)),
         passes=passes,
         title=type(module).__name__,
-        captured_with=f"torch {torch.__version__}",
+        captured_with=f"torch {torch.__version__.partition('+')[0]}",
         fixed=fixed,
     )
