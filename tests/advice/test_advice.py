@@ -26,7 +26,7 @@ def test_every_technique_is_tried_once_and_either_helps_or_has_a_reason(found):
     """Design §6: `advise` tries all that apply; what does not apply says why."""
     assert [r.technique.name for r in found.tried] == list(techniques())
     assert all(r.applies or r.reason for r in found.tried)
-    assert len(found.remedies) + len(found.useless) + len(found.refused) == len(found.tried)
+    assert len(found.remedies) + len(found.presuming) + len(found.useless) + len(found.refused) == len(found.tried)
 
 
 def test_remedies_are_ranked_by_the_objective_and_all_help(found):

@@ -45,7 +45,16 @@ class Advice:
 
     @cached_property
     def remedies(self) -> tuple[Remedy, ...]:
-        """What helps, best first; what makes a run fit that does not is first of all."""
+        """What helps whatever the workload, best first; what makes a run fit that does not is first of all."""
+        return tuple(r for r in self._helping if not r.technique.presumes)
+
+    @cached_property
+    def presuming(self) -> tuple[Remedy, ...]:
+        """What helps only a workload of which the scenario says nothing, best first."""
+        return tuple(r for r in self._helping if r.technique.presumes)
+
+    @cached_property
+    def _helping(self) -> tuple[Remedy, ...]:
         fits = bool(self.baseline.memory.fits)
         found = ranked(self.tried, self.objective)
         return tuple(r for r in found if self.gain(r) >= HELPS or r.fits > fits)
@@ -53,7 +62,7 @@ class Advice:
     @cached_property
     def useless(self) -> tuple[Remedy, ...]:
         """What applies and does not help, best first."""
-        chosen = {r.technique.name for r in self.remedies}
+        chosen = {r.technique.name for r in self._helping}
         return tuple(r for r in ranked(self.tried, self.objective) if r.technique.name not in chosen)
 
     @cached_property

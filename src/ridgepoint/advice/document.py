@@ -22,7 +22,7 @@ def document(found: Advice) -> Document:
         "baseline": estimate_document(found.baseline),
         "objective": found.objective.name,
         "quality": found.limits.quality,
-        "remedies": [_remedy(found, r) for r in (*found.remedies, *found.useless)]
+        "remedies": [_remedy(found, r) for r in (*found.remedies, *found.presuming, *found.useless)]
         + [_refused(r) for r in found.refused],
         "waterfall": [_step(step) for step in found.steps],
         "combinations": [_combination(c) for c in found.combinations],
@@ -55,6 +55,7 @@ def _named(remedy: Remedy) -> Document:
         "quality": found.quality,
         "grade": found.grade,
         "training_free": found.training_free,
+        "presumes": found.presumes or None,
         "mechanism": list(found.mechanism),
         "papers": list(found.papers),
         "evidence": evidence(found),

@@ -37,6 +37,7 @@ def _sections(found: Advice, width: int, top: int, combine: bool, everything: bo
     yield from notes("Warnings", base.warnings, "yellow")
     yield Text("")
     yield _remedies(found, width - INDENT, top)
+    yield from _presuming(found, width - INDENT)
     if combine:
         yield from _together(found, width - INDENT)
     yield from _hardware(found, width - INDENT)
@@ -103,6 +104,18 @@ def _explained(shown: list[Technique], width: int) -> Iterator[RenderableType]:
         says = f"{found.title}. Quality: {found.quality}. Papers: {', '.join(found.papers[:PARTS])}{tested}."
         table.add_row(Text(found.name, style="bold"), Text(says, style="dim"))
     yield table
+
+
+def _presuming(found: Advice, width: int) -> Iterator[RenderableType]:
+    """What helps only if the workload is of a certain kind, with what it would have to be."""
+    rows: list[list[Cell]] = [
+        [r.technique.name, ratio(found.gain(r)), GRADES[r.technique.grade], r.technique.presumes]
+        for r in found.presuming[:PARTS]
+    ]
+    if rows:
+        yield Text("")
+        table = fitted(["technique", "gain", "answers", "if"], rows, width, wordy=(0, 3), left=(2,))
+        yield section("What would help if the workload is like this", table)
 
 
 def _together(found: Advice, width: int) -> Iterator[RenderableType]:

@@ -28,6 +28,7 @@ def facts(found: Technique) -> dict[str, Any]:
         "quality": found.quality,
         "grade": found.grade,
         "training_free": found.training_free,
+        "presumes": found.presumes or None,
         "parameters": [
             {"name": p.name, "default": plain(p.default), "range": p.range, "unit": p.unit, "meaning": p.meaning}
             for p in found.parameters
@@ -70,6 +71,7 @@ def _sections(found: Technique, width: int) -> Iterator[RenderableType]:
     said: list[list[Cell]] = [
         ["answers", f"{found.grade}: {found.quality}"],
         ["training", "none" if found.training_free else "needed"],
+        ["presumes", found.presumes],
         ["papers", ", ".join(found.papers)],
         ["reproduced", f"{known['within_25_percent']} of {known['claims']} figures" if known["claims"] else ""],
         ["excludes", ", ".join(excluded(found))],

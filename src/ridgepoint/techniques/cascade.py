@@ -12,7 +12,7 @@ from ridgepoint.numeric import Num
 from ridgepoint.scenario import Scenario, Values, find
 from ridgepoint.tasks import Forward
 from ridgepoint.tasks.build import Built, Phase
-from ridgepoint.techniques.conditions import every, infers, transformer
+from ridgepoint.techniques.conditions import every, has_experts, infers, transformer
 from ridgepoint.techniques.reductions import before, prompt_tokens
 from ridgepoint.techniques.registry import technique
 from ridgepoint.techniques.rewrite import assumed, edited, prefixed, with_entries, with_phases
@@ -32,7 +32,7 @@ def runs_instead(parameter: str) -> Condition:
             found = find(name)
             if found.name == given.model.name:
                 return f"{name} is the model itself"
-            replace(given, model=found, edits=()).build()
+            replace(given, model=found, plan=replace(given.plan, ep=None), edits=()).build()
         except RidgepointError as error:
             return error.message
         same = isinstance(found, Model) == isinstance(given.model, Model)
@@ -67,7 +67,9 @@ def model_swap(given: Scenario, values: Values) -> Scenario:
     >>> small.time_s < big.time_s / 3, small.scenario.model.name
     (True, 'llama-3.2-1b')
     """
-    return replace(given, model=find(values["to"]))
+    found = find(values["to"])
+    keeps = has_experts(replace(given, model=found), {}) == ""
+    return replace(given, model=found, plan=given.plan if keeps else replace(given.plan, ep=None))
 
 
 @technique(
@@ -76,10 +78,11 @@ def model_swap(given: Scenario, values: Values) -> Scenario:
     mechanism=("routing_cascade", "adaptive_compute"),
     papers=("adaptive-nanodrone-pose", "llm-routing-survey", "adaptive-lm-compute", "archon"),
     quality="that of the large model where the gate is right; depends on its threshold",
-    grade="near",
+    grade="changed",
     cannot=every(infers, runs_instead("small")),
     parameters=(_SMALL, Parameter("escalate", 0.3, "part of the queries that the large model answers too", 0.0, 1.0)),
     occupies=("model choice",),
+    presumes="a small model answers most queries well enough, and knows when",
 )
 def cascade(given: Scenario, values: Values) -> Scenario:
     """Every query runs the small model, a part p the large one as well: t_small + p · t_large in the mean.
@@ -100,7 +103,8 @@ def cascade(given: Scenario, values: Values) -> Scenario:
 
 
 def _other(given: Scenario, technique_name: str, model_name: str) -> Built:
-    return replace(before(given, technique_name), model=find(model_name), edits=()).build()
+    plan = replace(given.plan, speculated=0.0, ep=None)
+    return replace(before(given, technique_name), model=find(model_name), plan=plan, edits=()).build()
 
 
 def _beside(built: Built, small: Built, of_small: Num, of_large: Num) -> Built:
@@ -137,7 +141,7 @@ def _router(given: Scenario, values: Values) -> str:
     mechanism=("routing_cascade",),
     papers=("llm-routing-survey", "adaptive-lm-compute", "archon", "agenttts"),
     quality="depends on the router's errors; unknown in general",
-    grade="near",
+    grade="changed",
     cannot=every(transformer, infers, runs_instead("small"), _router),
     parameters=(
         _SMALL,
@@ -145,6 +149,7 @@ def _router(given: Scenario, values: Values) -> str:
         Parameter("router", "bert-base", "encoder that reads (the first 512 tokens of) every query to decide, or none"),
     ),
     occupies=("model choice",),
+    presumes="most queries are easy, and a router tells which",
 )
 def query_routing(given: Scenario, values: Values) -> Scenario:
     """The mean query costs router + share · small + (1 − share) · large.

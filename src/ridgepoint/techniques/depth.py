@@ -36,7 +36,7 @@ from ridgepoint.work import Op, Seq, Work, mapped
     mechanism=("early_exit", "adaptive_compute"),
     papers=("pondernet", "multimodal-gen-characterization", "rt-detr"),
     quality="depends on the exits' threshold",
-    grade="near",
+    grade="changed",
     cannot=every(task_is(Forward, Decode, Generate), has_layers),
     parameters=(
         Parameter("exits", 3.0, "exits, evenly spaced over the layers", 1.0, 64.0, whole=True, one_value=True),
@@ -124,7 +124,7 @@ def _with_exits(judged: list[tuple[Num, Num]], full_head: bool, op: Op) -> Work:
     mechanism=("early_exit", "layer_skip"),
     papers=("skipdecode",),
     quality="SkipDecode reports small losses at 2 to 5 times fewer layers on OPT 1.3B and 6.7B",
-    grade="near",
+    grade="changed",
     cannot=every(transformer, generates),
     parameters=(
         Parameter("first", 0.8, "part of the layers that the first generated token runs", 0.0, 1.0),
@@ -165,7 +165,7 @@ def _shallower(built: Built, given: Scenario, values: Values) -> Built:
     mechanism=("layer_skip", "adaptive_compute"),
     papers=("first-layer-router", "efficient-vla"),
     quality="unknown",
-    grade="near",
+    grade="changed",
     cannot=every(transformer, generates, softmax_attention),
     parameters=(
         Parameter("skip", 0.25, "part of the layers that a sequence skips", 0.0, 1.0),

@@ -120,6 +120,7 @@ def expert_placement_balanced(given: Scenario, values: Values) -> Scenario:
     ),
     occupies=("expert exchange",),
     neutral={"local": 0.0, "exchanges": 2.0},
+    presumes="routing has been measured and experts follow each other",
 )
 def expert_placement_affinity(given: Scenario, values: Values) -> Scenario:
     """Only 1 − local of each token's bytes crosses a link, in ``exchanges`` all-to-alls a layer in place of two.

@@ -85,6 +85,7 @@ def _on_prompts(rework: Callable[[Built, Scenario, Values], Built]) -> Callable[
     ),
     occupies=("prompt tokens",),
     neutral={"known": 0.0},
+    presumes="a known part of each prompt was read before (system prompts, turns of a conversation)",
 )
 def prefix_reuse(given: Scenario, values: Values) -> Scenario:
     """A prefill computes the new part of the prompt only, which attends to all of it; the known part is read or fetched.
@@ -191,6 +192,7 @@ def _rotating(built: Built, given: Scenario, values: Values) -> Built:
     ),
     occupies=("kv reads",),
     neutral={"sequences": 1.0, "shared": 0.0},
+    presumes="a cached context is edited and read again",
 )
 def shared_prefix_attention(given: Scenario, values: Values) -> Scenario:
     """Queries of all sequences that share a prefix meet its keys in one product: they are stored and read once for all.
@@ -256,6 +258,7 @@ def _helper(given: Scenario, values: Values) -> str:
     parameters=(Parameter("model", "llama-3.2-1b", "the small model, by its name in the catalogue"),),
     occupies=("prompt tokens",),
     training_free=False,
+    presumes="answers may start from a predicted cache",
 )
 def kv_prediction(given: Scenario, values: Values) -> Scenario:
     """The small model reads the prompt; linear maps turn its keys and values into the large one's, which then runs one token.

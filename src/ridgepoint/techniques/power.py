@@ -85,6 +85,7 @@ def power_cap(given: Scenario, values: Values) -> Scenario:
     ),
     occupies=("price",),
     neutral={"discount": 0.0, "interruptions": 0.0},
+    presumes="the run can be interrupted",
 )
 def spot_devices(given: Scenario, values: Values) -> Scenario:
     """A device costs 1 − discount of its price, and every interruption, of any of the devices, repeats ``lost_s`` of work.

@@ -30,6 +30,7 @@ from ridgepoint.techniques.technique import Parameter
     parameters=(Parameter("cut", 0.39, "part of the generated tokens that are not generated", 0.0, 0.99),),
     neutral={"cut": 0.0},
     occupies=("output length",),
+    presumes="the output is reasoning that can be shorter",
 )
 def shorter_reasoning(given: Scenario, values: Values) -> Scenario:
     """``output`` tokens become output · (1 − cut), rounded up: decode steps and cache shrink, the prefill stays.
@@ -76,6 +77,7 @@ def _judge(given: Scenario, values: Values) -> str:
     ),
     neutral={"samples": 1.0, "spent": 1.0, "judge": "none"},
     occupies=("samples",),
+    presumes="several answers are wanted per prompt",
 )  # fmt: skip
 def repeated_sampling(given: Scenario, values: Values) -> Scenario:
     """n answers of a prompt: one prefill, then decode steps of n · spent times the sequences; throughput counts the chosen.

@@ -41,6 +41,7 @@ def technique(
     occupies: Iterable[str] = (),
     training_free: bool = True,
     neutral: Mapping[str, Any] | None = None,
+    presumes: str = "",
 ) -> Callable[[Change], Change]:
     """Registers the decorated function as the technique ``name``; its docstring is the technique's documentation.
 
@@ -52,7 +53,7 @@ def technique(
     def register(change: Change) -> Change:
         added = Technique(
             name, title, mechanism, papers, quality, grade, change, cannot, parameters, frozenset(occupies),
-            training_free, neutral, change.__doc__ or "",
+            training_free, neutral, presumes, change.__doc__ or "",
         )  # fmt: skip
         present = _REGISTERED.get(name)
         if present is not None and present.change.__module__ != change.__module__:
@@ -130,6 +131,8 @@ def applied(given: Scenario, texts: Iterable[str]) -> Scenario:
 
     Errors: ``conflict`` for two that change the same thing; ``not_applicable``, ``bad_technique``, ``unknown_technique``.
     """
+    if isinstance(texts, str):
+        raise RidgepointError("bad_technique", f"'{texts}' is one text", f'give a list of techniques: ["{texts}"]')
     done = [parse(text)[0] for text in given.techniques]
     for text in texts:
         found, values = parse(text)

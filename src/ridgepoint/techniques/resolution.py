@@ -103,6 +103,7 @@ def _resize(built: Built, given: Scenario, values: Values) -> Built:
     ),
     occupies=("input size",),
     training_free=False,
+    presumes="the inputs are frames of a video",
 )
 def key_frames(given: Scenario, values: Values) -> Scenario:
     """A frame costs [full + (L − 1) · (small + fusion)] / L in the mean over L frames.

@@ -12,7 +12,7 @@ from ridgepoint.ops import Gemm, Stream
 from ridgepoint.scenario import Scenario, Values
 from ridgepoint.tasks.build import Built, Phase
 from ridgepoint.techniques.conditions import every, infers, transformer
-from ridgepoint.techniques.products import linear_parts
+from ridgepoint.techniques.products import linear_parts, with_weight_bytes
 from ridgepoint.techniques.reductions import (
     fewer_keys,
     fewer_tokens,
@@ -55,7 +55,7 @@ def router(op: Any) -> Work:
     mechanism=("adaptive_compute", "layer_skip", "token_reduction"),
     papers=("gamma-mod",),
     quality="γ-MoD: 1.5 % of accuracy at more than 90 % of the layers converted",
-    grade="near",
+    grade="changed",
     cannot=every(transformer),
     parameters=(
         Parameter("converted", 0.5, "part of the layers that have a router", 0.0, 1.0),
@@ -157,10 +157,8 @@ def _recursions(built: Built, given: Scenario, values: Values) -> Built:
         ]
         return Seq(*(sometimes(each, work) for work in taken), sometimes(1.0 - each, route(op)))
 
-    sizes = linear_parts(given, built)
-    shared = sum(size for name, size in sizes.items() if name != "other") * (1.0 - each)
     mean = sum(parts, 0.0) * each
-    changed = with_entries(_by_role(built, given, prompt, step), weights=built.ledger["weights"] - shared)
+    changed = with_weight_bytes(_by_role(built, given, prompt, step), given, each)
     return scaled_entries(changed, mean, "kv")
 
 

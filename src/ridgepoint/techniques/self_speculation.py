@@ -166,6 +166,7 @@ def _narrow_drafts(built: Built, given: Scenario, values: Values) -> Built:
         ACCEPTANCE,
     ),
     occupies=("decode step",),
+    presumes="the output copies from its context (code edits, summaries, retrieval)",
 )
 def lookup_decoding(given: Scenario, values: Values) -> Scenario:
     """With probability ``match`` a step verifies γ copied tokens and yields E(α, γ); otherwise it is a plain step.

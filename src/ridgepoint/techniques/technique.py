@@ -132,6 +132,8 @@ class Technique:
     occupies: frozenset[str] = frozenset()
     training_free: bool = True
     neutral: Mapping[str, Any] | None = None
+    presumes: str = ""
+    """What must be so about the workload that no scenario says (prompts share a prefix); advice keeps such apart."""
     doc: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:

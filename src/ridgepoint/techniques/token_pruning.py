@@ -133,7 +133,7 @@ def importance(op: Attention) -> Work:
     mechanism=("token_reduction", "kv_compression", "adaptive_compute"),
     papers=("quicksilver",),
     quality="QuickSilver: at most 0.2 perplexity at 39.6 % fewer operations",
-    grade="near",
+    grade="changed",
     cannot=every(transformer, serves),
     parameters=(
         Parameter("halted", 0.5, "part of the tokens that halt", 0.0, 1.0),

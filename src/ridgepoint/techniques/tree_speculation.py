@@ -73,7 +73,7 @@ def tree_speculation(given: Scenario, values: Values) -> Scenario:
 
 def _tree(built: Built, given: Scenario, values: Values) -> Built:
     start = plain_step(given, "tree-speculation")
-    plan = replace(start.plan, speculated=values["width"] - 1.0)
+    plan = replace(start.plan, speculated=values["width"] - 1.0, ep=None)
     small = replace(start, model=find(values["draft"]), plan=plan, edits=()).build()
     level = level_acceptance(values["acceptance"], values["width"], values["distinct"])
     changed = rounds(built, steps_of(small), values["depth"], accepted_tokens(level, values["depth"]), small)
@@ -121,12 +121,14 @@ def two_level_speculation(given: Scenario, values: Values) -> Scenario:
 def _levels(built: Built, given: Scenario, values: Values) -> Built:
     start, budget, inner = plain_step(given, "two-level-speculation"), values["budget"], values["inner"]
     sparse = replace(start, plan=replace(start.plan, speculated=inner)).build()
-    small = replace(start, model=find(values["draft"]), edits=()).build()
+    own = replace(start.plan, ep=None)
+    small = replace(start, model=find(values["draft"]), plan=own, edits=()).build()
     fast = {name: _within(work, budget) for name, work in steps_of(small).items()}
     first = accepted_tokens(values["inner_acceptance"], inner)
     drafting = {
         name: Seq(times(inner, prefixed(fast[name], "small.")), _within(work, budget))
         for name, work in steps_of(sparse).items()
+        if name in fast
     }
     tokens = accepted_tokens(values["acceptance"], values["drafts"])
     changed = rounds(built, drafting, values["drafts"] / first, tokens, small)

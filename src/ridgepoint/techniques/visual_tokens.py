@@ -56,6 +56,7 @@ def _enough(given: Scenario, values: Values) -> str:
         Parameter("after", 0.0, "part of the layers that still see all tokens", 0.0, 1.0),
     ),
     occupies=("prompt tokens",),
+    presumes="part of the prompt are visual tokens",
 )  # fmt: skip
 def visual_token_pruning(given: Scenario, values: Values) -> Scenario:
     """Of a prompt of T tokens with ``visual`` image tokens, T' = T − visual · (1 − keep) pass the layers behind ``after``.
@@ -129,6 +130,7 @@ def _selection(built: Built, given: Scenario, values: Values, keep: Num) -> Work
         Parameter("cached", True, "the compressed keys and values are there already; otherwise each prompt compresses first"),
     ),
     occupies=("prompt tokens",),
+    presumes="part of the prompt are visual tokens",
     training_free=False,
 )  # fmt: skip
 def visual_token_compression(given: Scenario, values: Values) -> Scenario:
