@@ -27,7 +27,7 @@ from ridgepoint.tasks.memory import ledger
 from ridgepoint.training.space import Sweep
 from ridgepoint.work import Op
 
-CHUNK = 65536
+CHUNK = 262144
 """Layouts that are evaluated together."""
 Progress = Callable[[int, int], None]
 
