@@ -27,6 +27,9 @@ def test_a_work_file_takes_the_place_of_a_model(torch):
     page = answer("analyze", "mine.json", "--on", "mi300x", "--batch", "16", "--seq", "128")
     assert page.code == 0, page
     assert "layers.*.up" in page.out
+    parts = answer("models", "show", "mine.json")
+    assert parts.code == 0, parts
+    assert "layers" in parts.out
     sweep = answer("sweep", "mine.json", "--on", "mi300x", "--vary", "batch=1,64", "--json")
     assert sweep.code == 0, sweep
 

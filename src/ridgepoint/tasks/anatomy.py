@@ -88,7 +88,7 @@ def parts(model: Model, context: float) -> list[Part]:
 
 def network_parts(net: Network) -> list[Part]:
     """The parts of a network for one sample of its usual size, by the first word of their labels."""
-    tape = forward_tape(net, Plan(), 1.0, {})
+    tape = forward_tape(net, Plan(), 1.0, {}, net.tasks[0] if net.tasks else "forward")
     found: dict[str, Part] = {}
     for label, count in tape.parameters.items():
         _part(found, label.partition(".")[0]).parameters += count

@@ -24,6 +24,12 @@ def test_only_arithmetic_is_a_formula(formula):
     assert raised.value.kind == "bad_work"
 
 
+@pytest.mark.parametrize("formula", ["9**9**9**9", "1/(batch - 1)", "max(1)"])
+def test_what_has_no_value_is_said_at_once(formula):
+    with pytest.raises(RidgepointError, match="has no value here"):
+        value(formula, {"batch": 1.0})
+
+
 def test_a_size_that_is_not_there_is_named():
     with pytest.raises(RidgepointError, match="names the size 'seq'"):
         value("batch*seq", {"batch": 1.0})

@@ -47,7 +47,10 @@ def value(size: Size, sizes: Mapping[str, Num]) -> Num:
         raise RidgepointError(
             "bad_work", f"the formula '{size}' names the size '{missing[0]}'", f"known sizes: {known}"
         )
-    found = eval(code, dict(_FUNCTIONS), {name: sizes[name] for name in names})
+    try:
+        found = eval(code, dict(_FUNCTIONS), {name: sizes[name] for name in names})
+    except (ArithmeticError, TypeError) as error:
+        raise RidgepointError("bad_work", f"the formula '{size}' has no value here: {error}") from None
     return found if isinstance(found, np.ndarray) and found.ndim else float(found)
 
 
@@ -58,6 +61,9 @@ def compiled(formula: str) -> tuple[CodeType, tuple[str, ...]]:
         if len(formula) > _LONGEST:
             raise ValueError
         tree = ast.parse(formula, mode="eval")
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and type(node.value) is int:
+                node.value = float(node.value)  # whole numbers would grow without end
         called = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
         names = tuple(sorted({name for node in ast.walk(tree) if (name := _checked(node, id(node) in called))}))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
