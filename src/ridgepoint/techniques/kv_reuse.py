@@ -142,6 +142,7 @@ def _reusing(built: Built, given: Scenario, values: Values) -> Built:
         Parameter("moved", 0.5, "part of the context behind it, whose keys change their positions", 0.0, 1.0),
     ),
     occupies=("prompt tokens",),
+    presumes="a cached context is edited and read again",
 )  # fmt: skip
 def position_corrected_reuse(given: Scenario, values: Values) -> Scenario:
     """A prefill encodes the edited tokens over the cached context; a pass rotates the keys behind the edit to where they are.
@@ -192,7 +193,7 @@ def _rotating(built: Built, given: Scenario, values: Values) -> Built:
     ),
     occupies=("kv reads",),
     neutral={"sequences": 1.0, "shared": 0.0},
-    presumes="a cached context is edited and read again",
+    presumes="sequences of a batch share a long prefix",
 )
 def shared_prefix_attention(given: Scenario, values: Values) -> Scenario:
     """Queries of all sequences that share a prefix meet its keys in one product: they are stored and read once for all.
