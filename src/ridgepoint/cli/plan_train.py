@@ -104,6 +104,7 @@ def train(
             max_memory=None if max_memory is None else parse_quantity(max_memory, "B"),
             top=top,
             mtbf_hours=mtbf_hours,
+            scaling=scaling,
             progress=progress,
             **plan_values(request),
         )

@@ -11,9 +11,10 @@ from rich.text import Text
 from ridgepoint.report.headline import SAID, verdict
 from ridgepoint.report.memory import memory_table, memory_text
 from ridgepoint.report.table import Cell, fitted
-from ridgepoint.report.text import count, flow, gigabytes, money, number, percent, ratio, resource
+from ridgepoint.report.text import bar, count, flow, gigabytes, money, number, percent, ratio, resource
 from ridgepoint.training.layouts import LaidOut, recompute_words
 from ridgepoint.training.planner import FASTER, TrainPlan
+from ridgepoint.training.scaling import Point
 from ridgepoint.units import duration, si
 
 _SCHEDULES = {"1f1b": "1F1B", "zero_bubble": "ZB-H1", "zero_bubble_2": "ZB-H2", "gpipe": "GPipe"}
@@ -25,6 +26,9 @@ def page(found: TrainPlan, width: int) -> RenderableType:
     """The whole answer, at most ``width`` characters wide."""
     parts: list[RenderableType] = [_headline(found), Text(""), _layouts(found, width), Text("")]
     parts += [_figures(found, width), Text(""), *_sentences(found, width), Text("")]
+    for name, title in (("strong", "Same batch on other machines"), ("weak", "Batch that grows with the machine")):
+        if name in found.scaling:
+            parts += [Text(title, "bold"), _curve(found.scaling[name], width), Text("")]
     parts += [Text("Memory of the fullest device", "bold"), memory_table(found.best.estimate, width)]
     parts += [memory_text(found.best.estimate), Text(""), Text("Assumptions", "bold")]
     parts += [Text(flow(["•", *text.split()], width - 2)) for text in found.best.estimate.assumptions]
@@ -84,6 +88,28 @@ def _schedule(layout: LaidOut) -> str:
     if layout.plan.schedule == "interleaved":
         return f"1F1B ×{float(layout.plan.chunks):g}"
     return _SCHEDULES.get(layout.plan.schedule, layout.plan.schedule)
+
+
+def _curve(points: list[Point], width: int) -> Table:
+    best = max((p.tokens_per_s_per_device or 0.0 for p in points), default=0.0)
+    rows: list[list[Cell]] = []
+    for p in points:
+        if p.step_time_s is None or p.tokens_per_s_per_device is None or p.plan is None:
+            rows.append([count(float(p.devices)), count(float(p.batch)), "–", "–", "nothing fits or divides", ""])
+            continue
+        degrees = " ".join(f"{name} {p.plan[name]:g}" for name in ("tp", "pp", "dp", "ep", "cp") if p.plan[name] > 1.0)
+        rate = p.tokens_per_s_per_device
+        rows.append(
+            [
+                count(float(p.devices)),
+                count(float(p.batch)),
+                duration(p.step_time_s),
+                number(rate),
+                Text(bar(rate / best, 16), style="cyan"),
+                degrees,
+            ]
+        )
+    return fitted(["devices", "batch", "step", "tokens/s each", "", "layout"], rows, width, wordy=(5,), left=(4,))
 
 
 def _figures(found: TrainPlan, width: int) -> Table:

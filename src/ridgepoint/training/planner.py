@@ -26,10 +26,13 @@ from ridgepoint.tasks.memory import usable_fraction
 from ridgepoint.training.critical_batch import CriticalBatch, critical_batch
 from ridgepoint.training.goodput import MTBF_HOURS, RESTART_S, Goodput, goodput
 from ridgepoint.training.layouts import LaidOut, laid_out
+from ridgepoint.training.scaling import Point
+from ridgepoint.training.scaling import scaling as curve
 from ridgepoint.training.search import Progress, Ranked, Search, search
 from ridgepoint.training.space import AXES, CHOSEN, fewer_devices, sweeps
 from ridgepoint.training.when_nothing_fits import refuse_with_remedy
 
+CURVES = ("strong", "weak")
 OBJECTIVES = ("time", "cost", "energy")
 DEGREES = ("tp", "pp", "cp", "dp", "ep", "schedule")
 """Layouts that share these are variants of one; a plan shows the best of each."""
@@ -50,6 +53,8 @@ class TrainPlan:
     fitting: int
     tokens: float | None
     goodput: Goodput
+    scaling: Mapping[str, list[Point]]
+    """Strong and weak scaling, where asked for."""
 
     @property
     def best(self) -> LaidOut:
@@ -111,6 +116,7 @@ class TrainPlan:
             "limits": {r: float(gain) for r, gain in self.best.estimate.limits.items()},
             "critical_batch": self.critical_batch.to_dict(),
             "goodput": self.goodput.to_dict(),
+            "scaling": {name: [point.to_dict() for point in curve] for name, curve in self.scaling.items()},
             "assumptions": list(self.best.estimate.assumptions),
             "warnings": list(self.best.estimate.warnings),
             "citations": list(self.best.estimate.citations),
@@ -133,6 +139,7 @@ def plan_train(
     top: int = 10,
     mtbf_hours: float = MTBF_HOURS,
     restart_s: float = RESTART_S,
+    scaling: bool = False,
     progress: Progress | None = None,
     **fixed: Any,
 ) -> TrainPlan:
@@ -140,7 +147,8 @@ def plan_train(
 
     Every field of a ``Plan`` may be fixed by name: degrees, formats, offload … ``tokens`` of the whole run give days, money and
     energy. ``objective`` is time, cost or energy; the last two may leave devices out (halves of the machine).
-    ``max_memory`` bounds bytes per device below what the device may use anyway.
+    ``max_memory`` bounds bytes per device below what the device may use anyway. ``scaling`` adds the best layouts of other
+    numbers of devices, for the same batch (strong) and for one that grows with them (weak).
 
     Errors: ``bad_option`` for an unknown objective, ``bad_plan`` for degrees that fit nothing, ``does_not_fit`` where no layout
     fits, with the smallest change that would; those of names and sizes.
@@ -175,6 +183,7 @@ def plan_train(
         sum(s.fitting for s in searches),
         tokens,
         goodput(total_parameters(found), machine, mtbf_hours=mtbf_hours, restart_s=restart_s),
+        {name: curve(found, machine, task, fixed, name == "weak", progress) for name in CURVES} if scaling else {},
     )
 
 
