@@ -56,16 +56,24 @@ def seconds(config: Any, task: str) -> float:
 
 
 def diffusion(name: str) -> float:
-    """A diffusion network of diffusers."""
+    """Building and capturing a diffusion network of diffusers."""
+    from ridgepoint.capture.pytorch import capture_pass
+
+    start = time.perf_counter()
+    capture_pass(diffusion_subject(name))
+    return time.perf_counter() - start
+
+
+def diffusion_subject(name: str) -> Any:
+    """DiT-XL/2 (``dit``) or SDXL's U-Net (``sdxl``), with their inputs."""
     import torch
 
-    from ridgepoint.capture.pytorch import Subject, capture_pass
+    from ridgepoint.capture.pytorch import Subject
 
     def empty(*shape: int, kind: Any = None) -> Any:
         return torch.empty(*shape, device="meta", dtype=kind)
 
     diffusers: Any = import_module("diffusers")
-    start = time.perf_counter()
     with torch.device("meta"):
         if name == "dit":
             module = diffusers.DiTTransformer2DModel(
@@ -92,8 +100,7 @@ def diffusion(name: str) -> float:
             "added_cond_kwargs": added,
         }, []
 
-    capture_pass(Subject(module, inputs, {"batch": 1.0}))
-    return time.perf_counter() - start
+    return Subject(module, inputs, {"batch": 1.0})
 
 
 @benchmark("capture.llama-prefill", measures="Llama-3.1-8B, prefill, five recordings", unit="s", target=3.0)
