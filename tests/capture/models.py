@@ -104,6 +104,17 @@ class DependsOnSize(nn.Module):  # type: ignore[misc]
         return self.inner(x) if x.shape[0] % 2 else x * 2
 
 
+class Picks(nn.Module):  # type: ignore[misc]
+    """As many rows as there are positive values."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(8, 8)
+
+    def forward(self, x):
+        return self.inner(x)[x[:, 0] > 0]
+
+
 class Odd(nn.Module):  # type: ignore[misc]
     """An operation that no rule knows."""
 
@@ -133,4 +144,4 @@ def fails():
 
 
 pixels, recurrent, messages = Pixels, Recurrent, Messages
-depends_on_values, depends_on_size, odd, pattern = DependsOnValues, DependsOnSize, Odd, Pattern
+depends_on_values, depends_on_size, picks, odd, pattern = DependsOnValues, DependsOnSize, Picks, Odd, Pattern

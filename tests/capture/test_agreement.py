@@ -127,8 +127,10 @@ def test_a_vision_transformer_agrees():
     assert my_bytes == pytest.approx(their_bytes, rel=0.10)
 
 
-def test_the_cache_of_a_decode_step_is_the_parametric_one():
+@pytest.mark.parametrize("name", ["llama-3.1-8b", "gpt-oss-20b"])
+def test_the_cache_of_a_decode_step_is_the_parametric_one(name):
+    # gpt-oss: every other layer sees and keeps a window only
     from ridgepoint.models.networks.captured.memory import memory
 
-    at, kind = captured(configuration("llama-3.1-8b"), "decode")
-    assert memory(at).cache == parametric("llama-3.1-8b", "decode", kind).memory["kv"]
+    at, kind = captured(configuration(name), "decode")
+    assert memory(at).cache == parametric(name, "decode", kind).memory["kv"]

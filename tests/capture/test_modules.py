@@ -130,6 +130,7 @@ def test_sizes_that_change_the_program_stay_fixed_and_are_said():
     ("target", "inputs", "kind", "says", "hint"),
     [
         ("depends_on_values", ["x: float32[B,8]"], "data_dependent", "values of a tensor in models.py:", "shapes"),
+        ("picks", ["x: float32[B,8]"], "data_dependent", "values of a tensor in models.py:", "shapes"),
         ("language", [], "missing_input", "Language.forward needs ids", "--input 'ids:"),
         ("language", ["ids: int64[B,8]", "y: int64[B]"], "bad_input", "no parameter 'y'", "its parameters: ids"),
         ("language", ["ids: float99[B,8]"], "bad_input", "type 'float99'", "float32"),

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
 
+import msgspec
+
 from ridgepoint.capture.distributed import local, ranks_of
 from ridgepoint.capture.extra import needed
 from ridgepoint.capture.fit import DifferentProgramsError, Sampled, fitted, holds
@@ -20,7 +22,7 @@ from ridgepoint.models.networks.captured.graph import Graph, Span
 
 _BY_VALUE = (
     "item() on meta", "item() cannot be called", "Cannot access data", "aten::_local_scalar_dense", "aten::nonzero",
-    "data-dependent", "Cannot copy out of meta", "aten::equal", "is_nonzero", "aten::unique",
+    "data-dependent", "torch.nonzero", "Cannot copy out of meta", "aten::equal", "is_nonzero", "aten::unique",
 )  # fmt: skip
 """What PyTorch says where a program asks for the values of a tensor that has none."""
 LENGTHS = ("seq", "prompt", "context")
@@ -169,6 +171,12 @@ def explained(error: Exception, subject: Subject, sizes: Mapping[str, int]) -> R
             f"{name} decides by the values of a tensor{where}, which a capture without weights does not know",
             "make that part depend on shapes or on the configuration alone, or capture the modules around it",
         )
+    if name.startswith("FSDP"):
+        return RidgepointError(
+            "bad_capture",
+            f"{name}: sharding of parameters needs real tensors",
+            "leave it out and say --zero 3 to analyze",
+        )
     if isinstance(error, TypeError) and "argument" in text:
         return RidgepointError(
             "bad_input",
@@ -182,7 +190,7 @@ def explained(error: Exception, subject: Subject, sizes: Mapping[str, int]) -> R
     ):
         return RidgepointError(
             "custom_op",
-            f"{name} calls an operator that has no shape rule{where}: {text}",
+            f"{name} calls an operator that has no shape rule{where}: {text[:120]}",
             "register one with torch.library.register_fake, then it is listed as unknown with its bytes",
         )
     at = ", ".join(f"{key} = {size}" for key, size in sizes.items())
@@ -244,7 +252,24 @@ def capture_pass(subject: Subject, say: Callable[[str], None] = lambda text: Non
         + ", ".join(f"{n} = {s:,}" for n, s in zip(free, check, strict=True))
         + ("; " + "; ".join(why) if why else "")
     )
-    return Pass(graph, {n: float(s) for n, s in free.items()}, {n: float(s) for n, s in fixed.items()}, method)
+    return Pass(
+        _within_windows(graph), {n: float(s) for n, s in free.items()}, {n: float(s) for n, s in fixed.items()}, method
+    )
+
+
+def _within_windows(graph: Graph) -> Graph:
+    """Caches that only windowed attention reads hold no more than the window."""
+    tensors = list(graph.tensors)
+    for kernel in graph.kernels:
+        window, keys = kernel.sizes.get("window"), kernel.sizes.get("kv_len")
+        if kernel.kind != "attention" or window is None:
+            continue
+        for at, *_ in kernel.reads[1:3]:
+            whole = graph.tensors[at].elements
+            if graph.tensors[at].role == "cache" and tensors[at].elements == whole:
+                most = f"min({whole}, ({whole})*{window}/({keys}))"
+                tensors[at] = msgspec.structs.replace(graph.tensors[at], elements=most)
+    return msgspec.structs.replace(graph, tensors=tuple(tensors))
 
 
 def _short(error: Exception) -> str:
