@@ -13,12 +13,15 @@ import pytest
 
 from tests.cli.conftest import Run
 
-pytest.importorskip("starlette", reason="the page needs the extra web")
-pytest.importorskip("uvicorn", reason="the page needs the extra web")
+
+@pytest.fixture
+def installed() -> None:
+    for name in ("starlette", "uvicorn"):
+        pytest.importorskip(name, reason="the page needs the extra web")
 
 
 @pytest.fixture
-def server() -> Iterator[subprocess.Popen[str]]:
+def server(installed: None) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-m", "ridgepoint", "serve", "--port", "0"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ})
     yield process
@@ -38,7 +41,7 @@ def test_it_says_where_it_is_and_ends_quietly(server: subprocess.Popen[str]) -> 
     assert (out, err) == ("", "")
 
 
-def test_a_port_that_is_taken_is_said(run: Run) -> None:
+def test_a_port_that_is_taken_is_said(run: Run, installed: None) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
+from ridgepoint.web.routes import Route
 from ridgepoint.web.shield import HEADERS, MOST_BYTES, Shield, host_name
-from tests.web.conftest import LLAMA, testclient
+from tests.web.conftest import LLAMA, client
 
 
 @pytest.mark.parametrize(
@@ -92,29 +93,16 @@ def test_every_answer_carries_the_policy(page: Any, path: str) -> None:
 
 
 def test_another_name_can_be_allowed() -> None:
-    from ridgepoint.web.app import application
-
-    client = testclient.TestClient(application(["Workbench.lan"]), base_url="http://workbench.lan")
-    assert client.get("/").status_code == 200
-    assert client.get("/", headers={"host": "other.lan"}).status_code == 403
+    lan = client("workbench.lan", hosts=["Workbench.lan"])
+    assert lan.get("/").status_code == 200
+    assert lan.get("/", headers={"host": "other.lan"}).status_code == 403
 
 
 def test_a_defect_shows_no_insides() -> None:
-    from ridgepoint.web import routes
-
-    broken = routes.Route("GET", "/api/broken", lambda: 1 / 0)
-    from starlette.applications import Starlette
-
-    from ridgepoint.web import app
-
-    errors: dict[Any, Any] = {Exception: app._defect}
-    shield = Shield(Starlette(routes=[app._address(broken)], exception_handlers=errors))
-    client = testclient.TestClient(shield, base_url="http://localhost", raise_server_exceptions=False)
-    response = client.get("/api/broken")
+    response = client(routes=[Route("GET", "/api/broken", lambda: 1 / 0)]).get("/api/broken")
     assert response.status_code == 500
-    assert response.json()["error"] == {
-        "kind": "internal", "message": "this is a defect: ZeroDivisionError", "hint": "the terminal shows where",
-    }  # fmt: skip
+    told = {"kind": "internal", "message": "this is a defect: ZeroDivisionError", "hint": "the terminal shows where"}
+    assert response.json()["error"] == told
 
 
 def test_other_protocols_get_nothing() -> None:

@@ -25,10 +25,11 @@ def serve(
     browser: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
 ) -> None:
     """The local page: pick a model, a machine and a task, and see what limits it while you change them."""
-    try:
-        import uvicorn
+    from ridgepoint.web.app import application
 
-        from ridgepoint.web.app import application
+    try:
+        import starlette  # noqa: F401 — application needs it
+        import uvicorn
     except ImportError as error:
         raise RidgepointError("missing_extra", f"the page needs {error.name}", INSTALL) from None
     listener = _listener(host, port)

@@ -8,6 +8,7 @@ const LONGEST = 2 ** 20;
 const TRAINING = ["micro_batch", "zero_stage", "recompute", "optimizer", "schedule"];
 const CUSTOM = { bf16: "400T", memory: "64G", bandwidth: "2T" };
 const UNITS = { memory: "B", cache: "B", bandwidth: "B/s", "cache-bandwidth": "B/s", link: "B/s", network: "B/s", host: "B/s", tdp: "W", price: "$/h" };
+const ORDER = ["bandwidth", "memory", "bf16", "fp16", "fp8", "link", "network", "price", "tdp"];
 const NAMES = { memory: "memory", cache: "cache", bandwidth: "memory bandwidth", "cache-bandwidth": "cache bandwidth", link: "link between devices", network: "network", host: "link to the host", tdp: "power limit", price: "price" };
 const FORMATS = ["bf16", "fp16", "fp8", "int8", "mxfp8", "fp4", "nvfp4", "mxfp4", "int4", "int3", "int2", "fp32"];
 const WORDS = { image_px: "image side (pixels)", seq: "tokens per sequence", prompt: "prompt tokens", output: "output tokens", context: "context tokens", batch: "batch" };
@@ -68,6 +69,7 @@ function setMachine() {
   const count = typed.count !== "1" ? typed.count : $("count").value.trim() || "1";
   const same = typed.base === now.base && !Object.keys(typed.figures).length;
   const figures = same ? now.figures : typed.base === "custom" && !Object.keys(typed.figures).length ? { ...CUSTOM } : typed.figures;
+  $("machine").value = typed.base;
   changeMachine({ ...typed, count, figures });
 }
 
@@ -94,10 +96,19 @@ function put(scenario, size, value) {
   (own.includes(size) ? scenario.sizes : scenario.inputs)[size] = value;
 }
 
-// A model was read: its tasks replace those of the one before.
+const kind = (model) => (model.layers ? "tokens" : "network");
+const tasksOf = { tokens: "", network: "" };
+
+// A model was read: its tasks replace those of the one before. From one kind of model to another and back keeps the task of each.
 export function adopt(model) {
-  known.model = model;
   const scenario = current();
+  const before = known.model;
+  known.model = model;
+  if (before && kind(before) !== kind(model)) {
+    const task = tasksOf[kind(model)];
+    tasksOf[kind(before)] = scenario.task;
+    if (task !== scenario.task) setTask(task in model.tasks ? task : model.usual_task);
+  }
   const usual = model.tasks[scenario.task];
   const given = Object.keys({ ...scenario.sizes, ...scenario.inputs });
   if (!usual) setTask(model.tasks[model.usual_task] ? model.usual_task : Object.keys(model.tasks)[0]);
@@ -124,8 +135,9 @@ export function show() {
   showTechniques();
 }
 
+// What is being typed stays.
 function set(input, value) {
-  if (document.activeElement !== input || input.value.trim() !== value) input.value = value;
+  if (document.activeElement !== input) input.value = value;
 }
 
 function aboutModel(scenario) {
@@ -178,7 +190,7 @@ function showSizes(scenario) {
   if (key === shownSizes) {
     for (const [size, value] of Object.entries(all)) {
       const input = $(`size-${size}`);
-      if (input && input.value !== String(value)) { input.value = value; const range = input.parentElement.querySelector("[type=range]"); if (amount(value) > 0 && document.activeElement !== range) range.value = Math.log2(amount(value)); }
+      if (input && input !== document.activeElement && input.value !== String(value)) { input.value = value; const range = input.parentElement.querySelector("[type=range]"); if (amount(value) > 0 && document.activeElement !== range) range.value = Math.log2(amount(value)); }
     }
     return;
   }
@@ -204,7 +216,8 @@ const written = (value) => short(value).replace(" ", "").trim();
 
 let shownFigures = "";
 function showFigures(machine) {
-  const sheet = known.machine?.figures || {};
+  const rank = (name) => (ORDER.includes(name) ? ORDER.indexOf(name) : ORDER.length);
+  const sheet = Object.fromEntries(Object.entries(known.machine?.figures || {}).sort(([a], [b]) => rank(a) - rank(b)));
   const key = JSON.stringify([state.active, machine, Object.keys(sheet)]);
   if (key === shownFigures) return;
   shownFigures = key;
@@ -284,6 +297,10 @@ export function addTechnique(name) {
   changed();
 }
 
+export function dropTechnique(name) {
+  current().apply = current().apply.filter((text) => parsed(text).name !== name);
+}
+
 let shownTechniques = "";
 function showTechniques() {
   const applied = current().apply.map(parsed);
@@ -300,7 +317,7 @@ function showTechniques() {
 
 function appliedBox(one) {
   const technique = known.techniques.find((t) => t.name === one.name);
-  const drop = () => { current().apply = current().apply.filter((text) => parsed(text).name !== one.name); shownTechniques = ""; changed(); };
+  const drop = () => { dropTechnique(one.name); changed(); };
   const head = make("div", { class: "head" }, make("strong", {}, one.name), make("button", { type: "button", "aria-label": `Switch ${one.name} off`, on: { click: drop } }, "×"));
   const box = make("div", { class: "applied" }, head);
   if (!technique) return box;

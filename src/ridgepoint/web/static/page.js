@@ -1,7 +1,7 @@
 // The page: loads the catalogue, keeps form, link and answers together.
 
 import { get, later, latest, post } from "./ask.js";
-import { adopt, adoptMachine, make, setUp, show } from "./form.js";
+import { adopt, adoptMachine, dropTechnique, make, setUp, show } from "./form.js";
 import { body, copy, current, link, load, MOST, state } from "./state.js";
 import { showAdvice, showCompare, showPapers, showResult, showSweep, showWrong, setUpSweep, sweepBody } from "./views.js";
 
@@ -72,7 +72,8 @@ async function answer() {
 }
 
 function choose(field, name) {
-  current()[field] = name;
+  if (field === "technique") dropTechnique(name);
+  else current()[field] = name;
   if (field === "model") current().config = null;
   changed();
 }

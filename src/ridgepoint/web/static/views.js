@@ -19,7 +19,7 @@ export function fill(element, html) {
 
 export function showResult(found) {
   $("wrong").replaceChildren();
-  $("results").classList.remove("stale");
+  $("results").classList.remove("stale", "failed");
   fill($("verdict"), found.view.verdict);
   for (const part of PARTS) fill($(part), found.view[part]);
   $("command").textContent = found.command;
@@ -32,13 +32,17 @@ export function showWrong(error, choose) {
   const names = /^did you mean (.+)\?$/.exec(error.hint || "");
   const field = { unknown_model: "model", unknown_machine: "machine" }[error.kind];
   if (names && field) for (const name of names[1].split(" or ")) box.append(make("button", { type: "button", on: { click: () => choose(field, name) } }, name));
+  const technique = /^([\w-]+) does not apply/.exec(error.message)?.[1];
+  if (technique) box.append(make("button", { type: "button", on: { click: () => choose("technique", technique) } }, `Switch ${technique} off`));
   $("wrong").replaceChildren(box);
-  $("results").classList.toggle("stale", false);
+  $("results").classList.remove("stale");
+  $("results").classList.add("failed");
   for (const part of ["verdict", ...PARTS]) $(part).replaceChildren();
   $("command").textContent = "";
 }
 
-const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
+// A sentence starts with a capital, unless its first word is a name.
+const capital = (text) => (/^[a-z]+(?![\w.-])/.test(text) ? text.charAt(0).toUpperCase() + text.slice(1) : text);
 
 function failed(element) {
   return (error) => {
