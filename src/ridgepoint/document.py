@@ -122,7 +122,8 @@ def _plan(est: Estimate) -> Document:
 
 def _memory(est: Estimate) -> Document:
     ledger = est.memory
-    return {f"{name}_gb": plain(size / 1e9) for name, size in ledger.entries.items()} | {
+    away = {name.replace("/", "_"): size for name, size in ledger.away.items()}
+    return {f"{name}_gb": plain(size / 1e9) for name, size in {**ledger.entries, **away}.items()} | {
         "total_gb": plain(ledger.total_bytes / 1e9),
         "capacity_gb": plain(ledger.capacity_bytes / 1e9),
         "usable_gb": plain(ledger.usable_bytes / 1e9),

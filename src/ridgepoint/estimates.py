@@ -277,7 +277,8 @@ def _core_numbers(est: Estimate) -> dict[str, Num]:
         "devices": built.layout.devices,
     }
     numbers |= {f"share/{resource}": share for resource, share in cost.shares.items()}
-    numbers |= {f"memory/{entry}": size for entry, size in built.ledger.entries.items()}
+    kept = {**built.ledger.entries, **built.ledger.away}
+    numbers |= {f"memory/{entry}": size for entry, size in kept.items()}
     power = power_w(machine, cost.busy_s, cost.time_s)
     if power is not None:
         numbers["power_w"] = power * built.layout.devices

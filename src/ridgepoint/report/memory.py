@@ -11,6 +11,7 @@ from ridgepoint.estimates import Estimate
 from ridgepoint.report.table import Cell, fitted
 from ridgepoint.report.text import bar, count, gigabytes, percent, ratio
 
+TIERS = {"host": "at the host", "nvme": "on storage"}
 LABELS = {"kv": "KV cache", "runtime": "driver, libs", "optimizer": "optimizer states"}
 
 
@@ -30,6 +31,9 @@ def memory_table(est: Estimate, width: int) -> Table:
         [Text("total", style), Text(gigabytes(total), style), Text(bar(total / whole, length).ljust(length), style)]
     )
     each = " each" if est.devices > 1 else ""
+    for tier in dict.fromkeys(name.partition("/")[0] for name in ledger.away):
+        room = f"of {gigabytes(ledger.rooms[tier])} per device" if tier in ledger.rooms else "of an unknown size"
+        rows.append([TIERS.get(tier, tier), gigabytes(float(ledger.kept_in(tier))), room])
     rows.append(["usable", gigabytes(ledger.usable_bytes), f"of {gigabytes(ledger.capacity_bytes)}{each}"])
     return fitted(["", "", ""], rows, width, wordy=(0,), left=(2,))
 

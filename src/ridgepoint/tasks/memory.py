@@ -17,17 +17,19 @@ from ridgepoint.models.transformer import layer_work, logits
 from ridgepoint.numeric import Num, plain
 from ridgepoint.plan import Plan
 from ridgepoint.tasks import Decode, Forward, Generate, Prefill, Task, Train
-from ridgepoint.tasks.activations import OFFLOAD_WINDOW, on_device
+from ridgepoint.tasks.activations import OFFLOAD_WINDOW, in_flight, of_micro_batch, on_device
 from ridgepoint.tasks.inference import per_replica
 from ridgepoint.tasks.layout import Layout
 from ridgepoint.tasks.trained import device_parameters, learned, stored_bytes
 from ridgepoint.tasks.training import loss, micro_batch
-from ridgepoint.tasks.updates import Trained, at_stage, training_state
+from ridgepoint.tasks.updates import Trained, at_stage, optimizer_bytes, training_state
 from ridgepoint.work import Seq, Work
 
 SERVING_FRACTION = 0.9
 """vLLM's and SGLang's default share of device memory."""
 TRAINING_FRACTION = 0.95
+HOST_FRACTION = 0.8
+"""Part of the host's memory that may be pinned for a device's states: the rest is the system's and the data loader's."""
 RUNTIME_BYTES = {"gpu": 0.6e9}
 """What driver context and libraries take, by kind of device; other kinds take nothing that matters."""
 TOKEN_BUDGET = 8192.0
@@ -50,9 +52,24 @@ def ledger(model: Model, machine: Machine, run: Execution, layout: Layout, task:
 
 
 def device_ledger(machine: Machine, task: Task, plan: Plan, entries: Mapping[str, Num]) -> Ledger:
-    """The entries against one device's memory and the part of it that the task may use."""
+    """The entries against one device's memory and the part of it that the task may use; those named ``tier/entry`` lie in a
+    tier behind it.
+    """
     capacity = machine.memory_bytes
-    return Ledger(entries, capacity, capacity * usable_fraction(plan, isinstance(task, Train)))
+    here = {name: size for name, size in entries.items() if "/" not in name}
+    away = {name: size for name, size in entries.items() if "/" in name}
+    usable = capacity * usable_fraction(plan, isinstance(task, Train))
+    return Ledger(here, capacity, usable, away, tier_rooms(machine) if away else {})
+
+
+def tier_rooms(machine: Machine) -> dict[str, float]:
+    """One device's share of the host's memory and of the node's storage, as far as the sheet states them."""
+    device, found = machine.device, {}
+    if device.host is not None and device.host.memory is not None:
+        found["host"] = HOST_FRACTION * float(device.host.memory) / machine.devices_per_node
+    if device.storage is not None and device.storage.capacity is not None:
+        found["nvme"] = float(device.storage.capacity) / machine.devices_per_node
+    return found
 
 
 def runtime_bytes(machine: Machine) -> float:
@@ -121,7 +138,32 @@ def _train(model: Model, run: Execution, layout: Layout, task: Train, plan: Plan
         **training_state(run, layout, plan, trained, model.hidden),
         "activations": on_device(model, run, layout, tokens, count, plan),
         "logits": _logits_workspace(model, run, layout, task, plan),
+        **_away(model, run, layout, tokens, count, plan, parameters, trained),
     }
+
+
+def _away(
+    model: Model,
+    run: Execution,
+    layout: Layout,
+    tokens: Tokens,
+    count: Num,
+    plan: Plan,
+    parameters: Trained,
+    trained: Trained,
+) -> dict[str, Num]:
+    """What is offloaded, by tier: states and weights of one device, activations of its micro-batches in flight."""
+    found: dict[str, Num] = {}
+    if plan.offload_optimizer != "none":
+        mine = at_stage(plan, 1.0, trained.sharded(layout), trained.total)
+        found[f"{plan.offload_optimizer}/optimizer"] = mine * optimizer_bytes(run, plan, model.hidden)
+    if plan.offload_params != "none":
+        shard = at_stage(plan, 3.0, parameters.sharded(layout), parameters.total)
+        found[f"{plan.offload_params}/weights"] = shard * FORMATS[run.formats.stream].bytes
+    if plan.offload_activations != "none":
+        kept, _ = of_micro_batch(model, run, layout, tokens, plan)
+        found[f"{plan.offload_activations}/activations"] = kept * in_flight(layout, plan, count)
+    return found
 
 
 def _held_weights(model: Model, run: Execution, layout: Layout, plan: Plan, parameters: Trained) -> Num:

@@ -108,8 +108,11 @@ def _scalars(fields: dict[str, Any]) -> dict[str, Any]:
 def _memory(model: Model, machine: Machine, task: Train, plan: Plan) -> Array:
     layout = complete(model, machine, plan, True)
     run, _ = execution(model, plan, layout, True)
-    total = ledger(model, machine, run, layout, task, plan).total_bytes
-    return np.broadcast_to(np.asarray(total, dtype=float), np.shape(layout.tp))
+    found = ledger(model, machine, run, layout, task, plan)
+    total = np.broadcast_to(np.asarray(found.total_bytes, dtype=float), np.shape(layout.tp))
+    for tier, room in found.rooms.items():
+        total = np.where(np.asarray(found.kept_in(tier)) > room, np.inf, total)
+    return total
 
 
 def step_seconds(model: Model, machine: Machine, task: Train, plan: Plan) -> Array:
