@@ -97,6 +97,9 @@ def test_changed_says_only_what_differs():
     assert changed.task == {"name": "decode", "batch": 1, "context": 512}
     assert changed.model == "llama-2-7b"
     assert merged(BASE, Said(task={"name": "prefill", "prompt": 10})).task == {"name": "prefill", "prompt": 10}
+    quantized = msgspec.structs.replace(BASE, apply=["kv-quantization"])
+    assert merged(quantized, Said(apply=["token-eviction"])).apply == ["kv-quantization", "token-eviction"]
+    assert merged(quantized, Said(apply=["token-eviction"], anew=True)).apply == ["token-eviction"]
 
 
 def test_the_largest_batch_is_the_largest_that_fits():

@@ -24,6 +24,12 @@ SCENARIOS = {
     "laptop": ("llama-3.1-8b", "m2-ultra", Decode(batch=1, context=4096), rp.Plan(weights="bf16")),
     "long context": ("llama-3.1-70b", "8xh100-sxm", Generate(batch=4, prompt=131072, output=512), rp.Plan()),
     "decode": ("llama-3.1-8b", "h100-sxm", Decode(batch=32, context=8192), rp.Plan()),
+    "one long sequence over a node": (
+        "llama-3.1-8b",
+        "8xh100-sxm",
+        Decode(batch=1, context=524288),
+        rp.Plan(tp=1, dp=1, cp=8),
+    ),
     "decode on a node": ("llama-3.1-70b", "8xh100-sxm", Decode(batch=32, context=8192), rp.Plan()),
     "prefill": ("llama-3.1-8b", "h100-sxm", Prefill(batch=4, prompt=16384), rp.Plan()),
     "prefill on a node": ("llama-3.1-70b", "8xh100-sxm", Prefill(batch=4, prompt=16384), rp.Plan()),

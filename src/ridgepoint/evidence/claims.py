@@ -43,7 +43,8 @@ LARGEST = "largest"
 class Said(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A scenario as a claim writes it; in ``changed`` only what differs from the baseline.
 
-    ``config`` is a Hugging Face configuration for a model that the catalogue does not name.
+    ``config`` is a Hugging Face configuration for a model that the catalogue does not name. ``anew``: the techniques stand in
+    place of the baseline's, not after them.
     """
 
     model: str = ""
@@ -52,6 +53,7 @@ class Said(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     task: dict[str, Any] = {}
     plan: dict[str, Any] = {}
     apply: list[str] = []
+    anew: bool = False
 
 
 class Claim(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -144,7 +146,7 @@ def merged(base: Said, change: Said | None) -> Said:
         change.config if other else base.config,
         {**(base.task if same else {}), **change.task},
         {**base.plan, **change.plan},
-        [*base.apply, *change.apply],
+        [*([] if change.anew else base.apply), *change.apply],
     )
 
 

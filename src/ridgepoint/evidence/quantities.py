@@ -7,6 +7,7 @@ whose labels fit a shell pattern (``*.attention.attention``).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from fnmatch import fnmatchcase
 
 import numpy as np
@@ -19,8 +20,14 @@ from ridgepoint.models.networks.registry import play
 from ridgepoint.models.networks.tape import Tape
 from ridgepoint.models.parameters import active_parameters, total_parameters
 from ridgepoint.ops import Collective
+from ridgepoint.scenario import Scenario
+from ridgepoint.tasks import Train
+from ridgepoint.tasks.layout import execution
+from ridgepoint.training.layouts import model_flop
 
 Figure = Callable[[Estimate, str], float]
+LARGEST_SIZE = 2.0**24
+"""Where the search for what fits ends."""
 
 
 def _time(est: Estimate, part: str) -> float:
@@ -78,6 +85,76 @@ def _communication(est: Estimate, part: str) -> float:
     return sum(float(c.time_s) for c in est.cost.components if c.kind == "collective")
 
 
+def _mfu(est: Estimate, _: str) -> float:
+    """Model FLOP utilization of a training step: recomputation is no useful work."""
+    given = est.scenario
+    if not isinstance(given.model, Model) or not isinstance(given.task, Train):
+        raise RidgepointError("bad_claim", "model FLOP utilization is of training steps of token models", "")
+    run, _notes = execution(given.model, given.plan, est.built.layout, True)
+    peak = given.machine.arithmetic(run.formats.inputs).flop_per_s * float(est.devices)
+    return float(model_flop(given.model, given.task) / float(est.time_s) / peak)
+
+
+def _products(est: Estimate) -> dict[str, float]:
+    """Operations of one device's matrix engines by format, recomputed ones too: what papers call achieved FLOPs."""
+    found = {key: float(np.sum(flop)) for key, flop in est.cost.flop.items()}
+    return {key: flop for key, flop in found.items() if key.startswith("matrix/")} or found
+
+
+def _flop_of_machine(est: Estimate, _: str) -> float:
+    return sum(_products(est).values()) * float(est.devices) / _time(est, "")
+
+
+def _hfu(est: Estimate, _: str) -> float:
+    """Hardware FLOP utilization: products, recomputed ones too, over what the matrix engines could do."""
+    rates = {key: est.scenario.machine.engine_rate(*key.split("/")) for key in _products(est)}
+    return sum(flop / float(rates[key] or np.inf) for key, flop in _products(est).items()) / _time(est, "")
+
+
+def _largest(est: Estimate, change: Callable[[Scenario, float], Scenario]) -> float:
+    """The largest whole number with which the changed scenario fits, by doubling and bisection; 0 where 1 does not."""
+
+    def fits(size: float) -> bool:
+        try:
+            return bool(np.all(change(est.scenario, size).build().ledger.fits))
+        except RidgepointError:
+            return False
+
+    low, high = 0.0, 1.0
+    while fits(high) and high < LARGEST_SIZE:
+        low, high = high, 2.0 * high
+    while high - low > max(1.0, 1e-3 * low):
+        middle = float(np.floor((low + high) / 2.0))
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low
+
+
+def _as_one_micro_batch(given: Scenario, batch: float) -> Scenario:
+    return replace(given, task=replace(given.task, batch=batch), plan=replace(given.plan, micro_batch=batch))
+
+
+def _as_long(given: Scenario, seq: float) -> Scenario:
+    """Lengths in steps of 64 tokens."""
+    if not isinstance(given.task, Train):
+        raise RidgepointError("bad_claim", "the longest sequence is asked of training steps", "choose another quantity")
+    return replace(given, task=replace(given.task, seq=64.0 * seq))
+
+
+def _as_deep(given: Scenario, layers: float) -> Scenario:
+    """The same width with so many layers, all like the first."""
+    assert isinstance(given.model, Model)
+    stack = replace(given.model.main, layers=((given.model.main.layers[0][0], int(layers)),))
+    model = given.model
+    deep = replace(model, encoder=stack) if model.decoder is None else replace(model, decoder=stack)
+    return replace(given, model=deep)
+
+
+def _deepest(est: Estimate, _: str) -> float:
+    layers = _largest(est, _as_deep)
+    model = _as_deep(est.scenario, layers).model
+    return total_parameters(model) if isinstance(model, Model) and layers else 0.0
+
+
 FIGURES: Mapping[str, Figure] = {
     "time": _time,
     "time_per_sample": lambda est, _: 1.0 / float(est.samples_per_s),
@@ -98,12 +175,23 @@ FIGURES: Mapping[str, Figure] = {
     "cost": lambda est, _: _known(est.cost_usd, "cost"),
     "cost_per_sample": lambda est, _: _known(est.cost_usd, "cost") / float(est.samples_per_s * est.time_s),
     "power": lambda est, _: _known(est.power_w, "power"),
+    "mfu": _mfu,
+    "hfu": _hfu,
     "utilization": lambda est, _: float(arithmetic_utilization(est.cost)),
     "parameters": _parameters,
     "sent_bytes": _sent,
     "communication_time": _communication,
     "devices": lambda est, _: float(est.devices),
+    "device_hours": lambda est, _: float(est.devices * est.time_s) / 3600.0,
+    "machine_flop_per_s": _flop_of_machine,
+    "samples_per_device": lambda est, _: float(est.samples_per_s / est.devices),
+    "communication_share": lambda est, part: _communication(est, part) / float(est.time_s),
+    "intensity": lambda est, part: _flop(est, part) / _bytes(est, part),
+    "largest_micro_batch": lambda est, _: _largest(est, _as_one_micro_batch),
+    "longest_sequence": lambda est, _: 64.0 * _largest(est, _as_long),
+    "largest_model": _deepest,
 }
+"""The last three ask what fits a training step: its micro-batch (the whole batch), its length, the depth of its model."""
 
 
 def figure(est: Estimate, name: str, part: str = "") -> float:
@@ -131,7 +219,7 @@ COMPARE: Mapping[str, Callable[[float, float], float]] = {
 
 UNITS: Mapping[str, float] = {
     "s": 1.0, "ms": 1e3, "us": 1e6, "µs": 1e6, "min": 1 / 60, "h": 1 / 3600, "days": 1 / 86400, "day": 1 / 86400,
-    "B": 1e-9, "M": 1e-6, "T": 1e-12, "GB": 1e-9, "MB": 1e-6, "kB": 1e-3, "TB": 1e-12, "W": 1.0, "%": 100.0,
+    "B": 1e-9, "M": 1e-6, "K": 1e-3, "T": 1e-12, "GB": 1e-9, "MB": 1e-6, "kB": 1e-3, "TB": 1e-12, "W": 1.0, "%": 100.0,
     "TFLOP/s": 1e-12, "PFLOP/s": 1e-15, "GFLOP": 1e-9, "TFLOP": 1e-12, "GMACs": 0.5e-9, "MMACs": 0.5e-6,
     "FPS": 1.0, "tokens/s": 1.0, "images/s": 1.0, "steps/s": 1.0, "samples/s": 1.0, "x": 1.0, "$": 1.0, "s/token": 1.0,
 }  # fmt: skip

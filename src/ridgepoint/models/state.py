@@ -224,10 +224,10 @@ OF_TOKENS = (".attention.scores", ".attention.values")
 """Products of unfused attention: their right operand is no weight but keys or values, which are kept too."""
 
 
-def saved_bytes(work: Work, hidden: int, tp: Num, sequence: bool) -> Num:
+def saved_bytes(work: Work, hidden: int, tp: Num, sequence: bool, slices: Num = 1.0) -> Num:
     """What the forward pass of ``work`` keeps for its backward pass: inputs of products, norms and nonlinearities; queries,
     keys, values and softmax statistics of fused attention. With ``sequence`` parallelism inputs as wide as the residual
-    stream are kept in shards.
+    stream are kept in shards. Of keys and values that come from ``slices`` ranks each keeps its own.
 
     One GPT layer without dropout masks keeps 32 bytes per token and hidden unit, two less than the 34 that Korthikanti et
     al. 2022 count with them.
@@ -237,15 +237,15 @@ def saved_bytes(work: Work, hidden: int, tp: Num, sequence: bool) -> Num:
         whole_width = not own and bool(np.all(np.asarray(work.k) == hidden))
         share = tp if sequence and whole_width else 1.0
         right = work.k * work.n * work.batch * FORMATS[work.weights].bytes if work.label.endswith(OF_TOKENS) else 0.0
-        return work.m * work.k * work.batch * FORMATS[work.acts].bytes / share + right
+        return work.m * work.k * work.batch * FORMATS[work.acts].bytes / share + right / slices
     if isinstance(work, Repeat):
-        return work.count * saved_bytes(work.body, hidden, tp, sequence)
+        return work.count * saved_bytes(work.body, hidden, tp, sequence, slices)
     if isinstance(work, Mix | Pipeline):
         raise NotImplementedError("activations of probabilistic or pipelined works are counted by their callers")
     if isinstance(work, Op):
         rule = _SAVED.get(type(work))
         return rule(work) if rule else 0.0
-    return sum((saved_bytes(child, hidden, tp, sequence) for child in work.children()), 0.0)
+    return sum((saved_bytes(child, hidden, tp, sequence, slices) for child in work.children()), 0.0)
 
 
 def _attention_saved(op: Attention) -> Num:

@@ -42,10 +42,11 @@ def of_micro_batch(model: Model, run: Execution, layout: Layout, tokens: Tokens,
     """
     kept: Num = 0.0
     again: Num = 0.0
+    slices = 1.0 if run.cut.context_exchange == "all_to_all" else run.cut.cp
     for stack in filter(None, (model.encoder, model.decoder)):
         for layer, number in stack.layers:
             work = layer_work(layer, stack.hidden, tokens, run, stack.causal, "l", tokens.context)
-            whole = saved_bytes(work, stack.hidden, run.cut.tp, run.cut.sequence)
+            whole = saved_bytes(work, stack.hidden, run.cut.tp, run.cut.sequence, slices)
             held = stage_share(stack.depth, layout.pp) * number * plan.trained_layers
             if plan.recompute == "full":
                 shard = run.cut.tp if run.cut.sequence else 1.0

@@ -121,7 +121,19 @@ def gradient_exchange(run: Execution, layout: Layout, plan: Plan, trained: Train
         for operation, on in (("all_reduce", 1.0 - sharded), ("reduce_scatter", sharded))
         if np.any(np.asarray(on) > 0.0)
     ]
-    return ways[0] if len(ways) == 1 else Seq(*ways)
+    exchange = ways[0] if len(ways) == 1 else Seq(*ways)
+    return _narrowed(exchange, plan, trained)
+
+
+def _narrowed(exchange: Work, plan: Plan, trained: Trained) -> Work:
+    """An exchange in fewer bytes than are kept: one pass narrows every gradient before it, one widens it after."""
+    if plan.gradient_bytes is None or plan.trainable == "zeroth_order":
+        return exchange
+    kept, sent = trained.total * gradient_bytes(plan), trained.total * plan.gradient_bytes
+    label = "data_parallel.compress"
+    narrow = Stream(read_bytes=kept, write_bytes=sent, flop=2.0 * trained.total, pattern="quantize", label=label)
+    widen = Stream(read_bytes=sent, write_bytes=kept, flop=trained.total, pattern="quantize", label=label)
+    return Seq(narrow, exchange, widen)
 
 
 def early_exchange(run: Execution, layout: Layout, plan: Plan, trained: Trained, microbatches: Num) -> Work:
