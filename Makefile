@@ -5,10 +5,14 @@ DATA ?= ../shared/measurements
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check
 
-.PHONY: demo test lint format bench validate catalogue clean
+.PHONY: demo page test lint format bench validate catalogue clean
 
 demo: .venv/.core
 	@$(BIN)/ridgepoint analyze llama-3.1-8b --on h100-sxm --task decode --batch 32 --context 8192
+	@echo; echo "In a browser, with your own model: make page"
+
+page: .venv/.page
+	@$(BIN)/ridgepoint serve $(ARGS)
 
 test: .venv/.installed
 	@$(BIN)/python -m pytest -q -n $(JOBS) $(ARGS)
@@ -43,6 +47,10 @@ clean:
 	@$(INSTALL) -e .
 	@touch $@
 
+.venv/.page: pyproject.toml | .venv/bin/python
+	@$(INSTALL) -e '.[web]'
+	@touch .venv/.core $@
+
 .venv/.installed: pyproject.toml | .venv/bin/python
 	@$(INSTALL) -e '.[dev,capture]'
-	@touch .venv/.core $@
+	@touch .venv/.core .venv/.page $@

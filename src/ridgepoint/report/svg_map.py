@@ -28,13 +28,14 @@ class Cell:
 def heat_map_svg(
     across: tuple[str, Sequence[str]], up: tuple[str, Sequence[str]], cells: Sequence[Sequence[Cell]], label: str
 ) -> str:
-    """``cells[row][column]``, rows from the bottom up as on an axis. Values are coloured on a logarithmic scale.
+    """``cells[row][column]``, rows from the bottom up as on an axis. Values are coloured on a logarithmic scale of those that fit.
 
     What does not fit is hatched out, and a line runs along the frontier.
     """
     columns, rows = len(across[1]), len(up[1])
     height = _CELL * rows
-    values = [c.value for row in cells for c in row if c.value is not None and c.value > 0.0]
+    known = [c for row in cells for c in row if c.value is not None and c.value > 0.0]
+    values = [c.value for c in known if c.fits and c.value] or [c.value for c in known if c.value]
     scale = Scale(min(values, default=1.0), max(values, default=1.0), 0.0, 1.0)
     wide = (100.0 - _LEFT) / columns
     body = []
