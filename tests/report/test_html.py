@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 
 import ridgepoint as rp
+from ridgepoint.evidence.reproduce import reproduce
+from ridgepoint.report.html_advice import advice_page
 from ridgepoint.report.html_estimate import estimate_page
+from ridgepoint.report.html_reproduce import reproduce_page
 from ridgepoint.report.html_sweep import sweep_page
 from ridgepoint.report.notebook import estimate_html
 from ridgepoint.report.text import number, percent
@@ -159,3 +162,22 @@ def test_files_come_with_the_command_that_made_them(tmp_path: Path) -> None:
     assert f"ridgepoint analyze gpt2 --on t4 --html {out}" in check(out.read_text()).text
     assert answer("analyze", "gpt33333", "--on", "t4", "--html", str(tmp_path / "none.html")).code == 2
     assert not (tmp_path / "none.html").exists()
+
+
+def test_advice_is_one_file_with_a_waterfall(tmp_path: Path) -> None:
+    found = rp.advise("llama-3.1-8b", on="h100-sxm", task=rp.Decode(batch=8, context=32768))
+    page = check(advice_page(found, "ridgepoint advise"))
+    for step in found.steps:
+        assert step.remedy.technique.name in page.text
+    assert "one after the other" in page.text
+    assert Reader(found._repr_html_()).open == []
+    nothing = rp.advise("resnet50", on="t4", quality="exact")
+    assert check(advice_page(nothing)).text
+
+
+def test_reproduced_claims_are_one_file_with_a_plot(tmp_path: Path) -> None:
+    outcomes = reproduce(["keyformer"]) or reproduce(None)[:20]
+    page = check(reproduce_page(outcomes, "ridgepoint reproduce"))
+    assert outcomes[0].claim.slug in page.text
+    compared = [o for o in outcomes if o.ratio is not None and o.ratio > 0.0]
+    assert sum(tag == "circle" for tag, _ in page.elements) == len(compared)

@@ -100,6 +100,12 @@ class Advice:
 
         return document(self)
 
+    def _repr_html_(self) -> str:
+        """What notebooks show."""
+        from ridgepoint.report.notebook import advice_html
+
+        return advice_html(self)
+
 
 def advise(
     model: Model | Network | str,

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ridgepoint.cli.options import takes_scenario
-from ridgepoint.cli.output import console, print_json, print_page
+from ridgepoint.cli.output import command_line, console, print_json, print_page
 from ridgepoint.request import Request, to_scenario
 from ridgepoint.units import parse_quantity
 
@@ -58,6 +58,9 @@ def advise(
             "--techniques", metavar="FILE.py", help="A file that registers your own.", rich_help_panel=_ADVICE
         ),
     ] = None,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write the report as one page with charts.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
     """What would lift the limit: techniques ranked by what they bring, and hardware that would do as much."""
@@ -69,6 +72,11 @@ def advise(
         load_file(own)
     limits = Limits(_quantity(ttft, "s"), _quantity(tpot, "s"), _quantity(memory, "B"), quality, training_free)
     found = advice(to_scenario(request), objective, limits)
+    if html is not None:
+        from ridgepoint.report.html_advice import advice_page as html_page
+        from ridgepoint.scenario_file import write_whole
+
+        write_whole(html, html_page(found, command_line()))
     if as_json:
         print_json(found.to_dict())
         return

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ridgepoint.cli.output import console, print_json, print_page, progress_bar
+from ridgepoint.cli.output import command_line, console, print_json, print_page, progress_bar
 from ridgepoint.errors import RidgepointError
 
 
@@ -19,6 +20,9 @@ def reproduce(
     record: Annotated[
         bool, typer.Option("--record", help="Keep the summary by paper that advise shows (for a checkout).")
     ] = False,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write the report as one page with charts.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
     """Papers' figures predicted: reported, predicted, ratio, and what had to be assumed."""
@@ -34,6 +38,11 @@ def reproduce(
         found = run(slugs or None, mechanism, lambda: progress.advance(task) if progress and task is not None else None)
     if record:
         write_record(found)
+    if html is not None:
+        from ridgepoint.report.html_reproduce import reproduce_page as html_page
+        from ridgepoint.scenario_file import write_whole
+
+        write_whole(html, html_page(found, command_line()))
     if as_json:
         print_json(document(found))
         return

@@ -7,9 +7,11 @@ from html import escape
 
 import numpy as np
 
+from ridgepoint.advice.advice import Advice
 from ridgepoint.estimates import Estimate
 from ridgepoint.report.charts import time_chart
 from ridgepoint.report.html import figure, folded, notes, style, table
+from ridgepoint.report.html_advice import remedy_sections
 from ridgepoint.report.html_estimate import head, memory_figure, share_figure
 from ridgepoint.report.html_sweep import charts, sweep_head
 from ridgepoint.report.text import percent
@@ -55,3 +57,8 @@ def _ranges(est: Estimate) -> Iterable[str]:
 def sweep_html(found: Sweep) -> str:
     """A sweep: its best points and a chart of its times."""
     return boxed((*sweep_head(found), notes("Warnings", found.warnings), *charts(found, "time_s")))
+
+
+def advice_html(found: Advice) -> str:
+    """Advice: the scenario's verdict, and what would help."""
+    return boxed((*head(found.baseline), *remedy_sections(found)))

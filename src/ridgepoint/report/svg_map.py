@@ -28,7 +28,7 @@ class Cell:
 def heat_map_svg(
     across: tuple[str, Sequence[str]], up: tuple[str, Sequence[str]], cells: Sequence[Sequence[Cell]], label: str
 ) -> str:
-    """``cells[row][column]``, rows from the bottom up as on an axis. Values are coloured on a logarithmic scale of those that fit.
+    """``cells[row][column]``, rows from the bottom up as on an axis, coloured on a logarithmic scale of those that fit.
 
     What does not fit is hatched out, and a line runs along the frontier.
     """

@@ -52,7 +52,7 @@ def scatter_svg(dots: Sequence[Dot], across: str, up: str, label: str, within: f
             body.append(line(x(ends[0]), y(ends[0] * factor), x(ends[1]), y(ends[1] * factor), "rp-unused"))
     named = series(dots)
     body += [_dot(d, x, y, named[d.series], len(shown) <= _FEW) for d in shown]
-    body += [words(50, _BOTTOM + 30, across, "middle", "rp-quiet"), words(0.4, _TOP + 8, up, css="rp-ink rp-halo")]
+    body += [words(50, _BOTTOM + 30, across, "middle", "rp-quiet"), words(7.0, _TOP + 12, up, css="rp-ink rp-halo")]
     return chart(_HEIGHT, label, *body)
 
 

@@ -1,0 +1,72 @@
+"""Reproduced claims as one HTML page: predicted beside reported, every claim with what it assumes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+from ridgepoint.evidence.reproduce import STATES, Outcome, summary
+from ridgepoint.report.html import figure, folded, html_page, listed, section, table
+from ridgepoint.report.svg_bars import legend
+from ridgepoint.report.svg_scatter import Dot, scatter_svg, series_words
+from ridgepoint.report.text import number, percent
+
+BAND = 0.25
+"""Claims within ±25 % count as reproduced."""
+
+
+def reproduce_page(outcomes: Sequence[Outcome], command: str = "") -> str:
+    """A plot of all that can be compared, and a table of everything."""
+    found = summary(outcomes)
+    counts = ", ".join(f"{found['states'][name]} {name}" for name in STATES if found["states"][name])
+    head = "<h1>Papers' figures, predicted</h1>"
+    head += f"<p>{found['claims']} claims of {found['papers']} papers: {escape(counts)}</p>"
+    if found["compared"]:
+        within = f"{percent(found['within_10_percent'])} within 10 %, {percent(found['within_25_percent'])} within 25 %"
+        median = number(found["median_ratio"]) if found["median_ratio"] is not None else "–"
+        head += f'<p class="rp-verdict"><strong>{escape(within)}</strong>, median ratio {escape(median)}</p>'
+    body = [head, section("Predicted beside reported", comparison(outcomes)), section("Claims", claims_table(outcomes))]
+    return html_page("Ridgepoint: papers' figures", [*body, *_assumed(outcomes)], command)
+
+
+def comparison(outcomes: Sequence[Outcome]) -> str:
+    """Predicted over reported, a colour per state, with the band that counts as reproduced."""
+    dots = [_dot(o) for o in outcomes if o.ratio is not None and o.ratio > 0.0 and o.reported and o.reported > 0.0]
+    if not dots:
+        return "<p>Nothing here can be compared.</p>"
+    svg = scatter_svg(dots, "reported", "predicted", "Predicted against reported figures", BAND)
+    return figure(svg, f"Each in the claim's own unit; the band is ±{BAND:.0%}.", legend(series_words(dots)))
+
+
+def _dot(found: Outcome) -> Dot:
+    reported, predicted = float(found.reported or 0.0), float(found.prediction.value or 0.0)
+    said = (
+        f"{found.claim.slug}, {found.metric}: predicted {number(predicted)}, reported {number(reported)} {found.unit}"
+    )
+    return Dot(found.state, reported, predicted, said)
+
+
+def claims_table(outcomes: Sequence[Outcome]) -> str:
+    """Every claim: reported, predicted, ratio, state."""
+    rows = [
+        (
+            o.claim.slug,
+            f"{o.metric.replace('_', ' ')}, {o.unit}",
+            "" if o.reported is None else number(o.reported),
+            "" if o.prediction.value is None else number(o.prediction.value),
+            "" if o.ratio is None else number(o.ratio),
+            o.state,
+        )
+        for o in outcomes
+    ]
+    return table(("paper", "figure", "reported", "predicted", "ratio", "state"), rows, left=(0, 1, 5))
+
+
+def _assumed(outcomes: Sequence[Outcome]) -> list[str]:
+    found = []
+    for o in outcomes:
+        lines = [f"{what} ({source})" for what, source in o.claim.assumptions]
+        lines += [text for text in (o.claim.note, o.prediction.error) if text]
+        if lines:
+            found.append(folded(f"{o.claim.slug}, {o.metric.replace('_', ' ')}: assumed", listed(lines)))
+    return [section("What had to be assumed", *found)] if found else []
