@@ -76,9 +76,9 @@ class Attention(Op):
 class Scan(Op):
     """A recurrent or linear-attention pass over ``seq`` tokens of ``batch`` sequences.
 
-    ``variant``: ``mamba1`` (``heads`` = inner channels, ``head_dim`` = 1), ``mamba2``, ``linear``, ``gated_delta``, ``rnn``.
-    Each head keeps a ``head_dim`` × ``state_dim`` state in format ``state``. ``chunk`` is the block length of chunked
-    (matrix) forms. ``groups``: heads share B and C (Mamba-2) or queries and keys (gated delta net) in that many groups.
+    ``variant``: ``mamba1`` (``heads`` = inner channels, ``head_dim`` = 1), ``mamba2``, ``linear``, ``gated_delta``, ``kda``
+    (a decay for every channel), ``rnn``. Each head keeps a ``head_dim`` × ``state_dim`` state in format ``state``.
+    ``chunk`` is the block length of chunked (matrix) forms. ``groups``: heads share B and C (Mamba-2) or queries and keys (gated delta net) in that many groups.
     ``seq`` = 1 is the decode step.
     """
 
@@ -149,7 +149,8 @@ class Collective(Op):
     ``operation``: ``all_reduce``, ``all_gather``, ``reduce_scatter``, ``all_to_all``, ``broadcast``, ``send_recv``.
     ``bytes`` per rank as nccl-tests count them: all_reduce the buffer; all_gather the full gathered output; reduce_scatter
     the full input; all_to_all the whole send buffer; broadcast and send_recv the message. ``algorithm``: ``auto`` takes the
-    fastest of ``ring``, ``tree``, ``hierarchical``, ``in_switch`` that the machine has.
+    fastest of ``ring``, ``tree``, ``hierarchical``, ``in_switch`` that the machine has. ``fanout`` > 0: every row of an
+    all_to_all goes to that many ranks by chance, and to each node once, whose devices pass it on (expert dispatch).
     """
 
     kind: ClassVar[str] = "collective"
@@ -158,6 +159,7 @@ class Collective(Op):
     ranks: Num
     stride: Num = 1.0
     algorithm: str = "auto"
+    fanout: Num = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -69,12 +69,12 @@ def test_calibrate_prints_the_section_and_writes_it_where_asked(run: Run, data: 
     shutil.copy(BUILT_IN, catalogue)
     document = run("calibrate", "--from", str(data), "--json").document
     assert document["machine"] == "rtx-a6000"
-    assert document["median_error"] < 0.2
+    assert document["median_error"] < 0.25
     page = run("calibrate", "--from", str(data / "kernels.csv"), "--machine", "a6000", "--write")
     assert page.out.startswith("[coefficients.gemm]")
     assert str(catalogue) in page.out
-    assert 'source = "kernels.csv"' in (catalogue / "rtx-a6000.toml").read_text()
-    assert 'source = "kernels.csv"' not in BUILT_IN.read_text(), "a user's copy comes before the built-in file"
+    assert 'source = "mine"' in (catalogue / "rtx-a6000.toml").read_text()
+    assert 'source = "mine"' not in BUILT_IN.read_text(), "a user's copy comes before the built-in file"
 
 
 def test_calibrate_asks_which_machine(run: Run, data: Path) -> None:

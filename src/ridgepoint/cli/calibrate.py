@@ -22,6 +22,10 @@ ALONE_SPREAD = 1.4
 """How much wider the interval of a family's table is that one machine taught; several show how much machines differ."""
 
 
+NETWORKS = "networks"
+ALL = 10**9
+
+
 def calibrate(
     source: Annotated[
         Path, typer.Option("--from", metavar="TABLE", help="A kernels table, or the folder that holds it.")
@@ -37,7 +41,11 @@ def calibrate(
     ] = "",
     table: Annotated[
         str,
-        typer.Option("--table", help="Which coefficient table: gemm, attention, scan, conv, stream, collective."),
+        typer.Option(
+            "--table",
+            help="Which coefficient table: gemm, attention, scan, conv, stream, collective; networks: what whole image models"
+            " of a runs table tell of a family's convolutions and passes.",
+        ),
     ] = "gemm",
     write: Annotated[
         bool, typer.Option("--write", help="Write the section into the machine's or family's catalogue file.")
@@ -48,15 +56,21 @@ def calibrate(
     from ridgepoint.evidence.calibrate import cross_validated, fit_all
     from ridgepoint.evidence.coefficient_files import merged, section, write_section
     from ridgepoint.evidence.free import OPS
+    from ridgepoint.evidence.leave_one_out import GENERATION
     from ridgepoint.machines.catalog import device_files
     from ridgepoint.machines.coefficients import family_file
 
+    if table == NETWORKS:
+        _networks(source, family, write, as_json)
+        return
     if table not in OPS:
-        raise unknown_name("table", table, OPS)
+        raise unknown_name("table", table, [*OPS, NETWORKS])
     batches, measured = _pooled(source, family, table) if family else _rows(source, machine, table)
     sheet = batches[0].sheet
     name = family or sheet.device.name
-    fit = fit_all(batches, table, steps=12, polish=10)
+    # No common number says what an operation draws on machines of every kind.
+    without = GENERATION.get(table, ()) if family == "generic" else ()
+    fit = fit_all(batches, table, without=without, steps=12, polish=0 if family and table == "gemm" else 20)
     held_back = cross_validated(batches, table)
     rows = sum(len(batch.rows) for batch in batches)
     header, today = table if family else f"coefficients.{table}", date.today().strftime("%Y-%m")
@@ -64,7 +78,7 @@ def calibrate(
     machines = {batch.sheet.device.name for batch in batches}
     wider = ALONE_SPREAD if family and len(machines) == 1 else 1.0
     spread = wider * max(fit.spread, held_back.spread)
-    text = section(header, values, fit, spread, _origin(batches, measured), rows, today)
+    text = section(header, values, fit, spread, _origin(batches, measured, bool(family)), rows, today)
     path = family_file(family) if family else device_files()[name]
     if write:
         write_section(path, header, text)
@@ -77,11 +91,42 @@ def calibrate(
         print(f"# written to {path}")
 
 
-def _origin(batches: list[Batch], measured: Table) -> str:
+def _networks(source: Path, family: str, write: bool, as_json: bool) -> None:
+    """A family's convolutions (and tables that no kernels taught it) fitted to whole networks of a runs table."""
+    from ridgepoint.evidence.coefficient_files import merged, section, write_section
+    from ridgepoint.evidence.leave_one_out import without_own
+    from ridgepoint.evidence.network_fit import fit_networks, held_back, timed_networks
+    from ridgepoint.evidence.tables import find_tables, read_table
+    from ridgepoint.machines.coefficients import family_file, family_names
+
+    if family not in family_names():
+        raise unknown_name("family", family, family_names())
+    path = find_tables(source, ("runs",))[0] if source.is_dir() else source
+    networks = timed_networks(read_table(path, "runs"), family)
+    fit, other = fit_networks(networks), held_back(networks)
+    rows = sum(one.passes.size for one in networks)
+    sources = sorted({one.passes.rows.text("source") for one in networks} - {""}) or [path.name]
+    origin = f"networks of {', '.join(sources)} on {', '.join(sorted({one.machine.device.name for one in networks}))}"
+    spread, today = ALONE_SPREAD * max(fit.spread, other.spread), date.today().strftime("%Y-%m")
+    for table in sorted({name.partition(".")[0] for name in fit.values}):
+        own = {name.partition(".")[2]: value for name, value in fit.values.items() if name.startswith(f"{table}.")}
+        base = without_own(networks[0].machine, table, family)
+        text = section(table, merged(base, table, own), fit, spread, origin, rows, today)
+        if write and not (table == "stream" and len(own) == 1):
+            write_section(family_file(family), table, text)
+        if not as_json:
+            print(text)
+    if as_json:
+        print_json(_document(family, NETWORKS, dict(fit.values), fit, other, spread, rows))
+    else:
+        print(f"# median error {fit.median_error:.1%}; on networks held back {other.median_error:.1%}")
+
+
+def _origin(batches: list[Batch], measured: Table, pooled: bool) -> str:
     """What a section says about its rows: the sources that they name, and the machines of a pooled fit."""
     sources = sorted({batch.rows.text("source") for batch in batches} - {""}) or [measured.file]
     machines = sorted({batch.sheet.device.name for batch in batches})
-    return ", ".join(sources) + " on " + ", ".join(machines)
+    return ", ".join(sources) + (" on " + ", ".join(machines) if pooled else "")
 
 
 def _expressed(source: Path, table: str, largest: int) -> tuple[list[Batch], Table]:
@@ -125,7 +170,7 @@ def _pooled(source: Path, family: str, table: str) -> tuple[list[Batch], Table]:
 
     if family not in family_names():
         raise unknown_name("family", family, family_names())
-    found, measured = _expressed(source, table, LARGEST_GROUP)
+    found, measured = _expressed(source, table, LARGEST_GROUP if table == "gemm" or family == "generic" else ALL)
     members = [batch for batch in found if family in (batch.sheet.device.family, "generic")]
     mine = [replace(batch, sheet=without_own(batch.sheet, table, family)) for batch in members]
     if not any(is_own(batch, table) for batch in mine):

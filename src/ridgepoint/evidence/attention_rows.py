@@ -9,14 +9,48 @@ import numpy as np
 from ridgepoint.evidence.harness import harness_of
 from ridgepoint.evidence.matrix_rows import known_format, operand_formats
 from ridgepoint.evidence.rows import Builder, InexpressibleError, Rows
+from ridgepoint.evidence.tables import Table
 from ridgepoint.formats import FORMATS
 from ridgepoint.machines.machine import Machine
 from ridgepoint.numeric import Array
 from ridgepoint.ops import Attention, Gemm, Stream
 from ridgepoint.work import Seq, Work
 
+_SHARED = 32.0
+"""Query heads of one key head that TensorRT-LLM's decode kernels take together at most."""
+_HEAD_FLOP, _ELEMENT_FLOP = 4e5, 14.0
+
+
+def _alone(table: Table, row: int) -> bool:
+    """Whether a decode row runs the fallback that works on one head at a time."""
+    if table.text["framework"][row] != "trtllm" or table.extra[row].get("phase") != "decode":
+        return False
+    return bool(table.numbers["heads"][row] / table.numbers["kv_heads"][row] > _SHARED)
+
+
+def _one_head_at_a_time(rows: Rows) -> Stream:
+    """TensorRT-LLM's fallback for many heads that share keys: a block of its own for every head, on the vector engine.
+
+    Keys and values come from the cache again for each head; a block starts, converts and multiplies each value by itself
+    (their smallest rows and their longest ones say how much that takes).
+    """
+    batch, heads, kv_heads = (rows.number(name) for name in ("batch", "heads", "kv_heads"))
+    head_dim, window = rows.number("head_dim"), rows.number("window", 0.0)
+    keys = np.where(window > 0.0, np.minimum(rows.number("kv_len"), window), rows.number("kv_len"))
+    stored = FORMATS[known_format(rows.text("kv_dtype") or rows.text("dtype"))].bytes
+    return Stream(
+        read_bytes=batch * keys * 2.0 * kv_heads * head_dim * stored,
+        write_bytes=2.0 * batch * heads * head_dim,
+        flop=batch * heads * (_HEAD_FLOP + _ELEMENT_FLOP * keys * 2.0 * head_dim),
+        special=batch * heads * keys,
+        launches=3.0,
+        label="one head at a time",
+    )
+
 
 def _attention(rows: Rows, machine: Machine) -> Work:
+    if _alone(rows.table, int(rows.index[0])):
+        return _one_head_at_a_time(rows)
     acts = known_format(rows.text("dtype"))
     sizes = _sizes(rows, "batch", "heads", "kv_heads", "q_len", "kv_len")
     head_dim = rows.number("head_dim")
@@ -167,7 +201,12 @@ def _library(rows: Rows) -> str:
 
 BUILDERS = {
     "attention": Builder(
-        _attention, tags=("phase", "kernel"), numbers=("causal",), repeated_bytes=_cache_bytes, library=_library
+        _attention,
+        tags=("phase", "kernel"),
+        numbers=("causal",),
+        repeated_bytes=_cache_bytes,
+        library=_library,
+        split=_alone,
     ),
     "mla_attention": Builder(
         _latent_attention,

@@ -52,6 +52,8 @@ def _stream(op: Stream, wide: bool) -> Iterator[Op]:
     values = op.write_bytes / 2.0
     if op.pattern == "layer_norm":
         yield from (doubled, _pass(values, narrow=True))
+        if op.label.endswith(".grad"):  # scale and shift have a kernel of their own that reads gradient and input again
+            yield replace(op, read_bytes=8.0 * values, write_bytes=0.0 * values)
     elif op.pattern == "softmax":
         yield from (_pass(values, narrow=False), doubled, _pass(values, narrow=True))
     elif wide and op.pattern == "elementwise" and op.label.endswith(("add", "add.grad")):

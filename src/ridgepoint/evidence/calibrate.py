@@ -14,9 +14,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from ridgepoint.cost.evaluate import evaluate
+from ridgepoint.cost.evaluate import evaluate, rules_of
 from ridgepoint.errors import RidgepointError
-from ridgepoint.evidence.free import COARSE, COARSE_S, LATER, OPS, PARAMETERS, Bounds
+from ridgepoint.evidence.free import COARSE, COARSE_S, LATER, OPS, OTHER, PARAMETERS, Bounds
 from ridgepoint.evidence.rows import Batch, Condition, Rows
 from ridgepoint.formats import multiply_format
 from ridgepoint.kernels.gemm import product_name
@@ -168,6 +168,7 @@ def fit_table(
         parameters(batches, table, PARAMETERS[table] if free is None else free, kept),
         lambda values: log_errors(batches, table, {**kept, **values}),
         weights(batches, favoured),
+        other=OTHER.get(table, np.inf),
         **options,
     )
     return replace(result, values={**kept, **result.values})
@@ -185,6 +186,7 @@ def fit_all(
     ``without`` names coefficients that keep their present values. The spread and the error are those of all rows that the
     table prices, the grouped ones included.
     """
+    batches = [batch for batch in batches if is_priced(batch, table)]
     own = [batch for batch in batches if is_own(batch, table)]
     later = [batch for batch in batches if not is_own(batch, table)]
     free = {name: bounds for name, bounds in PARAMETERS[table].items() if name not in without}
@@ -194,9 +196,16 @@ def fit_all(
     if not later:
         return result
     second = fit_table(later, table, result.values, LATER[table], **options)
-    residuals = log_errors(own + later, table, second.values)
+    # The interval is that of the table's own kernels; in groups of experts they are the usual ones too.
+    told = own + later if table == "gemm" else own
+    residuals = log_errors(told, table, second.values)
     error = float(np.median(np.abs(np.expm1(residuals))))
     return replace(second, spread=robust_spread(residuals), median_error=error)
+
+
+def is_priced(batch: Batch, table: str) -> bool:
+    """Whether any op of the rows' work asks the table."""
+    return any(rules_of(op).table == table for op in leaves(batch.work))
 
 
 def is_own(batch: Batch, table: str) -> bool:
@@ -219,7 +228,8 @@ def cross_validated(batches: list[Batch], table: str, folds: int = 3) -> Fit:
         if not held or not any(is_own(part, table) for part in kept):
             continue
         result = fit_all(kept, table, steps=8, polish=0)
-        residuals.append(log_errors(held, table, result.values))
+        told = held if table == "gemm" else [batch for batch in held if is_own(batch, table)]
+        residuals.append(log_errors(told, table, result.values))
     if not residuals:
         raise RidgepointError("no_data", "too few rows to hold any back", "give a table with more shapes")
     found = np.concatenate(residuals)

@@ -94,6 +94,8 @@ LATER: dict[str, dict[str, Bounds]] = {
 }
 """Fitted after the table's own rows, with those values fixed: other libraries' kernels, products in groups."""
 
+OTHER = {"attention": 0.4}
+"""Beyond which |log(predicted / measured)| a row is another kernel's: libraries fall back where a fast one lacks a shape."""
 COARSE = {"gemm": ("efficiency", "efficiency.fp16", "joule_per_flop")}
 """Rows of eager frameworks are too long to tell latencies: they fit only these."""
 COARSE_S = 20e-6

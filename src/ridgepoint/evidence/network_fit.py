@@ -27,6 +27,8 @@ from ridgepoint.machines.machine import Machine
 from ridgepoint.models.networks.network import Network
 from ridgepoint.numeric import Array
 
+UNCONTROLLED = ("ncnn",)
+"""Frameworks whose rows are users' reports, without control of clocks and load: compared by rank, not fitted."""
 MOST = 120
 """Networks of one machine, task, mode and layout that take part."""
 _METRICS = {"throughput_samples_s": lambda value, batch: batch / value, "latency_ms": lambda value, batch: value / 1e3}
@@ -51,7 +53,12 @@ def timed_networks(table: Table, family: str, most: int = MOST) -> list[Timed]:
         metric = _METRICS.get(rows.text("metric"))
         try:
             model, machine = found_model(rows), found_machine(rows)
-            if metric is None or not isinstance(model, Network) or machine.device.family != family:
+            if (
+                metric is None
+                or rows.text("framework") in UNCONTROLLED
+                or not isinstance(model, Network)
+                or machine.device.family != family
+            ):
                 continue
             one = passes(rows, model, machine)
         except (InexpressibleError, RidgepointError):

@@ -11,8 +11,8 @@ from ridgepoint.formats import FORMATS
 from ridgepoint.machines.catalog import find_machine
 from ridgepoint.machines.machine import Machine
 from ridgepoint.numeric import Array
-from ridgepoint.ops import Collective, Host, Scan, Stream
-from ridgepoint.work import Seq, Work
+from ridgepoint.ops import Collective, Delay, Host, Scan, Stream
+from ridgepoint.work import Overlap, Seq, Work
 
 # Passes over m × n values (read, written), simple operations and special functions per value.
 _STREAMS: dict[str, tuple[float, float, float, float]] = {
@@ -102,14 +102,22 @@ def _converted(rows: Rows) -> Array:
 
 def _scan(rows: Rows, machine: Machine) -> Work:
     """One kernel of a recurrent layer: the short convolution in front of it, or the recurrence."""
-    kernel, variant = rows.tag("kernel"), {"gdn": "gated_delta", "kda": "gated_delta"}.get(rows.tag("name"), "mamba2")
+    kernel, variant = rows.tag("kernel"), {"gdn": "gated_delta", "kda": "kda"}.get(rows.tag("name"), "mamba2")
     heads, groups = rows.number("heads"), rows.number("kv_heads", 1.0)
     head_dim = rows.number("head_dim")
     state_dim = rows.extra("d_state" if variant == "mamba2" else "k_dim", 128.0)
     batch, seq = rows.number("batch"), rows.number("q_len")
     if kernel.startswith("causal_conv1d"):
         channels = heads * head_dim + 2.0 * groups * state_dim
-        return _short_convolution(batch, seq, channels, rows.extra("d_conv", 4.0), 3.0 if "qkv3" in kernel else 1.0)
+        each_s = _BLOCKS.get(rows.text("framework"), _BLOCKS.get(rows.tag("ver"), 0.0))
+        blocks = kernel == "causal_conv1d_fn" and each_s > 0.0
+        if blocks and variant != "mamba2":
+            channels = groups * state_dim  # these collectors ran one of the three parts
+        passes = _short_convolution(batch, seq, channels, rows.extra("d_conv", 4.0), 3.0 if "qkv3" in kernel else 1.0)
+        if not blocks:
+            return passes
+        started = batch * channels * each_s / (machine.multiprocessors * _BESIDE)
+        return Overlap(passes, Delay(seconds=started, label="blocks"))
     return Scan(
         batch=batch,
         seq=seq,
@@ -117,10 +125,17 @@ def _scan(rows: Rows, machine: Machine) -> Work:
         head_dim=head_dim,
         state_dim=state_dim,
         groups=groups,
-        chunk=64.0 if variant == "gated_delta" else rows.extra("chunk", 128.0),
+        chunk=64.0 if variant != "mamba2" else rows.extra("chunk", 128.0),
         variant=variant,
         label="recurrence",
     )
+
+
+_BLOCKS = {"trtllm": 2.5e-6, "0.5.10": 6e-6}
+"""Who runs the CUDA kernel of causal_conv1d (TensorRT-LLM, SGLang of that version): a block of threads for each channel of
+a sequence. What a block takes at least, in seconds."""
+_BESIDE = 16.0
+"""How many run beside each other on a multiprocessor."""
 
 
 def _short_convolution(batch: Array, seq: Array, channels: Array, width: Array, launches: float) -> Stream:
@@ -183,7 +198,7 @@ BUILDERS = {
     "elementwise": _STREAM,
     "copy": _STREAM,
     "quantize": Builder(_quantize, tags=("name",), repeated_bytes=_converted),
-    "scan": Builder(_scan, tags=("kernel", "name", "phase")),
+    "scan": Builder(_scan, tags=("kernel", "name", "phase", "ver")),
     "all_reduce": _COLLECTIVE,
     "all_gather": _COLLECTIVE,
     "reduce_scatter": _COLLECTIVE,

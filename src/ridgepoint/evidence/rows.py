@@ -82,6 +82,8 @@ class Builder:
     """Bytes that a harness touches again and again, which a large cache then holds."""
     library: Callable[[Rows], str] | None = None
     """Which library's grouped products or attention the rows timed; empty: the table's own."""
+    split: Callable[[Table, int], object] = field(default=lambda table, row: None)
+    """What else of a row decides the form of its work (a kernel that takes over at some sizes)."""
     place: Callable[[Rows], str] = field(default=lambda rows: rows.text("machine"))
     """The machine's name, with node counts where several devices take part."""
 
@@ -152,6 +154,7 @@ def groups(table: Table, builders: dict[str, Builder]) -> list[Rows]:
             extra = table.extra[i]
             key += tuple(str(extra.get(tag)) for tag in builder.tags)
             key += tuple(str(table.numbers[name][i]) for name in builder.numbers)
+            key += (builder.split(table, i),)
         found.setdefault(key, []).append(i)
     return [Rows(table, np.array(index, dtype=np.int64)) for index in found.values()]
 

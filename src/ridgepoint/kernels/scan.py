@@ -25,8 +25,9 @@ from ridgepoint.ops import Scan
 
 # Kernels of a chunked pass: gated delta net (flash-linear-attention: two norms, decay sum, K Kᵀ, two for the triangular
 # inverse, W and U, states, outputs), Mamba-2 (mamba_ssm: decay sum, C Bᵀ, chunk states, state passing, outputs).
-_KERNELS = {"gated_delta": 9.0, "mamba2": 5.0, "linear": 3.0}
-VARIANTS = ("mamba1", "mamba2", "linear", "gated_delta", "rnn")
+_KERNELS = {"gated_delta": 9.0, "kda": 11.0, "mamba2": 5.0, "linear": 3.0}
+_DELTA = ("gated_delta", "kda")
+VARIANTS = ("mamba1", "mamba2", "linear", "gated_delta", "kda", "rnn")
 # The parallel scan of Mamba-1 works on this many tokens of a channel at a time.
 _MAMBA1_CHUNK = 2048.0
 
@@ -40,6 +41,8 @@ def flop_per_token(op: Scan) -> Num:
       the state on (Dao and Gu 2024, "Transformers are SSMs", §6). ``linear`` the same with G = H.
     - ``gated_delta``: 2·q·N·(2G + H) + 4·q·P·H for K Kᵀ, Q Kᵀ, T K, T V and scores · V, 6·P·N·H for three products with
       the state, H·(Q² − 1)/3 for the triangular inverse T (Yang et al. 2024, "Gated Delta Networks").
+    - ``kda``: the same with a decay for every channel of a key, 6·N·H more to scale keys and queries by their decays
+      (Kimi Team 2025, "Kimi Linear").
     - ``mamba1``: 9·P·N·H, of which P·N·H exponentials (Gu and Dao 2023, "Mamba").
     - ``rnn``: 2·H·P·P·N + 8·H·P·N: every head has N gates, each with a P × P recurrent matrix and pointwise work.
 
@@ -50,9 +53,9 @@ def flop_per_token(op: Scan) -> Num:
     pairs = (Q + 1.0) / 2.0
     if op.variant in ("mamba2", "linear"):
         count: Num = 2.0 * pairs * (N * _groups(op) + P * H) + 4.0 * P * N * H + 2.0 * P * N * H / Q
-    elif op.variant == "gated_delta":
+    elif op.variant in _DELTA:
         inside = 2.0 * pairs * (N * (2.0 * op.groups + H) + 2.0 * P * H) + H * (Q * Q - 1.0) / 3.0
-        count = inside + 6.0 * P * N * H
+        count = inside + 6.0 * P * N * H + (6.0 * N * H if op.variant == "kda" else 0.0)
     elif op.variant == "mamba1":
         count = 9.0 * P * N * H
     elif op.variant == "rnn":
@@ -91,7 +94,7 @@ def _input_bytes(op: Scan) -> Num:
     elif op.variant == "mamba1":
         width = 2.0 * H * P + 2.0 * N * op.groups
     else:
-        width = H * P + 2.0 * N * _groups(op) + 2.0 * H
+        width = H * P + 2.0 * N * _groups(op) + (H + H * N if op.variant == "kda" else 2.0 * H)
     return op.batch * op.seq * width * FORMATS[op.acts].bytes
 
 
@@ -118,8 +121,10 @@ def staged_bytes(op: Scan) -> Num:
     """
     P, N, H, Q = op.head_dim, op.state_dim, op.heads, op.chunk
     states = 2.0 * ceil_div(op.seq, Q) * P * N * H
-    if op.variant == "gated_delta":
+    if op.variant in _DELTA:
         per_token = H * (2.0 * (N + 2.0 * P) + 6.0 * Q) + 4.0 * N * H
+        if op.variant == "kda":  # decays summed in 32 bits, written once and read twice; three scaled copies
+            per_token = per_token + 12.0 * N * H
     else:
         per_token = 2.0 * Q * _groups(op) + H * P + 2.0 * N * _groups(op)
     return op.batch * (states + op.seq * per_token) * FORMATS[op.acts].bytes * (2.0 if op.backward else 1.0)

@@ -77,23 +77,26 @@ def fit(
     noise: float = 0.03,
     steps: int = 12,
     polish: int = 30,
+    other: float = np.inf,
 ) -> Fit:
     """The parameters that minimise the robust loss of ``residuals``.
 
-    ``steps`` Levenberg–Marquardt steps, then ``polish`` simplex iterations per parameter.
+    ``steps`` Levenberg–Marquardt steps, then ``polish`` simplex iterations per parameter. Residuals beyond ``other`` are
+    taken for those of another kernel: they saturate there, so that they do not pull the fit at all.
     """
 
     def values(free: Array) -> dict[str, float]:
         return {p.name: p.value(float(x)) for p, x in zip(parameters, free, strict=True)}
 
     def at(free: Array) -> Array:
-        return residuals(values(free))
+        found = residuals(values(free))
+        return found if np.isinf(other) else np.asarray(other * np.tanh(found / other))
 
     free = np.array([p.inside() for p in parameters])
     for rounding in (5.0 * noise, noise):  # nearly least squares first: it sees past kinks
         free = _descend(free, at, weights, rounding, steps)
     free = _simplex(free, lambda x: _loss(at(x), weights, noise), polish * len(parameters))
-    final = at(free)
+    final = residuals(values(free))
     error = float(np.median(np.abs(np.expm1(final))))
     return Fit(values(free), robust_spread(final), error, _loss(final, weights, noise))
 
