@@ -18,8 +18,8 @@ from ridgepoint.models.networks.captured.file import find_work
 from ridgepoint.models.networks.catalog import find_network, network_names
 from ridgepoint.models.networks.network import Network
 from ridgepoint.plan import Plan
-from ridgepoint.tasks import TASKS, Forward, Generate, Sample, Task
-from ridgepoint.tasks.build import Built, build
+from ridgepoint.tasks import TASKS, Forward, Generate, Sample, Task, Train
+from ridgepoint.tasks.build import Built, build, with_unfused_attention
 
 Values = Mapping[str, Any]
 """Parameters of a technique by name: numbers (or arrays of them), names, flags."""
@@ -50,11 +50,18 @@ class Scenario:
     techniques: tuple[str, ...] = ()
 
     def build(self) -> Built:
-        """Phases, works, ledger and assumptions, with every edit made in the order in which they were applied."""
+        """Phases, works, ledger and assumptions, with every edit made in the order in which they were applied.
+
+        Edits find attention as one op, whatever the plan's kernels; where these are not fused, it is taken apart afterwards.
+        """
         built = build(self.model, self.machine, self.task, self.plan)
+        apart = bool(self.edits) and not self.plan.fused_attention and not isinstance(self.task, Train)
+        if apart:
+            whole = build(self.model, self.machine, self.task, replace(self.plan, fused_attention=True))
+            built = replace(built, phases=whole.phases)
         for edit in self.edits:
             built = edit.rework(built, self, edit.values)
-        return built
+        return with_unfused_attention(built, self.plan.compiled) if apart else built
 
     @cached_property
     def shape(self) -> tuple[int, ...]:

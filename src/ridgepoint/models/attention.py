@@ -81,11 +81,16 @@ def _over_context(
         kv=run.formats.kv,
         label=f"{at}.attention",
     )
-    return exchanged(op if run.fused_attention else unfused(op, run), tokens, run, width, width, stored, at)
+    return exchanged(
+        op if run.fused_attention else unfused(op, run.fused_elementwise), tokens, run, width, width, stored, at
+    )
 
 
-def unfused(op: Attention, run: Execution) -> Work:
-    """Scores, softmax and weighted sum as three kernels, scores written to and read from main memory (all q × kv pairs)."""
+def unfused(op: Attention, fused_elementwise: bool) -> Work:
+    """Scores, softmax and weighted sum as three kernels, scores written to and read from main memory (all q × kv pairs).
+
+    Without ``fused_elementwise`` a causal mask is a pass of its own.
+    """
     width = FORMATS[op.acts].bytes
     scores = op.batch * op.heads * op.q_len * op.kv_len
     value_dim = np.where(np.asarray(op.value_dim) > 0, op.value_dim, op.head_dim)
@@ -99,7 +104,7 @@ def unfused(op: Attention, run: Execution) -> Work:
         out=op.acts,
         label=f"{op.label}.scores",
     )
-    masked = 2.0 if op.causal and not run.fused_elementwise else 1.0
+    masked = 2.0 if op.causal and not fused_elementwise else 1.0
     softmax = Stream(
         read_bytes=scores * width * masked,
         write_bytes=scores * width * masked,
@@ -139,7 +144,7 @@ def cross_attention(mixer: SelfAttention, hidden: int, tokens: Tokens, source: N
         kv=run.formats.kv,
         label=f"{at}.attention",
     )
-    parts.append(op if run.fused_attention else unfused(op, run))
+    parts.append(op if run.fused_attention else unfused(op, run.fused_elementwise))
     if not is_one(run.cut.cp):
         stored = 2.0 * kv_heads * mixer.head_dim
         parts += gathered(replace(tokens, new=source), run, width / source, stored, at)
@@ -248,7 +253,7 @@ def _expanded(mixer: LatentAttention, tokens: Tokens, run: Execution, causal: bo
         kv=run.formats.stream,
         label=f"{at}.attention",
     )
-    return Seq(expand, attend if run.fused_attention else unfused(attend, run))
+    return Seq(expand, attend if run.fused_attention else unfused(attend, run.fused_elementwise))
 
 
 def _indexer(mixer: LatentAttention, hidden: int, tokens: Tokens, run: Execution, at: str) -> Work:

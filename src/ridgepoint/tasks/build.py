@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -13,10 +14,12 @@ from ridgepoint.cost.ledger import Ledger
 from ridgepoint.errors import RidgepointError
 from ridgepoint.machines.machine import Machine
 from ridgepoint.models.architecture import Model
+from ridgepoint.models.attention import unfused
 from ridgepoint.models.execution import Execution
 from ridgepoint.models.networks.network import Network
 from ridgepoint.models.pieces import is_one
 from ridgepoint.numeric import Num
+from ridgepoint.ops import Attention
 from ridgepoint.plan import Plan
 from ridgepoint.tasks import Decode, Forward, Generate, Prefill, Sample, Task, Train
 from ridgepoint.tasks.inference import decode_work, forward_work, generate_parts, has_host, prefill_work, with_host
@@ -26,7 +29,7 @@ from ridgepoint.tasks.networks import build_network
 from ridgepoint.tasks.trained import device_parameters
 from ridgepoint.tasks.training import step_work
 from ridgepoint.tasks.updates import shown_stage
-from ridgepoint.work import Repeat, Seq, Work
+from ridgepoint.work import Op, Repeat, Seq, Work, mapped
 
 
 @dataclass(frozen=True)
@@ -122,6 +125,20 @@ def build(model: Model | Network, machine: Machine, task: Task, plan: Plan) -> B
         assumptions=(*layout.assumptions, *notes, *model.notes, *_conventions(machine, task, plan, run)),
         **parts,
     )
+
+
+OWN_KERNELS = ("*.select_*", "*index_scores")
+"""Scores that choose what is attended to: no part of the model's attention, and kernels of their own in any engine."""
+
+
+def with_unfused_attention(built: Built, fused_elementwise: bool) -> Built:
+    """``built`` with every attention as three kernels: scores, softmax, weighted sum. Absorbed latent attention stays."""
+
+    def rule(op: Op) -> Work:
+        stays = not isinstance(op, Attention) or op.latent or any(fnmatchcase(op.label, own) for own in OWN_KERNELS)
+        return op if stays else unfused(cast(Attention, op), fused_elementwise)
+
+    return replace(built, phases=tuple(replace(p, work=mapped(p.work, rule)) for p in built.phases))
 
 
 def _captured(plan: Plan, default: bool) -> bool:

@@ -10,7 +10,7 @@ from ridgepoint.scenario import Scenario, Values
 from ridgepoint.tasks import Train
 from ridgepoint.tasks.build import Built
 from ridgepoint.techniques.attended import attends, others_of, steps_of, with_attention
-from ridgepoint.techniques.conditions import every, generates, infers, softmax_attention, transformer
+from ridgepoint.techniques.conditions import every, generates, infers, softmax_attention, transformer, wants
 from ridgepoint.techniques.registry import technique
 from ridgepoint.techniques.rewrite import edited, with_plan
 from ridgepoint.techniques.technique import Parameter
@@ -19,6 +19,11 @@ from ridgepoint.work import Seq, Work, ops
 
 def _separate(given: Scenario, values: Values) -> str:
     return f"attention of {given.model.name} is one fused kernel already" if given.plan.fused_attention else ""
+
+
+_fused = wants(
+    lambda given, _: given.plan.fused_attention, "attention is not one fused kernel; apply fused-attention first"
+)
 
 
 @technique(
@@ -75,7 +80,7 @@ def _narrow_products(given: Scenario, values: Values) -> str:
     papers=("flashattention-3",),
     quality="block scales and rotations keep the error 2.6 times below plain FP8 (FlashAttention-3)",
     grade="near",
-    cannot=every(infers, _narrow_products),
+    cannot=every(infers, _fused, _narrow_products),
     parameters=(
         Parameter("format", "fp8", "what queries, keys and values are rounded to", choices=("fp8", "int8")),
         Parameter("rotation", True, "queries and keys are rotated before, in the same pass"),
@@ -125,7 +130,7 @@ def _in_eight_bits(built: Built, given: Scenario, values: Values) -> Built:
     papers=("lean-attention",),
     quality="exact",
     grade="exact",
-    cannot=every(transformer, generates, softmax_attention),
+    cannot=every(transformer, generates, softmax_attention, _fused),
     parameters=(
         Parameter("how", "even", "even shares of all keys; none is FlashAttention-2's kernel, for comparison",
                   choices=("even", "none")),

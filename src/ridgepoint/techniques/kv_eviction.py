@@ -85,10 +85,10 @@ _caches = has_mixer(SelfAttention, LatentAttention)
 def token_eviction(given: Scenario, values: Values) -> Scenario:
     """The cache keeps max(budget, kept · L) tokens of L: memory and what a decode step reads fall, a prefill stays dense.
 
-    After the prompt the attention of its last 32 queries is computed once more (fused kernels hand out no scores), the best
-    tokens are found and copied together. While generating the same happens every ``every`` steps; between two of them the
-    cache grows by that many tokens (a lag that LazyEviction uses). With ``every`` 0 it grows by all that is generated. Nothing
-    at contexts within the budget.
+    After the prompt the attention of its last 32 queries is computed once more (fused kernels hand out no scores, separate
+    ones do), the best tokens are found and copied together. While generating the same happens every ``every`` steps; between
+    two of them the cache grows by that many tokens (a lag that LazyEviction uses). With ``every`` 0 it grows by all that is
+    generated. Nothing at contexts within the budget.
 
     >>> import ridgepoint as rp
     >>> def run(context: float, *apply: str) -> rp.Estimate:
@@ -148,13 +148,14 @@ def _policy(given: Scenario, values: Values) -> tuple[_Policy, _Policy]:
 
 def _evicting(built: Built, given: Scenario, values: Values) -> Built:
     cp, (mean, most) = built.layout.cp, _policy(given, values)
-    every_, merges = values["every"], values.get("merged", False)
+    every_, merges, hidden = values["every"], values.get("merged", False), given.plan.fused_attention
     often = np.where(np.asarray(every_) > 0.0, 1.0 / np.maximum(every_, 1e-9), 0.0)
 
     def step(op: Attention) -> Work:
         fewer = with_keys(op, mean, cp)
         changed = plain(np.where(np.asarray(fewer.kv_len) < np.asarray(op.kv_len), often, 0.0))
-        upkeep = [scoring(fewer, fewer.q_len, fewer.kv_len), choosing(fewer, fewer.kv_len, 1.0)]
+        upkeep: list[Work] = [scoring(fewer, fewer.q_len, fewer.kv_len)] if hidden else []
+        upkeep.append(choosing(fewer, fewer.kv_len, 1.0))
         if merges:
             upkeep.append(replace(scoring(fewer, fewer.q_len, fewer.kv_len), label=f"{op.label}.select_nearest"))
             upkeep.append(_copied(fewer, 1.0))
@@ -164,8 +165,8 @@ def _evicting(built: Built, given: Scenario, values: Values) -> Built:
         kept = plain(np.minimum(mean(op.kv_len * cp) / cp, op.kv_len))
         happens = plain(np.where(np.asarray(kept) < np.asarray(op.kv_len), 1.0, 0.0))
         queries = plain(np.minimum(_OBSERVED, op.q_len))
-        choice = Seq(scoring(op, queries, op.kv_len), choosing(op, op.kv_len, kept), _copied(op, kept))
-        return Seq(op, Repeat(happens, choice))
+        scores = [scoring(op, queries, op.kv_len)] if hidden else []
+        return Seq(op, Repeat(happens, Seq(*scores, choosing(op, op.kv_len, kept), _copied(op, kept))))
 
     changed = with_attention(with_attention(built, step, steps_of(built)), first, others_of(built))
     changed = with_cache(changed, given, most(cached_tokens(given)))
