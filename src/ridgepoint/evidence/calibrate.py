@@ -58,17 +58,17 @@ def log_errors(batches: Iterable[Batch], table: str, values: Mapping[str, float]
     return np.concatenate(parts) if parts else np.zeros(0)
 
 
-def weights(batches: list[Batch], favoured: str = "") -> Array:
+def weights(batches: list[Batch], favoured: tuple[str, ...] = ()) -> Array:
     """Rows below 5 µs count less, and every format as the square root of its rows, so that none is drowned.
 
-    Machines of the ``favoured`` family count four times.
+    Machines of ``favoured`` families count four times.
     """
     size: dict[tuple[str, str], int] = {}
     for batch in batches:
         size[_label(batch)] = size.get(_label(batch), 0) + len(batch.rows)
     parts = [
         np.where(measured_s(batch) >= SHORT_S, 1.0, SHORT_WEIGHT)
-        * (4.0 if batch.sheet.device.family == favoured else 1.0)
+        * (4.0 if batch.sheet.device.family in favoured else 1.0)
         / np.sqrt(size[_label(batch)])
         for batch in batches
     ]
@@ -157,7 +157,7 @@ def fit_table(
     table: str,
     fixed: Mapping[str, float] | None = None,
     free: Mapping[str, Bounds] | None = None,
-    favoured: str = "",
+    favoured: tuple[str, ...] = (),
     **options: Any,
 ) -> Fit:
     """The values of a table that fit the batches best; ``fixed`` values are kept, ``free`` ones are those of the table."""

@@ -24,8 +24,10 @@ from ridgepoint.machines.machine import Machine
 LARGEST_GROUP = 80
 """Rows of one machine, op and format that take part in a fit: enough for a few dozen numbers."""
 LEAST_ROWS = 30
-# The power that a format draws belongs to a process generation and is not carried over to another machine.
+# No common number says what an operation draws: it belongs to how a generation feeds its engines.
 GENERATION = {"gemm": ("joule_per_flop",)}
+KIN = (("volta", "turing"), ("ampere", "ada"), ("hopper", "blackwell"), ("pascal", "kepler"))
+"""Families whose engines are fed alike: through registers, or straight from shared memory. Relatives count four times."""
 
 
 @dataclass(frozen=True)
@@ -62,9 +64,11 @@ def leave_one_out(
         lessons = [batch for other in others for batch in known[other]]
         if not any(batch.rows.text("op") in OPS[coefficients] for batch in lessons):
             continue
-        without = GENERATION.get(coefficients, ())
         family = batches[0].sheet.device.family
-        values = fit_all(lessons, coefficients, without=without, favoured=family, steps=6, polish=0).values
+        relatives = next((kin for kin in KIN if family in kin), (family,))
+        known_power = any(batch.sheet.device.family in relatives for batch in lessons)
+        without = () if known_power else GENERATION.get(coefficients, ())
+        values = fit_all(lessons, coefficients, without=without, favoured=relatives, steps=6, polish=0).values
         results += _errors(batches, coefficients, values, tuple(others))
     return results
 
