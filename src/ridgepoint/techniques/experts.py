@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from ridgepoint.formats import FORMATS
 from ridgepoint.models.architecture import Experts, Layer, Model
 from ridgepoint.numeric import Num, plain
 from ridgepoint.ops import Collective, Gemm, Stream
@@ -19,9 +20,9 @@ from ridgepoint.techniques.conditions import (
     wants,
 )
 from ridgepoint.techniques.registry import technique
-from ridgepoint.techniques.rewrite import edited, only, with_layers, with_ops, with_phases, with_plan
+from ridgepoint.techniques.rewrite import edited, only, with_entries, with_layers, with_ops, with_phases, with_plan
 from ridgepoint.techniques.technique import Condition, Parameter
-from ridgepoint.work import Op, Work
+from ridgepoint.work import Op, Seq, Work, walk
 
 
 def with_experts(model: Model, **changes: object) -> Model:
@@ -190,18 +191,23 @@ def expert_shortcut(given: Scenario, values: Values) -> Scenario:
     "expert-capacity",
     title="experts padded to a fixed capacity",
     mechanism=("moe", "load_balancing"),
-    papers=("megablocks", "dynamoe"),
+    papers=("megablocks", "dynamoe", "moe-deployment-characterization"),
     quality="tokens beyond the capacity are dropped",
     grade="changed",
     cannot=has_experts,
-    parameters=(Parameter("factor", 2.0, "rows per expert over the mean", 1.0, 64.0),),
+    parameters=(
+        Parameter("factor", 2.0, "rows per expert over the mean", 1.0, 64.0),
+        Parameter("one_hot", False, "tokens go to their places, and back, by products with a one-hot mask"),
+    ),
     occupies=("expert rows",),
     neutral={"factor": 1.0},
 )
 def expert_capacity(given: Scenario, values: Values) -> Scenario:
     """Every expert computes ``factor`` times the mean of rows, padding included: what dropless kernels do away with.
 
-    Gale et al. 2022. Grouped products, their nonlinearity and the exchanged buffers grow by the factor.
+    Gale et al. 2022. Grouped products, their nonlinearity and the exchanged buffers grow by the factor. With ``one_hot`` masks
+    (GShard, fairseq) T tokens of width h and S = T·k·factor places cost two products of 2·T·S·h operations and a mask of T·S
+    values: quadratic in the tokens.
 
     >>> import ridgepoint as rp
     >>> def run(*apply: str) -> float:
@@ -216,13 +222,37 @@ def expert_capacity(given: Scenario, values: Values) -> Scenario:
         def change(op: Op) -> Work:
             if isinstance(op, Gemm) and op.grouped:
                 return replace(op, m=op.m * factor)
+            if isinstance(op, Gemm) and values["one_hot"] and op.label.endswith(".router"):
+                return Seq(op, *_by_masks(op, _experts(given).top_k * factor))
             if isinstance(op, Stream) and ".experts." in op.label:
                 return replace(op, read_bytes=op.read_bytes * factor, write_bytes=op.write_bytes * factor)
             return replace(op, bytes=op.bytes * factor) if isinstance(op, Collective) and _all_exchanges(op) else op
 
-        return with_ops(built, change)
+        changed = with_ops(built, change)
+        return _with_mask(changed, built, _experts(given).top_k * factor) if values["one_hot"] else changed
 
     return edited(given, "expert-capacity", rework, values)
+
+
+def _by_masks(router: Gemm, places: Num) -> list[Work]:
+    """Dispatch and combination as products of the tokens with a mask of ``places`` columns per token."""
+    wide, slots = router.k, router.m * places
+    plain_product = replace(router, weights=router.acts, out=router.acts)
+    return [
+        replace(plain_product, m=slots, n=wide, k=router.m, label=f"{router.label}.dispatch_mask"),
+        replace(plain_product, m=router.m, n=wide, k=slots, label=f"{router.label}.combine_mask"),
+    ]
+
+
+def _with_mask(changed: Built, built: Built, places: Num) -> Built:
+    """The mask and the padded places of one layer lie in memory."""
+    found: Num = 0.0
+    for phase in built.phases:
+        for op in walk(phase.work):
+            if isinstance(op, Gemm) and op.label.endswith(".router"):
+                slots = op.m * places
+                found = np.maximum(found, (op.m * slots + 2.0 * slots * op.k) * FORMATS[op.acts].bytes)
+    return with_entries(changed, masks=plain(found))
 
 
 @technique(

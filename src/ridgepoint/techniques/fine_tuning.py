@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
+from ridgepoint.numeric import plain
+from ridgepoint.ops import Gemm
 from ridgepoint.scenario import Scenario, Values
+from ridgepoint.tasks.build import Built
+from ridgepoint.tasks.trained import has_adapter
 from ridgepoint.techniques.conditions import every, trains, transformer, wants
 from ridgepoint.techniques.registry import technique
-from ridgepoint.techniques.rewrite import with_plan
+from ridgepoint.techniques.rewrite import edited, with_entries, with_ops, with_plan
 from ridgepoint.techniques.technique import Condition, Parameter
+from ridgepoint.work import Op, Seq, Work
 
 everything_trained: Condition = wants(
     lambda g, _: g.plan.trainable == "full" and bool(np.all(np.asarray(g.plan.trained_layers) == 1.0)),
@@ -130,3 +137,62 @@ def zeroth_order(given: Scenario, values: Values) -> Scenario:
     (False, True, True)
     """
     return with_plan(given, trainable="zeroth_order", optimizer="none", recompute="none")
+
+
+@technique(
+    "orthogonal-tuning",
+    title="frozen weights turned by trained orthogonal blocks (OFT)",
+    mechanism=("peft",),
+    papers=("oftv2",),
+    quality="reported as equal to adapters or better",
+    grade="near",
+    cannot=every(trains, transformer, everything_trained),
+    parameters=(
+        Parameter("block", 32.0, "width of the orthogonal blocks", 2.0, 1024.0, whole=True),
+        Parameter("moves", "activations", "what the blocks turn", choices=("weights", "activations")),
+    ),
+    occupies=("what is trained",),
+)
+def orthogonal_tuning(given: Scenario, values: Values) -> Scenario:
+    """Every product's input, or its weight, is turned by a block-diagonal orthogonal matrix, whose blocks are trained.
+
+    Turning the k × n weight (OFT: 2·k²·n operations with the blocks written out as one matrix, forward, and as many and the
+    weight's gradient backward) costs the same whatever the batch, and the turned weights are kept; turning activations (OFTv2)
+    costs 2·b operations per value of the input. As many numbers are trained as with adapters of rank b/4.
+
+    >>> import ridgepoint as rp
+    >>> def run(moves: str) -> rp.Estimate:
+    ...     apply = [f"orthogonal-tuning:moves={moves}"]
+    ...     return rp.estimate("llama-3.2-1b", on="h100-sxm", task=rp.Train(batch=1, seq=512), apply=apply)
+    >>> new, old = run("activations"), run("weights")
+    >>> new.time_s < old.time_s, new.memory.total_bytes < old.memory.total_bytes
+    (True, True)
+    """
+    adapted = with_plan(given, trainable="lora", lora_rank=np.ceil(np.asarray(values["block"]) / 4.0))
+    return edited(adapted, "orthogonal-tuning", _turned, values)
+
+
+def _turned(built: Built, given: Scenario, values: Values) -> Built:
+    block, whole = np.asarray(values["block"], dtype=float), values["moves"] == "weights"
+
+    def extra(op: Gemm) -> list[Work]:
+        """What turning adds to a product, or to its gradient of the input (whose n and k have changed places)."""
+        back = op.label.endswith(".grad_input")
+        rows, wide, out = op.m, (op.n if back else op.k), (op.k if back else op.n)
+        turn = replace(op, label=f"{op.label}.turn")
+        if whole:
+            product = replace(turn, m=wide, n=out, k=wide)
+            return [product, replace(turn, m=wide, n=out, k=rows)] if back else [product]
+        along = replace(turn, m=rows, n=block, k=block, batch=op.batch * wide / block)
+        return [along, replace(along, m=block, k=rows)] if back else [along]
+
+    def change(op: Op) -> Work:
+        if not isinstance(op, Gemm):
+            return op
+        if ".lora_" in op.label:
+            return Seq()
+        return Seq(op, *extra(op)) if has_adapter(op) else op
+
+    changed = with_ops(built, change)
+    turned = built.ledger["weights"] if whole else 0.0
+    return with_entries(changed, activations=plain(built.ledger["activations"] + turned))
