@@ -52,7 +52,8 @@ def verdict_html(est: Estimate) -> str:
     """The sentence that says it all; a scenario that does not fit says that first."""
     fits, used, most = fit_words(est)
     sentence = escape(" ".join(verdict(est)).removeprefix("Bottleneck: "))
-    time = escape(f"{duration(float(est.time_s))}, {ratio(float(est.headroom))} the physical limit: ")
+    label, figure_, _ = next(result_rows(est))
+    time = escape(f"{label} {figure_}, {ratio(float(est.headroom))} the physical limit: ")
     if est.memory.fits:
         return f'<p class="rp-verdict"><strong>{time}</strong>{sentence}</p>'
     refused = f'<span class="rp-no">It {fits}</span>: {escape(used)}{escape(", " + most if most else "")}. '
