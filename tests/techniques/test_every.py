@@ -46,6 +46,12 @@ SCENARIOS = {
     "training": ("llama-2-13b", "8x8xa100-sxm-80gb", Train(batch=256, seq=4096), rp.Plan(tp=4, pp=2, zero_stage=1)),
     "training experts": ("mixtral-8x7b", "8x8xh100-sxm", Train(batch=256, seq=4096), rp.Plan(tp=2, pp=4, ep=8)),
     "fine-tuning": ("llama-3.1-8b", "h100-sxm", Train(batch=8, seq=2048), rp.Plan()),
+    "training, offloaded": (
+        "gpt-neox-20b",
+        "4xh100-sxm",
+        Train(batch=4, seq=512),
+        rp.Plan(zero_stage=3, recompute="full", offload_optimizer="host"),
+    ),
     "training, nothing hidden": (
         "llama-2-13b",
         "8x8xa100-sxm-80gb",

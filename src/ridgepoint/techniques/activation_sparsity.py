@@ -12,7 +12,7 @@ from ridgepoint.numeric import Num
 from ridgepoint.ops import Gemm, Stream, Transfer
 from ridgepoint.scenario import Scenario, Values
 from ridgepoint.tasks.build import Built
-from ridgepoint.techniques.conditions import every, generates, has_host, transformer
+from ridgepoint.techniques.conditions import every, generates, transformer
 from ridgepoint.techniques.products import linear_format, linear_parts, with_weight_bytes
 from ridgepoint.techniques.registry import technique
 from ridgepoint.techniques.rewrite import edited, labelled, with_entries, with_ops, with_phases
@@ -122,7 +122,7 @@ def _predicting(op: Gemm, width: Num, rank: Num) -> list[Work]:
     papers=("llm-in-a-flash",),
     quality="near for models with ReLU (their active neurons are predicted well); else unknown",
     grade="near",
-    cannot=every(transformer, generates, _dense_feed, has_host),
+    cannot=every(transformer, generates, _dense_feed),
     parameters=(
         _ACTIVE,
         Parameter("new", 0.1, "part of the active neurons that the last tokens' window did not have", 0.0, 1.0),
