@@ -332,3 +332,14 @@ def test_measured_collectives_above_a_mebibyte(name: str, shared: Path) -> None:
         size, ranks, measured = np.array(rows).T
         predicted = seconds(op(operation, size, ranks, algorithm=algorithm), find_machine(f"8x{name}"))
         assert np.median(np.abs(predicted / measured - 1.0)) < 0.15, (operation, algorithm)
+
+
+def test_rows_that_fan_out_cross_the_network_once_per_node():
+    """Expert dispatch: 8 of 32 ranks on 4 nodes are on 3.6 nodes by chance; pairwise would send 6 copies over the network."""
+    machine = find_machine("4x8xh100-sxm")
+    size, k = 8e6, 8.0
+    plain = traffic(Collective(operation="all_to_all", bytes=size, ranks=32.0), machine)["pairwise"]
+    fanned = traffic(Collective(operation="all_to_all", bytes=size, ranks=32.0, fanout=k), machine)["pairwise"]
+    assert plain.network_bytes == pytest.approx(size * 24 / 32)
+    assert fanned.network_bytes == pytest.approx(size / k * 4 * (1 - 0.75**8) * 3 / 4)
+    assert fanned.node_bytes == pytest.approx(size / k * 32 * (1 - (31 / 32) ** 8) * 7 / 8)

@@ -11,8 +11,11 @@ g nodes of l = n/g (bytes as nccl-tests count them):
                     two_shot      node 2(n−1)/n·b                              2                  serving engines
     all_gather, reduce_scatter    half of ring or hierarchical; the own part is copied by the same kernel
     all_to_all      pairwise      node (l−1)/n·b      network (n−l)/n·b        2
+                    with fanout   node (l−1)/l·r      network (g−1)/g·s        2                  DeepEP
     broadcast       ring, tree    node b              network b/l              n−1, or l−1 + ⌈log2 g⌉
     send_recv       direct        b on the link that joins the two             1
+
+where r and s are the bytes of one copy of the rows for each rank and for each node that a row goes to.
 
 Sources: Patarasuk and Yuan 2009 (rings), Sanders, Speck and Träff 2009 (double binary trees), Cho et al. 2019
 (BlueConnect, hierarchical), Graham et al. 2020 (SHARP, in-switch), one- and two-shot kernels of vLLM and TensorRT-LLM.
@@ -140,10 +143,22 @@ def _one_kernel(moved: Num, steps: float, group: Group) -> Traffic:
 
 
 def pairwise(op: Collective, group: Group) -> Traffic:
-    """Every rank sends each other rank its part, all at once; two latencies: announce, then send."""
+    """Every rank sends each other rank its part, all at once; two latencies: announce, then send. Rows with a ``fanout`` go to
+    every node once, and from there to the ranks that want them.
+    """
+    if np.any(np.asarray(op.fanout) > 0.0):
+        return _within(group, Traffic(*_once_per_node(op, group), 2.0, 2.0, pattern="exchange"))
     node = (group.local - 1.0) / group.ranks * op.bytes
     network = (group.ranks - group.local) / group.ranks * op.bytes
     return _within(group, Traffic(node, network, 2.0, 2.0, pattern="exchange"))
+
+
+def _once_per_node(op: Collective, group: Group) -> tuple[Num, Num]:
+    """Bytes on node link and network: k picks among n ranks hit n·(1 − (1 − 1/n)^k) of them, and nodes alike."""
+    row = op.bytes / np.minimum(op.fanout, group.ranks)
+    ranks = group.ranks * (1.0 - (1.0 - 1.0 / group.ranks) ** op.fanout)
+    nodes = group.nodes * (1.0 - (1.0 - 1.0 / group.nodes) ** op.fanout)
+    return row * ranks * (group.local - 1.0) / group.local, row * nodes * (group.nodes - 1.0) / group.nodes
 
 
 def direct(op: Collective, group: Group) -> Traffic:

@@ -96,7 +96,7 @@ def _exchange(feed: Experts, hidden: int, rows: Num, run: Execution, label: str)
     copies = np.minimum(float(feed.top_k), cut.ep)
     size = rows / cut.tp * copies * (feed.hidden or hidden) * FORMATS[run.formats.stream].bytes
     ranks = np.where(np.asarray(cut.pooled_replicas) > 1.0, cut.ep, 1.0)
-    return [Collective(operation="all_to_all", bytes=size, ranks=plain(ranks), label=label)]
+    return [Collective(operation="all_to_all", bytes=size, ranks=plain(ranks), fanout=float(feed.top_k), label=label)]
 
 
 def _grouped(
