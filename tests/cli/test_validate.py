@@ -82,3 +82,17 @@ def test_calibrate_asks_which_machine(run: Run, data: Path) -> None:
     error = run("calibrate", "--from", str(data), "--json").error
     assert error["kind"] == "no_data"
     assert error["hint"] == "name one: --machine a100-sxm-80gb or h100-sxm"
+
+
+def test_calibrate_fits_a_family_without_what_its_machines_keep_for_themselves(run: Run, data: Path) -> None:
+    # every table of kernels has a fit; a family's section has no `coefficients.` in front
+    page = run("calibrate", "--from", str(data), "--family", "ampere", "--table", "gemm")
+    assert page.out.startswith("[gemm]")
+    assert "on rtx-a6000" in page.out
+    assert (
+        run("calibrate", "--from", str(data), "--family", "ampere", "--table", "scan", "--json").error["kind"]
+        == "no_data"
+    )
+    error = run("calibrate", "--from", str(data), "--family", "amper", "--json").error
+    assert "ampere" in error["hint"]
+    assert "networks" in run("calibrate", "--from", str(data), "--table", "network", "--json").error["hint"]

@@ -14,12 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ridgepoint.errors import RidgepointError
-from ridgepoint.kernels import conv
+from ridgepoint.kernels import conv, gemm
 from ridgepoint.kernels.conv import RULES, as_gemm, out_size, winograd_gemm
 from ridgepoint.kernels.demand import settle
 from ridgepoint.machines.catalog import find_machine
 from ridgepoint.machines.machine import Machine
-from ridgepoint.ops import Conv
+from ridgepoint.ops import Conv, Gemm
 
 DIRECTIONS = conv.DIRECTIONS
 MACHINES = ["h100-sxm", "v100-sxm-16gb", "p100-pcie", "tpu-v5e", "xeon-8480plus", "m2-ultra"]
@@ -204,3 +204,13 @@ def test_measured_convolutions(name: str, shared: Path) -> None:
         measured = np.array([float(r["us"]) for r in rows]) * 1e-6
         error = np.abs(seconds(op, find_machine(name)) / measured - 1.0)
         assert np.median(error) < 0.45, (dtype, direction, np.median(error))
+
+
+def test_a_filter_of_one_position_is_a_plain_product() -> None:
+    """A 1 × 1 convolution takes what its matrix product takes, up to tiles that convolutions' menus lack."""
+    layer = Conv(batch=64.0, c_in=256.0, c_out=512.0, h=28.0, w=28.0, kh=1.0, kw=1.0, acts="fp16", weights="fp16")
+    product = Gemm(m=64.0 * 28 * 28, n=512.0, k=256.0, acts="fp16", weights="fp16", out="fp16")
+    for name in ("a100-sxm-80gb", "rtx-4090", "h100-sxm"):
+        machine = find_machine(name)
+        one = float(settle(conv.expected(layer, machine)).time_s)
+        assert one == pytest.approx(float(settle(gemm.expected(product, machine)).time_s), rel=0.1), name

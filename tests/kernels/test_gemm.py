@@ -173,3 +173,12 @@ def test_measured_products(shared: Path) -> None:
     errors = {(g.group, g.machine): g.long_mdape for g in group_errors(result)}
     for key, limit in LIMITS.items():
         assert errors[key] < limit, (key, errors[key])
+
+
+def test_a_lower_power_limit_slows_by_its_root() -> None:
+    """Power goes with clock^2.4: 300 W instead of 400 W costs an A100 about an eighth where power binds, never a quarter."""
+    full = find_machine("a100-sxm-80gb")
+    limited = find_machine("a100-sxm-80gb@tdp=300W")
+    square = Gemm(m=16384.0, n=16384.0, k=16384.0)
+    slower = settle(gemm.expected(square, limited)).time_s / settle(gemm.expected(square, full)).time_s
+    assert 1.05 < slower <= (400.0 / 300.0) ** (1.0 / 2.4) + 1e-9

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -113,3 +114,21 @@ def test_rnn_steps_follow_each_other():
 def test_unknown_variant_is_refused():
     with pytest.raises(RidgepointError, match="unknown scan variant 'hyena'"):
         scan.flop(Scan(batch=1.0, seq=1.0, heads=1.0, head_dim=1.0, state_dim=1.0, variant="hyena"))
+
+
+def test_a_decay_for_every_channel_costs_more_than_one_for_a_head() -> None:
+    """KDA scales keys and queries by channel: more passes between its kernels, hardly more arithmetic."""
+    sizes: dict[str, Any] = {
+        "batch": 8.0,
+        "seq": 4096.0,
+        "heads": 32.0,
+        "head_dim": 128.0,
+        "state_dim": 128.0,
+        "groups": 32.0,
+        "chunk": 64.0,
+    }
+    head, channel = (Scan(**sizes, variant=v) for v in ("gated_delta", "kda"))
+    assert scan.staged_bytes(channel) > 1.3 * scan.staged_bytes(head)
+    assert scan.flop(channel) < 1.1 * scan.flop(head)
+    machine = find_machine("h100-sxm")
+    assert settle(scan.expected(channel, machine)).time_s > settle(scan.expected(head, machine)).time_s

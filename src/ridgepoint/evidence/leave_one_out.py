@@ -84,7 +84,7 @@ def sample(table: Table, largest: int = LARGEST_GROUP) -> Any:
     for members in groups.values():
         order = np.array(members)[np.argsort(measured[members])]
         kept.append(order[np.linspace(0, len(order) - 1, min(len(order), largest)).astype(int)])
-    return np.sort(np.concatenate(kept))
+    return np.sort(np.concatenate([np.zeros(0, dtype=np.int64), *kept]))
 
 
 def neighbours(name: str, known: dict[str, list[Batch]]) -> list[str]:

@@ -113,8 +113,9 @@ def free_of(networks: list[Timed]) -> dict[str, Bounds]:
 
 def _untaught(machine: Machine, table: str) -> bool:
     """Whether no kernels of its own or its family's taught the machine a table."""
-    origin = table_origin(machine.device, table)
-    return origin == "generic" or getattr(machine.coefficients, table).provenance.kind != "fitted"
+    provenance = getattr(machine.coefficients, table).provenance
+    from_kernels = provenance.kind == "fitted" and not provenance.source.startswith("networks")
+    return table_origin(machine.device, table) == "generic" or not from_kernels
 
 
 def fit_networks(networks: list[Timed], steps: int = 8) -> Fit:

@@ -38,6 +38,13 @@ class Figure:
 Figures = dict[str, Figure]
 
 
+SAME = {
+    **{"mobilenet": "mobilenetv1_100", "mobilenet_v2": "mobilenetv2_100", "mobilenet_v3": "mobilenetv3_large_100"},
+    **{"shufflenet_v2": "shufflenet_v2_x1_0", "mnasnet": "mnasnet_100", "regnety_400m": "regnety_004"},
+}
+"""What benchmarks on boards call networks that the catalogue knows by their usual names."""
+
+
 @cache
 def _named(name: str) -> Model | Network | RidgepointError:
     try:
@@ -51,7 +58,8 @@ def found_model(rows: Rows) -> Model | Network:
 
     Errors: ``InexpressibleError`` where the catalogue has none: one reason for all of them.
     """
-    found = _named(rows.text("model"))
+    name = rows.text("model")
+    found = _named(SAME.get(name, name) if rows.text("framework") == "ncnn" else name)
     if isinstance(found, RidgepointError):
         raise InexpressibleError("the catalogue has no such model or network") from found
     return found
