@@ -12,7 +12,8 @@ from ridgepoint.report.headline import SAID, verdict
 from ridgepoint.report.memory import memory_table, memory_text
 from ridgepoint.report.table import Cell, fitted
 from ridgepoint.report.text import bar, count, flow, gigabytes, money, number, percent, ratio, resource
-from ridgepoint.training.layouts import LaidOut, recompute_words
+from ridgepoint.tasks.activations import recompute_words
+from ridgepoint.training.layouts import LaidOut
 from ridgepoint.training.planner import FASTER, TrainPlan
 from ridgepoint.training.scaling import Point
 from ridgepoint.units import duration, si

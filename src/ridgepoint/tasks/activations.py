@@ -23,6 +23,18 @@ OFFLOAD_WINDOW = 2.0
 """Layers whose activations are on the device while the others' are away: the one in work and the one in transit."""
 
 
+def recompute_words(plan: Plan) -> str:
+    """Recomputation in words: none, full, selective, or the part of the layers.
+
+    >>> recompute_words(Plan(recompute="full", recomputed_layers=0.25)), recompute_words(Plan())
+    ('full 25%', 'none')
+    """
+    part = float(np.max(plan.recomputed_layers))
+    if plan.recompute == "none" or part == 0.0:
+        return "none"
+    return plan.recompute if part == 1.0 else f"{plan.recompute} {part:.0%}"
+
+
 def in_flight(layout: Layout, plan: Plan, count: Num) -> Num:
     """Micro-batches whose activations the first stage holds at once: all for GPipe, pp for 1F1B and ZB-H1, 2·pp − 1 for ZB-H2,
     a little more than pp interleaved (Narayanan et al. 2021).

@@ -22,6 +22,7 @@ from ridgepoint.numeric import Num
 from ridgepoint.ops import Attention
 from ridgepoint.plan import Plan
 from ridgepoint.tasks import Decode, Forward, Generate, Prefill, Sample, Task, Train
+from ridgepoint.tasks.activations import recompute_words
 from ridgepoint.tasks.inference import decode_work, forward_work, generate_parts, has_host, prefill_work, with_host
 from ridgepoint.tasks.layout import Layout, complete, execution
 from ridgepoint.tasks.memory import TOKEN_BUDGET, ledger
@@ -221,7 +222,8 @@ def _conventions(machine: Machine, task: Task, plan: Plan, run: Execution) -> li
     if isinstance(task, Train):
         size = "1 sequence (default)" if plan.micro_batch is None else "as given"
         said.append(
-            f"micro-batch: {size}; optimizer {plan.optimizer}; ZeRO stage {shown_stage(plan)}; recomputation {plan.recompute}"
+            f"micro-batch: {size}; optimizer {plan.optimizer}; ZeRO stage {shown_stage(plan)}; "
+            f"recomputation {recompute_words(plan)}"
         )
     said.append(
         f"formats: products read {run.formats.inputs}, activations {run.formats.stream}, "

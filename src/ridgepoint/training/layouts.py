@@ -6,8 +6,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-import numpy as np
-
 from ridgepoint.cost.combine import combine
 from ridgepoint.cost.evaluate import rules_of
 from ridgepoint.estimates import Estimate
@@ -18,6 +16,7 @@ from ridgepoint.ops import Attention, Gemm, Scan
 from ridgepoint.plan import Plan
 from ridgepoint.scenario import Scenario
 from ridgepoint.tasks import Train
+from ridgepoint.tasks.activations import recompute_words
 from ridgepoint.tasks.anatomy import SINGLE, counted
 from ridgepoint.tasks.inference import forward_work
 from ridgepoint.tasks.layout import execution
@@ -131,14 +130,6 @@ class LaidOut:
             "energy_j": None if est.energy_j is None else float(est.energy_j),
             "cost_usd": None if est.cost_usd is None else float(est.cost_usd),
         }
-
-
-def recompute_words(plan: Plan) -> str:
-    """Recomputation as one name: none, full, selective, or the part of the layers."""
-    part = float(np.max(plan.recomputed_layers))
-    if plan.recompute == "none" or part == 0.0:
-        return "none"
-    return plan.recompute if part == 1.0 else f"{plan.recompute} {part:.0%}"
 
 
 def laid_out(model: Model, machine: Machine, task: Train, plan: Plan) -> LaidOut:
