@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 
 import ridgepoint as rp
+from ridgepoint.cost.evaluate import rules_of
 from ridgepoint.models.networks.catalog import Entry, find_network, network_entries, read_entries, to_network
 from ridgepoint.models.networks.network import Network
 from ridgepoint.models.networks.registry import play
 from ridgepoint.models.networks.tape import Tape
+from ridgepoint.work import ops
 from tests.models.networks.counting import CountingTape, count, table_macs
 
 ENTRIES = [entry for entry in network_entries() if entry.domain == "vision"]
@@ -44,10 +46,12 @@ def test_parameters_are_the_published_ones(entry: Entry) -> None:
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
 def test_multiply_adds_are_the_published_ones(entry: Entry) -> None:
-    # Wrong: a map has another size than the published model's, or an op is not counted. timm's tables count norms too.
+    # Wrong: a map has another size than the published one, or an op is not counted. timm and some authors count norms too.
     if entry.macs:
         tape = played(entry.name)
-        found = table_macs(tape) if "timm" in entry.source else float(np.max(tape.macs))
+        found = (
+            table_macs(tape) if "timm" in entry.source or "norms counted" in entry.source else float(np.max(tape.macs))
+        )
         assert found == pytest.approx(entry.macs, rel=0.03, abs=MILLIONTHS * 1e3)
 
 
@@ -163,3 +167,36 @@ def agrees(name: str, image_px: str, mparams: str, gmacs: str | None) -> bool:
     return same and (
         gmacs is None or table_macs(tape) == pytest.approx(float(gmacs) * 1e9, rel=0.03, abs=MILLIONTHS * 1e3)
     )
+
+
+@pytest.mark.parametrize(("name", "stated"), [("litepose_s", 5.0e9), ("litepose_xs", 1.2e9)])
+def test_what_the_authors_of_litepose_count_differently_explains_their_figure(name: str, stated: float) -> None:
+    # Wrong: a layer is missing. Their counter takes a transposed convolution's whole kernel at each of 4 × as many outputs.
+    tape = played(name)
+    ups = sum(
+        float(np.max(rules_of(op).flop(op))) / 2.0 for op in ops(tape.work) if op.label.endswith((".refined", ".raw"))
+    )
+    assert table_macs(tape) + 3.0 * ups == pytest.approx(stated, rel=0.03)
+
+
+@pytest.mark.parametrize(
+    ("trained", "merged"), [("mobileone_s1", "mobileone_s1_merged"), ("repvgg_b1", "repvgg_b1_merged")]
+)
+def test_merged_branches_do_the_same_products_with_fewer_kernels(trained: str, merged: str) -> None:
+    # Wrong: merging leaves a branch behind, or costs products.
+    before, after = played(trained), played(merged)
+    assert after.total_parameters < before.total_parameters
+    assert after.macs <= before.macs
+    assert len(list(ops(after.work))) < 0.75 * len(list(ops(before.work)))
+    quick, slow = (rp.estimate(name, on="a100-sxm-80gb").time_s for name in (merged, trained))
+    assert quick < slow
+
+
+def test_bottleneck_tokens_save_pairs_and_nothing_else() -> None:
+    # Nagrani et al. 2021: with few tokens per modality the two ways cost the same; with many, joint attention is quadratic.
+    def ratio(frames: float) -> float:
+        sizes = {"frames": frames, "spectrum": 400.0}
+        joint, few = (count(found, **sizes) for n in ("mbt-joint", "mbt-base") if (found := find_network(n)))
+        return float(joint.macs / few.macs)
+
+    assert 1.0 < ratio(1.0) < 1.1 < ratio(8.0)

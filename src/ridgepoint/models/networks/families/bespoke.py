@@ -136,16 +136,16 @@ def _attention_pool(tape: Tape, net: Network, x: Map) -> None:
 
 @family("branches")
 def branches(tape: Tape, net: Network, sizes: Sizes) -> None:
-    """RepVGG and MobileOne with their training-time branches.
+    """RepVGG and MobileOne with their training-time branches, or with these merged into one convolution each.
 
     Options: ``stages``: (blocks, channels) of each; ``stem`` width; ``groups`` of every other block (RepVGG); ``separable``
-    (MobileOne: a depthwise and a pointwise convolution per block), ``copies`` of every convolution in the stages, ``se``
-    (how many last blocks of each stage have channel attention), ``classes``.
+    (MobileOne: a depthwise and a pointwise convolution per block), ``copies`` of every convolution in the stages (0: all
+    branches merged, as inference runs them), ``se`` (how many last blocks of each stage have channel attention), ``classes``.
     """
     x = tape.image(3, sizes["image_px"], sizes["image_px"])
     separable, copies = net.option("separable", False), net.option("copies", 1)
     with tape.scope("stem"):
-        x = branched(tape, x, net.option("stem"), 3, 2, 1, 1)
+        x = branched(tape, x, net.option("stem"), 3, 2, 1, min(copies, 1))
     position = 0
     attentive = net.option("se", tuple(0 for _ in net.option("stages")))
     for index, (depth, out) in enumerate(net.option("stages")):
@@ -159,7 +159,7 @@ def branches(tape: Tape, net: Network, sizes: Sizes) -> None:
                 else:
                     position += 1
                     groups = net.option("groups", 1) if position % 2 == 0 else 1
-                    x = branched(tape, x, out, 3, stride, groups, 1, se)
+                    x = branched(tape, x, out, 3, stride, groups, min(copies, 1), se)
     classifier(tape, x, net.option("classes", 1000))
 
 
@@ -174,8 +174,14 @@ def branched(
     se: bool = False,
     special: float = 0.0,
 ) -> Map:
-    """The sum of equal convolutions, a pointwise one, and the input itself where shapes allow."""
+    """The sum of equal convolutions, a pointwise one, and the input itself where shapes allow; with no ``copies`` one
+    convolution that stands for them all.
+    """
     y = x
+    if not copies:
+        y = tape.conv(x, out, kernel, stride, groups, bias=True, name="merged")
+        y = squeeze_excite(tape, y, rounded(out / 16, 1, limit=0.0)) if se else y
+        return tape.activate(y, special)
     for index in range(copies):
         y = conv_norm(tape, x, out, kernel, stride, groups, "", name=f"conv{index}")
     if kernel > 1:

@@ -13,7 +13,7 @@ from ridgepoint.models.networks.shapes import Map, Rows
 from ridgepoint.models.networks.tape import Tape
 
 
-def _maps(tape: Tape, net: Network, sizes: Sizes) -> list[Map]:
+def backbone_maps(tape: Tape, net: Network, sizes: Sizes) -> list[Map]:
     """The maps of the ResNet's four stages; the image is ``aspect`` times as wide as high."""
     height = sizes["image_px"]
     with tape.scope("backbone"):
@@ -38,7 +38,7 @@ def rcnn(tape: Tape, net: Network, sizes: Sizes) -> None:
 
     Options: ``backbone`` (options of a ResNet), ``classes`` (91), ``proposals`` (1000), ``masks`` (boxes that get one).
     """
-    levels = _fpn(tape, _maps(tape, net, sizes))
+    levels = _fpn(tape, backbone_maps(tape, net, sizes))
     levels.append(tape.pool(levels[-1], 1, 2, name="pool"))
     classes = net.option("classes", 91)
     with tape.scope("proposals"):
@@ -64,7 +64,7 @@ def rcnn(tape: Tape, net: Network, sizes: Sizes) -> None:
 @family("retinanet")
 def retinanet(tape: Tape, net: Network, sizes: Sizes) -> None:
     """RetinaNet (Lin et al. 2017). Options: ``backbone``, ``classes`` (91), ``anchors`` per position (9)."""
-    maps = _maps(tape, net, sizes)
+    maps = backbone_maps(tape, net, sizes)
     levels = _fpn(tape, maps[1:])
     y = tape.conv(levels[-1], 256, 3, 2, bias=True, name="level6")
     levels += [y, tape.conv(tape.activate(y), 256, 3, 2, bias=True, name="level7")]
@@ -82,7 +82,7 @@ def detr(tape: Tape, net: Network, sizes: Sizes) -> None:
     """DETR (Carion et al. 2020). Options: ``backbone``, ``dim``, ``layers``, ``feed``, ``queries``, ``classes`` (92)."""
     dim, feed, layers = net.option("dim", 256), net.option("feed", 2048), net.option("layers", 6)
     heads = dim // 32
-    x = _maps(tape, net, sizes)[-1]
+    x = backbone_maps(tape, net, sizes)[-1]
     rows = tape.to_rows(tape.conv(x, dim, 1, bias=True, name="project"))
     with tape.scope("encoder"):
         rows = tape.repeat(layers, lambda y: transformer_layer(tape, y, heads, feed), rows)
@@ -111,7 +111,8 @@ def rt_detr(tape: Tape, net: Network, sizes: Sizes) -> None:
     dim = net.option("dim", 256)
     with tape.scope("encoder"):
         maps = [
-            conv_norm(tape, x, dim, 1, act="", name=f"project{i}") for i, x in enumerate(_maps(tape, net, sizes)[1:])
+            conv_norm(tape, x, dim, 1, act="", name=f"project{i}")
+            for i, x in enumerate(backbone_maps(tape, net, sizes)[1:])
         ]
         rows = transformer_layer(tape, tape.to_rows(maps[2]), 8, net.option("feed", 1024))
         maps[2] = tape.to_map(rows, maps[2].height, maps[2].width)

@@ -35,16 +35,29 @@ def _scan(tape: Tape, candidates: Num, bytes_each: Num, flop_each: Num, name: st
     )
 
 
+def _rerank(tape: Tape, sizes: Sizes) -> None:
+    """The best ``rerank`` candidates are compared again in full, each read at a random place."""
+    if "rerank" not in sizes:
+        return
+    dim = sizes.get("full_dim", sizes["dim"])
+    tape.count("full_vectors", sizes["vectors"] * dim)
+    _scan(tape, sizes["rerank"], dim * FORMATS[tape.acts].bytes, 2.0 * dim, "rerank", random=True)
+
+
 @family("flat_search")
 def flat_search(tape: Tape, net: Network, sizes: Sizes) -> None:
     """Exact search: all distances as one matrix product, then the best k.
 
-    Inputs: ``vectors``, ``dim``.
+    With ``rerank`` candidates in ``full_dim`` values, ``dim`` is a prefix or projection that makes the shortlist: N·dim +
+    K·full operations in place of N·full (Kusupati et al. 2022).
+
+    Inputs: ``vectors``, ``dim``; ``rerank`` and ``full_dim``.
     """
     vectors, dim = sizes["vectors"], sizes["dim"]
     tape.count("vectors", vectors * dim)
     tape.matmul(tape.batch, vectors, dim, name="distances")
     _select(tape, vectors)
+    _rerank(tape, sizes)
 
 
 @family("ivf")
@@ -69,9 +82,7 @@ def ivf(tape: Tape, net: Network, sizes: Sizes) -> None:
     tape.count("vectors", vectors * stored / width)
     _scan(tape, candidates, stored, flop, "scan")
     _select(tape, candidates)
-    if "rerank" in sizes:
-        tape.count("full_vectors", vectors * dim)
-        _scan(tape, sizes["rerank"], dim * width, 2.0 * dim, "rerank", random=True)
+    _rerank(tape, sizes)
 
 
 @family("hnsw")
@@ -83,7 +94,7 @@ def hnsw(tape: Tape, net: Network, sizes: Sizes) -> None:
     cost none). Every distance reads a vector at a random place, every hop a list of 4-byte neighbours. The wait of each hop
     for the one before is not included.
 
-    Inputs: ``vectors``, ``dim``, ``degree`` (M), ``ef``.
+    Inputs: ``vectors``, ``dim``, ``degree`` (M), ``ef``; ``rerank`` and ``full_dim`` where the graph holds short vectors.
     """
     vectors, dim, degree, ef = (sizes[name] for name in ("vectors", "dim", "degree", "ef"))
     width = FORMATS[tape.acts].bytes
@@ -92,6 +103,7 @@ def hnsw(tape: Tape, net: Network, sizes: Sizes) -> None:
     tape.count("links", vectors * 2.0 * degree * 4.0 / width)
     _scan(tape, levels * degree + ef * 2.0 * degree, dim * width, 2.0 * dim, "distances", random=True)
     _scan(tape, levels + ef, 2.0 * degree * 4.0, 2.0 * degree * np.log2(ef), "neighbours", random=True)
+    _rerank(tape, sizes)
 
 
 @family("term_search")
