@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 
 from ridgepoint.models.architecture import DeltaAttention, Mamba1, Mamba2
-from ridgepoint.models.execution import Tokens
+from ridgepoint.models.execution import Execution, Formats, Tokens
 from ridgepoint.models.recurrent import delta_attention, groups_per_rank, mamba1, mamba2
+from ridgepoint.models.state import saved_bytes
 from tests.models.parts import components, execution, flop
 
 TWO = Mamba2(heads=64, head_dim=64, state_dim=128, groups=8, chunk=128)
@@ -63,3 +64,15 @@ def test_ranks_divide_projections_and_scan(build, mixer, tokens):
 @pytest.mark.parametrize(("groups", "ranks", "here"), [(8, 1, 8), (8, 4, 2), (8, 8, 1), (8, 16, 1), (1, 4, 1)])
 def test_with_more_ranks_than_groups_each_keeps_a_copy_of_one(groups, ranks, here):
     assert groups_per_rank(float(groups), float(ranks)) == here
+
+
+def test_mamba_keeps_what_its_fused_kernel_keeps():
+    """mamba_ssm saves the block's input, the whole input projection (z, x, B, C, dt) and the scan's output; the convolution
+    and the scan's inputs are computed again. Less would be too little memory for a training step.
+    """
+    mixer, tokens = Mamba2(heads=80, head_dim=64, state_dim=128, groups=1), 2048.0
+    run = Execution(Formats((("default", "bf16"),)), training=True)
+    work = mamba2(mixer, 2560, Tokens(1.0, tokens, tokens), run, "l.mamba")
+    inner = 80 * 64
+    kept = 2560 + (2 * inner + 2 * 128 + 80) + inner
+    assert saved_bytes(work, 2560, 1.0, False) == pytest.approx(2.0 * tokens * kept)

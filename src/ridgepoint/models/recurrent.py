@@ -6,6 +6,8 @@ through the whole sequence; an all-to-all before and after it turns one into the
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from ridgepoint.formats import FORMATS
@@ -44,8 +46,17 @@ def short_convolution(run: Execution, at: str, tokens: Tokens, channels: Num, ke
         write_bytes=values * width + state,
         flop=2.0 * kernel * values,
         special=values,
+        saved_bytes=values * width,
         label=f"{at}.convolution",
     )
+
+
+def _gated_norm(run: Execution, at: str, values: Num, kept: float) -> Stream:
+    """Norm of the scan's output times the gate, of which ``kept`` are kept for the backward pass: Mamba's fused kernels keep
+    the gate, and the output once for norm and projection.
+    """
+    op = pointwise(run, f"{at}.gated_norm", values, reads=2.0, flop=10.0, special=1.0)
+    return replace(op, saved_bytes=op.read_bytes * kept / 2.0)
 
 
 def mamba2(mixer: Mamba2, hidden: int, tokens: Tokens, run: Execution, at: str) -> Work:
@@ -69,7 +80,7 @@ def mamba2(mixer: Mamba2, hidden: int, tokens: Tokens, run: Execution, at: str) 
         projection(run, "attention", f"{at}.in", rows, 2.0 * inner + shared + heads, hidden),
         short_convolution(run, at, tokens, inner + shared, mixer.conv_kernel),
         *_turned(run, at, rows, inner + shared + heads, scan, inner),
-        pointwise(run, f"{at}.gated_norm", rows * inner, reads=2.0, flop=10.0, special=1.0),
+        _gated_norm(run, at, rows * inner, kept=1.0),
         projection(run, "attention", f"{at}.out", rows, hidden, inner),
         sum_over_ranks(run, f"{at}.all_reduce", rows, hidden),
     )
@@ -134,7 +145,7 @@ def delta_attention(mixer: DeltaAttention, hidden: int, tokens: Tokens, run: Exe
         *gates,
         short_convolution(run, at, tokens, 2.0 * key_width + value_width, mixer.conv_kernel),
         *_turned(run, at, rows, 2.0 * key_width + value_width + 2.0 * value_heads, scan, value_width),
-        pointwise(run, f"{at}.gated_norm", rows * value_width, reads=2.0, flop=10.0, special=1.0),
+        _gated_norm(run, at, rows * value_width, kept=2.0),
         projection(run, "attention", f"{at}.out", rows, hidden, value_width),
         sum_over_ranks(run, f"{at}.all_reduce", rows, hidden),
     )

@@ -255,8 +255,15 @@ def _attention_saved(op: Attention) -> Num:
     return op.batch * ((queries + keys) * FORMATS[op.acts].bytes + 4.0 * op.heads * op.q_len)
 
 
+def _scan_saved(op: Scan) -> Num:
+    """Its inputs; Mamba's kernels compute them again from what the convolution read, and keep the step sizes (mamba_ssm)."""
+    if op.variant in ("mamba1", "mamba2"):
+        return op.batch * op.seq * op.heads * FORMATS[op.acts].bytes
+    return rules_of(op).read_bytes(op)
+
+
 _SAVED: dict[type, Callable[[Any], Num]] = {
     Attention: _attention_saved,
     Stream: lambda op: op.saved_bytes,
-    Scan: lambda op: rules_of(op).read_bytes(op),
+    Scan: _scan_saved,
 }
