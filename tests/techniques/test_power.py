@@ -1,0 +1,58 @@
+"""Power, prices, and what goes wrong in long runs (design §6)."""
+
+from __future__ import annotations
+
+import pytest
+
+import ridgepoint as rp
+from ridgepoint.errors import RidgepointError
+
+STEP = rp.Train(batch=64, seq=2048)
+
+
+def run(*apply: str, task=STEP, on: str = "8xh100-sxm", **plan) -> rp.Estimate:
+    return rp.estimate("llama-3.1-8b", on=on, task=task, plan=rp.Plan(**plan), apply=apply)
+
+
+@pytest.mark.parametrize("limit", [0.5, 0.7])
+def test_power_stays_under_its_cap_and_arithmetic_slows_by_less(limit):
+    """Dynamic power falls faster than the clock: a third of the power costs less than a third of the rate."""
+    task = rp.Prefill(batch=8, prompt=4096)
+    free, capped = (run(*a, task=task, on="h100-sxm") for a in ((), (f"power-cap:limit={limit}",)))
+    assert capped.power_w <= 700.0 * limit * 1.01
+    assert 1.0 < capped.time_s / free.time_s < 1.0 / limit
+    assert capped.energy_j < free.energy_j
+
+
+def test_interruptions_repeat_work_of_all_devices():
+    """Eight devices, one interruption an hour each, 90 s lost: a fifth more time."""
+    slow = run("spot-devices:discount=0,interruptions=1,lost_s=90")
+    assert slow.time_s / run().time_s == pytest.approx(1.2)
+    assert run("spot-devices:discount=0.5,interruptions=0").cost_usd == pytest.approx(run().cost_usd / 2)
+
+
+def test_a_checkpoint_writes_weights_and_states():
+    """2 + 12 bytes per parameter and device over its share of the node's drives."""
+    on = "8xh100-sxm@storage=16G"
+    extra = run("checkpoints:every=1,background=false", on=on).time_s - run(on=on).time_s
+    memory = run(on=on).memory
+    assert extra == pytest.approx((memory["weights"] + memory["optimizer"]) / 2e9, rel=0.25)
+    seldom = run("checkpoints:every=100,background=false", on=on).time_s - run(on=on).time_s
+    assert seldom == pytest.approx(extra / 100, rel=0.05)
+
+
+def test_in_the_background_it_takes_the_longer():
+    on = "8xh100-sxm@storage=1000G"
+    assert run("checkpoints:every=1", on=on).time_s < run("checkpoints:every=1,background=false", on=on).time_s
+
+
+def test_the_slowest_of_more_devices_is_slower():
+    def lost(on: str) -> float:
+        return float(run("stragglers:spread=0.1", on=on, zero_stage=1).time_s / run(on=on, zero_stage=1).time_s)
+
+    assert 1.05 < lost("8xh100-sxm") < lost("8x8xh100-sxm") < 1.4
+
+
+def test_what_the_sheet_does_not_state_is_refused():
+    with pytest.raises(RidgepointError, match="price"):
+        rp.estimate("llama-3.2-1b", on="k80", task=rp.Decode(), apply=["spot-devices"])
