@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -76,6 +77,13 @@ def train(
     scaling: Annotated[
         bool, typer.Option("--scaling", help="Also smaller and larger machines.", rich_help_panel=_RUN)
     ] = False,
+    schedule: Annotated[
+        bool, typer.Option("--gantt", help="Draw the best layout's pipeline.", rich_help_panel=_RUN)
+    ] = False,
+    trace: Annotated[
+        Path | None,
+        typer.Option("--trace", metavar="FILE.json", help="Write that pipeline for Perfetto.", rich_help_panel=_RUN),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.", rich_help_panel=_RUN)] = False,
 ) -> None:
     """The best layouts for a training run: every one that could run is tried."""
@@ -108,13 +116,23 @@ def train(
             progress=progress,
             **plan_values(request),
         )
+    line = None
+    if schedule or trace is not None:
+        from ridgepoint.training.timeline import timeline
+
+        line = timeline(found.best)
+    if trace is not None and line is not None:
+        from ridgepoint.report.schedule import trace_text
+        from ridgepoint.scenario_file import write_whole
+
+        write_whole(trace, trace_text(line, f"{found.model.name} on {found.machine.name}"))
     if as_json:
         print_json(found.to_dict())
         return
     from ridgepoint.report.train_plan import page
 
     screen = console()
-    print_page(page(found, screen.width), screen)
+    print_page(page(found, screen.width, line if schedule else None), screen)
 
 
 def sequences(text: str, seq: float) -> int:

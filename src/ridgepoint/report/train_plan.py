@@ -10,12 +10,14 @@ from rich.text import Text
 
 from ridgepoint.report.headline import SAID, verdict
 from ridgepoint.report.memory import memory_table, memory_text
+from ridgepoint.report.schedule import gantt
 from ridgepoint.report.table import Cell, fitted
 from ridgepoint.report.text import bar, count, flow, gigabytes, money, number, percent, ratio, resource
 from ridgepoint.tasks.activations import recompute_words
 from ridgepoint.training.layouts import LaidOut
 from ridgepoint.training.planner import FASTER, TrainPlan
 from ridgepoint.training.scaling import Point
+from ridgepoint.training.schedule import TimeLine
 from ridgepoint.units import duration, si
 
 _SCHEDULES = {"1f1b": "1F1B", "zero_bubble": "ZB-H1", "zero_bubble_2": "ZB-H2", "gpipe": "GPipe"}
@@ -23,10 +25,12 @@ _LEAST_S = 0.0005
 """Part of a step below which a difference between two layouts is not worth words."""
 
 
-def page(found: TrainPlan, width: int) -> RenderableType:
-    """The whole answer, at most ``width`` characters wide."""
+def page(found: TrainPlan, width: int, line: TimeLine | None = None) -> RenderableType:
+    """The whole answer, at most ``width`` characters wide, with the best layout's schedule where it is given."""
     parts: list[RenderableType] = [_headline(found), Text(""), _layouts(found, width), Text("")]
     parts += [_figures(found, width), Text(""), *_sentences(found, width), Text("")]
+    if line is not None:
+        parts += [Text("The best layout's pipeline", "bold"), gantt(line, width), Text("")]
     for name, title in (("strong", "Same batch on other machines"), ("weak", "Batch that grows with the machine")):
         if name in found.scaling:
             parts += [Text(title, "bold"), _curve(found.scaling[name], width), Text("")]
