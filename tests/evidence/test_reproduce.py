@@ -174,3 +174,32 @@ def test_the_record_of_the_catalogue_is_what_reproduce_gives(outcomes):
         assert all(
             math.isclose(a, b, rel_tol=0.02) for a, b in zip(kept[slug]["ratios"], row["ratios"], strict=True)
         ), slug
+
+
+def test_what_fits_a_training_step_is_the_largest_that_does():
+    """One more sequence, or one more layer, does not fit; utilization without recomputation is three quarters of that with."""
+    said = Said(
+        "llama-3.2-1b", "a100-sxm-40gb", task={"name": "train", "batch": 1, "seq": 1024}, plan={"recompute": "full"}
+    )
+    est = Estimate(as_scenario(said))
+    largest = figure(est, "largest_micro_batch")
+    for size, fits in ((largest, True), (1.01 * largest + 1.0, False)):
+        whole = float(int(size))
+        given = replace(
+            est.scenario,
+            task=replace(est.scenario.task, batch=whole),
+            plan=replace(est.scenario.plan, micro_batch=whole),
+        )
+        assert bool(given.build().ledger.fits) is fits
+    assert figure(est, "largest_model") > figure(est, "parameters")
+    assert figure(est, "longest_sequence") > 1024
+    assert figure(est, "mfu") / figure(est, "hfu") == pytest.approx(0.75, rel=0.1)
+
+
+def test_figures_of_a_whole_machine_follow_from_those_of_a_device():
+    given = as_scenario(Said("llama-2-7b", "2xh100-sxm", task={"name": "decode", "batch": 4, "context": 1024}))
+    est = Estimate(given)
+    assert figure(est, "device_hours") == pytest.approx(2 * est.time_s / 3600)
+    assert figure(est, "samples_per_device") * 2 == pytest.approx(figure(est, "samples_per_s"))
+    assert 0.0 < figure(est, "communication_share") < 1.0
+    assert figure(est, "intensity", "*.attention.attention") == pytest.approx(1.0, rel=0.2)
