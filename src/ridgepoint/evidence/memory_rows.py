@@ -112,7 +112,7 @@ def _train(rows: Rows, model: Model, machine: Machine) -> Figures:
 def _finetune(rows: Rows, model: Model, machine: Machine) -> Figures:
     """Frozen weights; activations and logits of the longest sequence; adapters and their states are small."""
     micro = rows.number("micro_batch")
-    plan = Plan(micro_batch=micro, dp=1.0, compiled=False, optimizer="none")
+    plan = Plan(micro_batch=micro, dp=1.0, compiled=False, optimizer="none", trainable="lora")
     plan = with_formats(plan, rows, model, machine)
     ledger = build(model, machine, Train(batch=micro, seq=ALPACA_LONGEST), plan).ledger
     total = ledger["weights"] + ledger["activations"] + ledger["logits"]
