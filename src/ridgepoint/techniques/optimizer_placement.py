@@ -38,7 +38,7 @@ from ridgepoint.work import Op, Overlap, Work, walk
     neutral={"share": 0.0},
 )
 def optimizer_interleaved(given: Scenario, values: Values) -> Scenario:
-    """States of ``share`` of the parameters go to the device and back for each update, beside the processor's update of the rest.
+    """States of ``share`` of the parameters go to the device and back, beside the processor's update of the rest.
 
     Maurya et al. 2024. The processor's update streams (2·states + gradients + weights) bytes through its memory; the device's
     moves 2·states over the link, and neither the gradients nor the new weights of that part. Which is quicker is a matter of
