@@ -50,18 +50,26 @@ class Scenario:
     techniques: tuple[str, ...] = ()
 
     def build(self) -> Built:
-        """Phases, works, ledger and assumptions, with every edit made in the order in which they were applied.
+        """Phases, works, ledger and assumptions, with every edit made in the order in which they were applied."""
+        if not self.edits:
+            return build(self.model, self.machine, self.task, self.plan)
+        built = self.build_whole()
+        return with_unfused_attention(built, self.plan.compiled) if self._in_kernels else built
 
-        Edits find attention as one op, whatever the plan's kernels; where these are not fused, it is taken apart afterwards.
-        """
+    def build_whole(self) -> Built:
+        """Like ``build``, with every attention still one op, as edits find it whatever kernels the plan has it run in."""
         built = build(self.model, self.machine, self.task, self.plan)
-        apart = bool(self.edits) and not self.plan.fused_attention and not isinstance(self.task, Train)
-        if apart:
+        if self._in_kernels:
             whole = build(self.model, self.machine, self.task, replace(self.plan, fused_attention=True))
             built = replace(built, phases=whole.phases)
         for edit in self.edits:
             built = edit.rework(built, self, edit.values)
-        return with_unfused_attention(built, self.plan.compiled) if apart else built
+        return built
+
+    @property
+    def _in_kernels(self) -> bool:
+        """Whether attention is taken apart into kernels after the edits; gradients are made of kernels from the start."""
+        return not self.plan.fused_attention and not isinstance(self.task, Train)
 
     @cached_property
     def shape(self) -> tuple[int, ...]:

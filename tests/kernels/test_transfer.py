@@ -83,3 +83,11 @@ def test_unknown_tiers_and_directions_are_refused(wrong: Transfer) -> None:
         with pytest.raises(RidgepointError) as refused:
             rule(wrong, find_machine("h100-sxm"))
         assert refused.value.hint
+
+
+def test_without_a_host_its_bytes_lie_in_the_largest_tier() -> None:
+    """SN40L has DDR memory beside its HBM and no host link: copies inside HBM would be seven times as fast."""
+    machine = find_machine("sn40l")
+    op = Transfer(bytes=1e10)
+    assert settle(RULES.bound(op, machine)).time_s == pytest.approx(1e10 / 100e9)
+    assert settle(RULES.expected(op, machine)).time_s >= 1e10 / 100e9

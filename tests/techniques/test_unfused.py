@@ -39,3 +39,13 @@ def test_what_changes_the_fused_kernel_wants_one(name):
     task = rp.Generate(prompt=1024, output=16)
     with pytest.raises(rp.RidgepointError, match="fused-attention first"):
         rp.estimate("llama-2-7b", on="h100-sxm", task=task, plan=rp.Plan(fused_attention=False), apply=[name])
+
+
+def test_conditions_find_attention_that_is_not_fused():
+    """Low rank is as good for separate kernels; it must not be refused for want of one fused kernel."""
+    task, plan = rp.Forward(batch=8, seq=512), rp.Plan(fused_attention=False)
+    before, after = (
+        rp.estimate("bert-base", on="a100-sxm-80gb", task=task, plan=plan, apply=apply).time_s
+        for apply in ([], ["low-rank-attention:rank=64"])
+    )
+    assert after < before

@@ -4,11 +4,14 @@
     storage:  max(bytes / storage, bytes / link) + request latency    the two stages stream side by side
     tier:     max(bytes / tier, bytes / link) + pieces · latency      a memory of role ``tier`` on the sheet, by its name
 
-On Grace machines the host link is NVLink-C2C, otherwise PCIe. A machine without a host link (a CPU, a chip with unified
-memory) copies within its main memory: each byte is read once and written once there.
+On Grace machines the host link is NVLink-C2C, otherwise PCIe. Without a host link what lies in host memory lies in the
+device's largest tier, or, where it has none (a CPU, a chip with unified memory), is copied within main memory: each byte is
+read once and written once there.
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from ridgepoint.errors import RidgepointError
 from ridgepoint.kernels import storage
@@ -32,6 +35,14 @@ def write_bytes(op: Transfer) -> Num:
     return op.bytes if op.direction == "read" else 0.0
 
 
+def _own_tier(op: Transfer, machine: Machine) -> str:
+    """The device's own tier that the bytes lie in: the one named, or the largest where there is no host to reach; or none."""
+    if op.tier in machine.tiers:
+        return op.tier
+    behind = op.tier == "host" and machine.link("host") is None and machine.tiers
+    return max(machine.tiers, key=lambda name: machine.tiers[name].capacity_bytes) if behind else ""
+
+
 def _tier(op: Transfer, machine: Machine, efficiency: float, memory_efficiency: float) -> dict[str, Num]:
     """Seconds of a tier's memory, of which a device has its share, and of the link that it is reached over."""
     tier = machine.tiers[op.tier]
@@ -45,8 +56,9 @@ def _tier(op: Transfer, machine: Machine, efficiency: float, memory_efficiency: 
 
 def _moved(op: Transfer, machine: Machine, efficiency: float, memory_efficiency: float) -> dict[str, Num]:
     """Seconds on the path between the device and its host, or to a tier of its own."""
-    if op.tier in machine.tiers:
-        return _tier(op, machine, efficiency, memory_efficiency)
+    own = _own_tier(op, machine)
+    if own:
+        return _tier(replace(op, tier=own), machine, efficiency, memory_efficiency)
     link = machine.link("host")
     if link is None:
         return {machine.main_memory: 2.0 * op.bytes / (machine.memory_bytes_per_s * memory_efficiency)}
@@ -76,7 +88,7 @@ def expected(op: Transfer, machine: Machine) -> Demand:
     efficiency = table.efficiency if op.pinned else table.pageable_efficiency
     seconds = _moved(_checked(op, machine), machine, efficiency, machine.coefficients.device.memory_efficiency)
     if op.tier != "storage":
-        tier = machine.tiers.get(op.tier)
+        tier = machine.tiers.get(_own_tier(op, machine))
         start = table.latency_s if tier is None else (tier.latency_s or table.latency_s)
         return Demand((Phase(seconds), Phase({"link_latency": op.pieces * start})))
     seconds["storage"] = op.bytes / (storage.bytes_per_s(machine) * machine.coefficients.storage.efficiency)
@@ -89,7 +101,9 @@ def _checked(op: Transfer, machine: Machine) -> Transfer:
     if op.tier not in known:
         raise RidgepointError("bad_work", f"unknown transfer tier '{op.tier}'", "use one of " + ", ".join(known))
     if op.direction not in DIRECTIONS:
-        raise RidgepointError("bad_work", f"unknown transfer direction '{op.direction}'", "use " + ", ".join(DIRECTIONS))
+        raise RidgepointError(
+            "bad_work", f"unknown transfer direction '{op.direction}'", "use " + ", ".join(DIRECTIONS)
+        )
     return op
 
 

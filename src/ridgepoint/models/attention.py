@@ -89,7 +89,7 @@ def _over_context(
 def unfused(op: Attention, fused_elementwise: bool) -> Work:
     """Scores, softmax and weighted sum as three kernels, scores written to and read from main memory (all q × kv pairs).
 
-    Without ``fused_elementwise`` a causal mask is a pass of its own.
+    Without ``fused_elementwise`` scaling and mask are passes of their own.
     """
     width = FORMATS[op.acts].bytes
     scores = op.batch * op.heads * op.q_len * op.kv_len
@@ -104,15 +104,15 @@ def unfused(op: Attention, fused_elementwise: bool) -> Work:
         out=op.acts,
         label=f"{op.label}.scores",
     )
-    masked = 2.0 if op.causal and not fused_elementwise else 1.0
+    passes = 1.0 if fused_elementwise else 3.0
     softmax = Stream(
-        read_bytes=scores * width * masked,
-        write_bytes=scores * width * masked,
+        read_bytes=scores * width * passes,
+        write_bytes=scores * width * passes,
         flop=5.0 * scores,
         special=scores,
         pattern="softmax",
         rows=op.batch * op.heads * op.q_len,
-        launches=masked,
+        launches=passes,
         saved_bytes=scores * width,
         label=f"{op.label}.softmax",
     )

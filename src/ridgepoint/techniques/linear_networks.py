@@ -31,7 +31,7 @@ def _attends_both_ways(given: Scenario, values: Values) -> str:
     few = values.get("agents", values.get("rank", 1.0))
     found = any(
         isinstance(op, Attention) and _mutual(op) and np.any(np.asarray(op.q_len) > few)
-        for phase in given.build().phases
+        for phase in given.build_whole().phases
         for op in ops(phase.work)
     )
     return "" if found else f"no attention of {given.model.name} spans more than {np.min(few):g} tokens both ways"

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from ridgepoint.numeric import Num
+import numpy as np
+
+from ridgepoint.numeric import Num, plain
 from ridgepoint.ops import Attention, Conv, Gemm, Scan, Stream
 from ridgepoint.scenario import Scenario, Values
 from ridgepoint.tasks.build import Built
@@ -28,6 +30,7 @@ from ridgepoint.work import Op, Repeat, Seq, Work, ops
     parameters=(
         Parameter("kept", 0.75, "part of the channels of every layer that is kept", 0.01, 1.0),
         Parameter("within", "*", "labels of the ops that become narrower (shell pattern)"),
+        Parameter("decoder", 0.0, "part that is kept in a decoder of images (decoder.*); 0: as everywhere", 0.0, 1.0),
     ),
     occupies=("channels",),
     training_free=False,
@@ -67,8 +70,13 @@ def _narrow(op: Op, kept: Num) -> Work:
 
 
 def _narrowed(built: Built, given: Scenario, values: Values) -> Built:
+    kept, decoder = values["kept"], values["decoder"]
+    last = plain(np.where(np.asarray(decoder) > 0.0, decoder, kept))
+
     def change(op: Op) -> Work:
-        return _narrow(op, values["kept"]) if labelled(op, values["within"]) else op
+        if not labelled(op, values["within"]):
+            return op
+        return _narrow(op, last if labelled(op, "decoder.*") else kept)
 
     ratio = _weights(built, change) / _weights(built, lambda op: op)
     return scaled_entries(with_weight_bytes(with_ops(built, change), given, ratio), values["kept"], "activations")

@@ -87,7 +87,7 @@ def has_layers(given: Scenario, values: Values) -> str:
 
 def mixes_tokens(given: Scenario, values: Values) -> str:
     """Its layers attend: tokens can be left out of them."""
-    found = any(isinstance(node, Attention) for phase in given.build().phases for node in walk(phase.work))
+    found = any(isinstance(node, Attention) for phase in given.build_whole().phases for node in walk(phase.work))
     return "" if found else f"{given.model.name} has no attention: there are no tokens to leave out"
 
 

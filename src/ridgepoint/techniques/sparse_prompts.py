@@ -153,7 +153,7 @@ def visited_tiles(tokens: Num, window: Num, tile: Num) -> Num:
 def _has_tokens(given: Scenario, values: Values) -> str:
     wide = any(
         isinstance(op, Attention) and attends(op) and not op.causal and np.any(np.asarray(op.q_len) > values["window"])
-        for phase in given.build().phases
+        for phase in given.build_whole().phases
         for op in ops(phase.work)
     )
     return "" if wide else f"no attention of {given.model.name} spans more than {values['window']:g} tokens both ways"
