@@ -90,3 +90,22 @@ def test_networks_keep_their_activations_wide() -> None:
     )
     assert after.memory["weights"] < 0.3 * before.memory["weights"]
     assert after.memory["activations"] == before.memory["activations"]
+
+
+@pytest.mark.parametrize(
+    "name", ["weight-only-quantization:format=int4", "weight-activation-quantization:weights=int4,acts=int8"]
+)
+def test_tables_in_few_bits_too(name):
+    """A head of 256,000 tokens is a quarter of a small model's step: quantizing it must show in time and memory."""
+    task = rp.Decode(batch=1, context=128)
+    wide, narrow = (
+        rp.estimate("gemma-2b", on="a100-sxm-80gb", task=task, apply=[a]) for a in (name, f"{name},tables=true")
+    )
+    table = 256000 * 2048
+    assert wide.memory["weights"] - narrow.memory["weights"] == pytest.approx(table * 1.5, rel=0.02)
+    assert narrow.time_s < 0.9 * wide.time_s
+
+
+def test_networks_have_no_tables():
+    with pytest.raises(rp.RidgepointError, match="no embedding and head"):
+        rp.estimate("resnet50", on="a100-sxm-80gb", task=rp.Forward(), apply=["weight-only-quantization:tables=true"])

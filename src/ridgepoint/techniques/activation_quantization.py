@@ -17,7 +17,15 @@ from ridgepoint.ops import Gemm
 from ridgepoint.scenario import Scenario, Values
 from ridgepoint.tasks.build import Built
 from ridgepoint.techniques.conditions import every, infers, trains, transformer
-from ridgepoint.techniques.products import inputs_format, linear_format, pass_over, with_linear
+from ridgepoint.techniques.products import (
+    TABLES,
+    has_tables,
+    inputs_format,
+    linear_format,
+    pass_over,
+    with_linear,
+    with_narrow_tables,
+)
 from ridgepoint.techniques.registry import technique
 from ridgepoint.techniques.rewrite import assumed, edited, labelled, with_ops, with_plan
 from ridgepoint.techniques.technique import Parameter
@@ -49,10 +57,11 @@ def _narrower(given: Scenario, values: Values) -> str:
     ),
     quality="W8A8 and FP8 are reported within about 1 %; 4-bit activations need rotations or outlier handling",
     grade="near",
-    cannot=every(infers, _narrower, _multiplies),
+    cannot=every(infers, _narrower, _multiplies, has_tables),
     parameters=(
         Parameter("weights", "fp8", "what a weight is stored in", choices=("fp8", "int8", "fp8_block", "mxfp8", "int4", "fp4")),
         Parameter("acts", "fp8", "what products read their inputs in", choices=("fp8", "int8", "mxfp8", "int4", "fp4")),
+        TABLES,
     ),
     occupies=("weight format", "input format"),
 )  # fmt: skip
@@ -60,7 +69,8 @@ def weight_activation_quantization(given: Scenario, values: Values) -> Scenario:
     """Weights are stored and inputs are read in few bits (W8A8, W4A8, FP8): bytes fall and products run at the narrow rate.
 
     Inputs are quantized on the way in, with scales, by the kernel in front where engines fuse that and by one of its own
-    otherwise; attention and everything between stays in 16 bits. In networks that convolve, whole feature maps are narrow.
+    otherwise; attention and everything between stays in 16 bits; ``tables``
+    stores embedding and head in few bits too. In networks that convolve, whole feature maps are narrow.
     Helps decode by bytes and prefill by rate. A machine without the arithmetic saves bytes only: it is refused here.
 
     >>> import ridgepoint as rp
@@ -73,7 +83,12 @@ def weight_activation_quantization(given: Scenario, values: Values) -> Scenario:
     >>> gain("a100-sxm-80gb", 8192, "weight-activation-quantization:weights=int8,acts=int8") > 1.25
     True
     """
-    return with_plan(given, weights=values["weights"], acts=values["acts"])
+    changed = with_plan(given, weights=values["weights"], acts=values["acts"])
+    return edited(changed, "weight-activation-quantization", _narrow_tables, values) if values["tables"] else changed
+
+
+def _narrow_tables(built: Built, given: Scenario, values: Values) -> Built:
+    return with_narrow_tables(built, given, values["weights"])
 
 
 def rotation_flop(block: float) -> float:

@@ -7,6 +7,7 @@ head and router stay as they are, as they do in every published recipe; of a net
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from ridgepoint.tasks.build import Built
 from ridgepoint.tasks.layout import execution, resolve_formats
 from ridgepoint.tasks.networks import formats_of
 from ridgepoint.techniques.rewrite import Rule, labelled, scaled_entries, with_ops
+from ridgepoint.techniques.technique import Parameter
 from ridgepoint.work import Mix, Op, Pipeline, Repeat, Seq, Work
 
 _LINEAR = ("attention", "feed", "experts")
@@ -90,6 +92,29 @@ def with_weight_bytes(built: Built, given: Scenario, ratio: Num | dict[str, Num]
     kept = sum((size * ratios.get(name, 1.0) for name, size in parts.items() if name != "other"), 0.0)
     whole = linear + parts["other"]
     return scaled_entries(built, (kept + parts["other"]) / whole, "weights")
+
+
+TABLES = Parameter("tables", False, "embedding and output head are stored in few bits as well")
+
+
+def with_narrow_tables(built: Built, given: Scenario, fmt: str) -> Built:
+    """``built`` with embedding and output head stored in ``fmt``; products with the head unpack it."""
+
+    def rule(op: Any) -> Work:
+        return replace(op, weights=fmt) if isinstance(op, Gemm) and op.label == "head.logits" else op
+
+    assert isinstance(given.model, Model)
+    run, _ = execution(given.model, given.plan, built.layout, training=False)
+    sizes = weight_bytes(given.model, run, built.layout.pp)
+    tables, whole = sizes["tables"], sum(sizes.values(), 0.0)
+    fewer = FORMATS[fmt].bytes / FORMATS[run.formats.weight("embedding")].bytes
+    return scaled_entries(with_ops(built, rule), 1.0 - tables / whole * (1.0 - fewer), "weights")
+
+
+def has_tables(given: Scenario, values: Values) -> str:
+    """A condition: where tables shall be quantized, the model is one of tokens."""
+    wanted = values["tables"] and not isinstance(given.model, Model)
+    return f"{given.model.name} has no embedding and head that are told apart" if wanted else ""
 
 
 def divided(share: Num, changed: Work, rest: Work) -> Work:

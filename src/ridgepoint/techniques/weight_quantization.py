@@ -17,12 +17,15 @@ from ridgepoint.scenario import Scenario, Values
 from ridgepoint.tasks.build import Built
 from ridgepoint.techniques.conditions import every, generates, infers, transformer
 from ridgepoint.techniques.products import (
+    TABLES,
     divided,
+    has_tables,
     linear_format,
     narrower_than_now,
     pass_over,
     wide_weights,
     with_linear,
+    with_narrow_tables,
     with_weight_bytes,
 )
 from ridgepoint.techniques.registry import technique
@@ -59,10 +62,11 @@ _GROUP = Parameter("group", 128.0, "weights that share one 16-bit scale", 1.0, 6
     ),
     quality="8 bits and good 4-bit methods are reported as nearly lossless (int4: 3–5 % accuracy); 3 bits and fewer cost more",
     grade="near",
-    cannot=every(infers, narrower_than_now("format")),
+    cannot=every(infers, narrower_than_now("format"), has_tables),
     parameters=(
         Parameter("format", "int4", "what a weight is stored in", choices=NARROW),
         Parameter("fused", True, "weights are unpacked inside the product; otherwise by a kernel that writes them in 16 bits"),
+        TABLES,
     ),
     occupies=("weight format",),
 )  # fmt: skip
@@ -70,8 +74,9 @@ def weight_only_quantization(given: Scenario, values: Values) -> Scenario:
     """Linear layers keep each weight in ``format``: bytes fall by bits/16, and so does what a decode step reads.
 
     Products still run in 16 bits, and each tile of rows unpacks its weights on the vector engine: a prefill gains nothing.
-    Embedding, head and router stay wide. Without a fused kernel (``fused`` false, as in bitsandbytes' first int8 and in
-    GPTQ on old GPUs) a pass writes 16-bit copies before each product: memory is saved and time is lost.
+    Embedding, head and router stay wide (``tables`` narrows the first two). Without a fused kernel (``fused`` false, as in
+    bitsandbytes' first int8 and in GPTQ on old GPUs) a pass writes 16-bit copies before each product: memory is saved and
+    time is lost.
 
     >>> import ridgepoint as rp
     >>> def time(task, *apply):
@@ -83,7 +88,13 @@ def weight_only_quantization(given: Scenario, values: Values) -> Scenario:
     True
     """
     changed = with_plan(given, weights=values["format"])
-    return changed if values["fused"] else edited(changed, "weight-only-quantization", _unfused, values)
+    as_planned = values["fused"] and not values["tables"]
+    return changed if as_planned else edited(changed, "weight-only-quantization", _beyond_the_plan, values)
+
+
+def _beyond_the_plan(built: Built, given: Scenario, values: Values) -> Built:
+    narrow = with_narrow_tables(built, given, values["format"]) if values["tables"] else built
+    return narrow if values["fused"] else _unfused(narrow, given, values)
 
 
 def _unfused(built: Built, given: Scenario, values: Values) -> Built:
