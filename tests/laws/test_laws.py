@@ -103,3 +103,22 @@ def test_the_command_runs_a_law(capsys):
     run("coverage", ["single=0.5", "samples=2"], as_json=True)
     said = json.loads(capsys.readouterr().out)
     assert said["results"]["result"] == 0.75
+
+
+def test_energy_of_arithmetic_meets_published_points():
+    """Horowitz, "Computing's energy problem", ISSCC 2014, 45 nm: integers of 8 and 32 bits, floats of 16 and 32."""
+    eight, sixteen, wide = (
+        calculate("arithmetic-energy", {"bits": b, "accumulator_bits": b}) for b in (8.0, 16.0, 32.0)
+    )
+    assert wide["integer_mac_j"] == pytest.approx(3.2e-12)
+    assert eight["integer_mac_j"] == pytest.approx(0.23e-12, rel=0.06)
+    assert sixteen["float_mac_j"] == pytest.approx(1.5e-12)
+    assert wide["float_mac_j"] == pytest.approx(4.6e-12)
+
+
+def test_a_narrow_accumulator_saves_more_beside_a_narrow_multiplier():
+    def saved(bits):
+        wide, narrow = (calculate("arithmetic-energy", {"bits": bits, "accumulator_bits": a}) for a in (32.0, 12.0))
+        return 1.0 - narrow["integer_mac_j"] / wide["integer_mac_j"]
+
+    assert saved(4.0) > saved(8.0) > saved(16.0) > 0.0

@@ -156,6 +156,12 @@ _TABLE = (
     ),
     Law("landauer", complexity.landauer, ("quantum-energy-advantage",), {"queries": 2.0**64}),
     Law(
+        "arithmetic-energy",
+        complexity.arithmetic_energy,
+        ("l-mul", "low-bit-accumulators", "bold"),
+        {"bits": 32.0, "accumulator_bits": 32.0},
+    ),
+    Law(
         "solver-iterations",
         complexity.solver_iterations,
         ("iterative-solver-ml",),
