@@ -111,6 +111,15 @@ def _hfu(est: Estimate, _: str) -> float:
     return sum(flop / float(rates[key] or np.inf) for key, flop in _products(est).items()) / _time(est, "")
 
 
+def _peak_share(est: Estimate, part: str) -> float:
+    """Operations per second of components over the peak of the format that products read (16 bit unless planned)."""
+    return (
+        _flop(est, part)
+        / _time(est, part)
+        / est.scenario.machine.arithmetic(est.scenario.plan.acts or "fp16").flop_per_s
+    )
+
+
 def _largest(est: Estimate, change: Callable[[Scenario, float], Scenario]) -> float:
     """The largest whole number with which the changed scenario fits, by doubling and bisection; 0 where 1 does not."""
 
@@ -177,6 +186,7 @@ FIGURES: Mapping[str, Figure] = {
     "power": lambda est, _: _known(est.power_w, "power"),
     "mfu": _mfu,
     "hfu": _hfu,
+    "peak_share": _peak_share,
     "utilization": lambda est, _: float(arithmetic_utilization(est.cost)),
     "parameters": _parameters,
     "sent_bytes": _sent,
