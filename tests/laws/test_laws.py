@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ridgepoint.errors import RidgepointError
-from ridgepoint.laws import complexity, inference, scaling
+from ridgepoint.laws import complexity, inference, scaling, search
 from ridgepoint.laws.registry import LAWS, calculate, law_of
 
 
@@ -122,3 +122,20 @@ def test_a_narrow_accumulator_saves_more_beside_a_narrow_multiplier():
         return 1.0 - narrow["integer_mac_j"] / wide["integer_mac_j"]
 
     assert saved(4.0) > saved(8.0) > saved(16.0) > 0.0
+
+
+@given(st.floats(0.0, 1e3), st.floats(1e-3, 1e3), st.integers(1, 10_000))
+def test_parallel_search_is_never_more_than_linear_and_ends_at_its_least_time(least, mean, workers):
+    """Truchet et al. 2013: with no least time the speed-up is linear; otherwise it ends at 1 + μ/x₀."""
+    found = search.parallel_search(least, mean, float(workers))
+    assert 1.0 - 1e-9 <= found["speedup"] <= workers * (1.0 + 1e-9)
+    assert found["speedup"] <= found["most"] * (1.0 + 1e-9)
+    assert search.parallel_search(0.0, mean, float(workers))["speedup"] == pytest.approx(workers)
+
+
+def test_a_surrogate_pays_exactly_from_its_break_even_on():
+    found = search.surrogate_break_even(simulation=10.0, surrogate=1.0, training=90.0, uses=np.array([9.0, 10.0, 11.0]))
+    assert found["break_even"] == pytest.approx(10.0)
+    assert found["speedup"][0] < 1.0 < found["speedup"][2]
+    assert found["speedup"][1] == pytest.approx(1.0)
+    assert search.surrogate_break_even(1.0, 2.0, 10.0, 5.0)["break_even"] == np.inf

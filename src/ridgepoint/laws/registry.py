@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ridgepoint.errors import RidgepointError, nearest, unknown_name
-from ridgepoint.laws import complexity, inference, scaling
+from ridgepoint.laws import complexity, inference, scaling, search
 
 
 @dataclass(frozen=True)
@@ -178,6 +178,33 @@ _TABLE = (
         complexity.signal_to_noise,
         ("signal-and-noise",),
         {"scores": [0.31, 0.42, 0.55], "checkpoint_scores": [0.421, 0.425, 0.418]},
+    ),
+    Law(
+        "search-cost",
+        search.search_cost,
+        ("darts-pt", "diffusionnag", "sharpdarts", "autotransfer", "deeparchitect"),
+        {"candidates": 100.0, "each": 6.0},
+    ),
+    Law("supernet-memory", search.supernet_memory, ("manas",), {"operations": 8.0, "edges": 14.0, "bytes_each": 1e8}),
+    Law(
+        "surrogate-break-even",
+        search.surrogate_break_even,
+        ("equino", "pinn-p2d-battery", "urban-tree-placement"),
+        {"simulation": 100.0, "surrogate": 0.1, "training": 5000.0, "uses": 1e4},
+    ),
+    Law(
+        "parallel-search",
+        search.parallel_search,
+        ("sat-runtime-distribution",),
+        {"least": 1.0, "mean_above": 99.0, "workers": 16.0},
+    ),
+    Law("entity-lookup", search.entity_lookup, ("cft-rag",), {"trees": 300.0, "nodes": 40.0}),
+    Law("point-loss", search.point_loss, ("fnsf",), {"points": 8192.0, "targets": 8192.0, "network_flop": 1e5}),
+    Law(
+        "noised-table",
+        search.noised_table,
+        ("calo-forest",),
+        {"rows": 1e5, "features": 100.0, "copies": 100.0, "steps": 50.0},
     ),
 )
 LAWS = {law.name: law for law in _TABLE}
