@@ -150,3 +150,27 @@ def test_splatting_counts_listed_pairs() -> None:
     one, two = play_entry("3dgs", gaussians=1e6), play_entry("3dgs", gaussians=2e6)
     assert by_label(two, "blend").flop == 2.0 * np.asarray(by_label(one, "blend").flop)
     assert by_label(one, "blend").flop == 20.0 * 256.0 * 4.0 * 1e6
+
+
+def tape_of(name: str) -> Tape:
+    net = find_network(name)
+    assert net is not None
+    return play(net, Tape(1.0), {})
+
+
+def test_separable_3d_convolutions_keep_widths_and_lose_products():
+    """Depthwise and pointwise: 27·c + c² products per position and output width c in place of 27·c² (Turbo-VAED)."""
+    whole, light = map(tape_of, ("hunyuanvideo-vae-decoder", "hunyuanvideo-vae-decoder-separable"))
+    assert light.total_parameters < 0.25 * whole.total_parameters
+    assert light.macs < 0.5 * whole.macs
+    names = {label for label in light.parameters if label.endswith("resnet.conv1_depthwise")}
+    assert light.parameters[min(names)] % 28 == 0  # 27 weights and a bias for each channel
+
+
+def test_an_inverse_transform_costs_hardly_anything():
+    """iSTFTNet: leaving two levels out saves a third of the products; the transform adds less than a hundredth."""
+    whole, short = map(tape_of, ("hifi-gan-v1", "istftnet-v1-c8c8i"))
+    assert short.macs < 0.7 * whole.macs
+    transform = [op for op, _ in ops(short.work) if op.label == "inverse_transform"]
+    assert len(transform) == 1
+    assert rules_of(transform[0]).flop(transform[0]) < 0.01 * 2.0 * short.macs

@@ -248,8 +248,8 @@ class Tape:
         return Map(x.batch, _num(out), x.height * stride, x.width * stride, x.depth)
 
     def conv3d(self, x: Map, out: Num, kernel: tuple[int, int, int], stride: tuple[int, int, int] = (1, 1, 1),
-               bias: bool = True, name: str = "conv3d") -> Map:  # fmt: skip
-        """A 3-D convolution; padding keeps the size.
+               bias: bool = True, groups: Num = 1.0, name: str = "conv3d") -> Map:  # fmt: skip
+        """A 3-D convolution; padding keeps the size. ``groups`` only without stride.
 
         Without stride it is recorded as a 2-D one over depth × height by width: the same products, and the input is read
         once. With stride (patches that hardly overlap) it is the product over gathered patches.
@@ -270,6 +270,7 @@ class Tape:
                 kw=kw,
                 pad_h=(tall - 1.0) / 2.0,
                 pad_w=(kw - 1.0) / 2.0,
+                groups=_num(groups),
                 acts=self.acts,
                 weights=self.weights,
                 label=self.label(name),
@@ -285,7 +286,7 @@ class Tape:
                 label=self.label(name),
             )
         self.record(op)
-        self.count(name, _size(x.channels * out * kd * kh * kw) + (_size(out) if bias else 0.0))
+        self.count(name, _size(x.channels / groups * out * kd * kh * kw) + (_size(out) if bias else 0.0))
         return result
 
     def linear(self, x: Rows, out: Num, bias: bool = True, name: str = "linear", counted: bool = True) -> Rows:

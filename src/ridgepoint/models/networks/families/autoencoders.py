@@ -24,6 +24,9 @@ class _Coder:
         return bool(self.net.option("volume", False))
 
     def conv(self, x: Map, out: Num, kernel: int, name: str) -> Map:
+        if self.volume and kernel > 1 and self.net.option("separable") and name.startswith("conv"):
+            y = self.tape.conv3d(x, x.channels, (kernel, kernel, kernel), groups=x.channels, name=f"{name}_depthwise")
+            return self.tape.conv3d(y, out, (1, 1, 1), name=f"{name}_pointwise")
         if self.volume:
             return self.tape.conv3d(x, out, (kernel, kernel, kernel), name=name)
         return self.tape.conv(x, out, kernel, bias=True, name=name)
@@ -95,7 +98,9 @@ def autoencoder(tape: Tape, net: Network, sizes: Sizes) -> None:
     Options: ``parts`` (``decoder``, ``encoder``), ``channels`` per level, ``layers`` per level of the encoder (one more in
     the decoder), ``latent_channels``, ``quant`` (1 × 1 convolutions at the latents), ``volume`` (3-D convolutions),
     ``time_levels`` that double the frames, ``attention`` of the middle (``frame``, ``joint`` over frames, ``none``),
-    ``norm``, ``latent_norm``, ``upsample`` (``image``: 2-D), ``halving`` (upsampling halves the channels), ``temporal``.
+    ``norm``, ``latent_norm``, ``upsample`` (``image``: 2-D), ``halving`` (upsampling halves the channels), ``temporal``,
+    ``separable`` (3-D convolutions as depthwise and pointwise ones: Turbo-VAED, Zou et al. 2025), ``wavelet`` (the last
+    doubling of all three sides is an inverse Haar transform: WF-VAE, Li et al. 2025).
     """
     coder, parts = _Coder(tape, net), net.option("parts", ("decoder",))
     if "encoder" in parts:
@@ -109,9 +114,9 @@ def autoencoder(tape: Tape, net: Network, sizes: Sizes) -> None:
 def _decode(coder: _Coder, sizes: Sizes) -> None:
     tape, net = coder.tape, coder.net
     height, width = latent(sizes)
-    frames = sizes.get("frames", 1.0)
+    frames, wavelet = sizes.get("frames", 1.0), int(net.option("wavelet", False))
     if coder.volume:
-        frames = (frames - 1.0) / 2.0 ** len(net.option("time_levels")) + 1.0
+        frames = (frames - 1.0) / 2.0 ** (len(net.option("time_levels")) + wavelet) + 1.0
     channels, resnets = net.option("channels"), net.option("layers", 2) + 1
     x = tape.image(net.option("latent_channels", 4), height, width, frames)
     if net.option("quant"):
@@ -124,7 +129,9 @@ def _decode(coder: _Coder, sizes: Sizes) -> None:
             if index + 1 < len(channels):
                 x = coder.enlarge(x, index)
     coder.norm(x, "norm_out")
-    x = coder.conv(x, 3, 3, "conv_out")
+    x = coder.conv(x, 24 if wavelet else 3, 3, "conv_out")
+    if wavelet:
+        tape.move(x, name="inverse_wavelet")
     if net.option("temporal"):
         tape.conv3d(x, 3, (3, 1, 1), name="time_conv_out")
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import log2
 
+from ridgepoint.formats import FORMATS
 from ridgepoint.models.networks.families.recurrent import recurrent
 from ridgepoint.models.networks.families.tokens import attention, feed_forward, transformer_layer
 from ridgepoint.models.networks.network import Network
@@ -11,6 +13,7 @@ from ridgepoint.models.networks.registry import Sizes, family
 from ridgepoint.models.networks.shapes import Map, Rows
 from ridgepoint.models.networks.tape import Tape
 from ridgepoint.numeric import Num
+from ridgepoint.ops import Stream
 
 
 def conv1d(
@@ -103,7 +106,8 @@ def hifi_gan(tape: Tape, net: Network, sizes: Sizes) -> None:
     """HiFi-GAN's generator (Kong et al. 2020): transposed convolutions and residual blocks of several fields of view.
 
     Inputs: ``frames`` of the spectrogram (256 samples each). Options: ``channels``, ``rates``, ``kernels`` of the upsampling,
-    ``blocks`` kernels, ``dilations`` per block, ``pairs`` (two convolutions per dilation).
+    ``blocks`` kernels, ``dilations`` per block, ``pairs`` (two convolutions per dilation), ``istft`` (points of an inverse
+    short-time Fourier transform, a quarter apart, in place of the last levels: iSTFTNet, Kaneko et al. 2022).
     """
     x = conv1d(tape, tape.image(80, 1, sizes["frames"]), net.option("channels"), 7, name="conv_in")
     for level, (rate, kernel) in enumerate(zip(net.option("rates"), net.option("kernels"), strict=True)):
@@ -120,7 +124,16 @@ def hifi_gan(tape: Tape, net: Network, sizes: Sizes) -> None:
                         y = conv1d(tape, tape.activate(y), out, size)
                     tape.add(y)
                 tape.add(x)
-    conv1d(tape, tape.activate(x), 1, 7, name="conv_out")
+    points = net.option("istft", 0)
+    x = conv1d(tape, tape.activate(x), points + 2 if points else 1, 7, name="conv_out")
+    if points:
+        tape.activate(x, special=1.0, name="magnitude_phase")
+        fourier = 5.0 * points * log2(points) * x.width * x.batch
+        size = FORMATS[tape.acts].bytes
+        tape.record(
+            Stream(read_bytes=x.values * size, write_bytes=x.batch * x.width * points / 4.0 * size, flop=fourier,
+                   label=tape.label("inverse_transform"))
+        )  # fmt: skip
 
 
 @family("tacotron2")
