@@ -14,13 +14,13 @@ import pytest
 import ridgepoint as rp
 from ridgepoint.errors import RidgepointError
 from ridgepoint.scenario import Scenario, scenario
-from ridgepoint.tasks import Decode, Forward, Generate, Prefill, Sample, Train
+from ridgepoint.tasks import Decode, Forward, Generate, Prefill, Sample, Task, Train
 from ridgepoint.techniques.registry import applied, parse, techniques
 from ridgepoint.techniques.technique import Technique, conflict
 
 EVERY = tuple(techniques().values())
 # One of these scenarios must take each technique: the contrasts of design §6's advice.
-SCENARIOS = {
+SCENARIOS: dict[str, tuple[str, str, Task, rp.Plan]] = {
     "laptop": ("llama-3.1-8b", "m2-ultra", Decode(batch=1, context=4096), rp.Plan(weights="bf16")),
     "long context": ("llama-3.1-70b", "8xh100-sxm", Generate(batch=4, prompt=131072, output=512), rp.Plan()),
     "decode": ("llama-3.1-8b", "h100-sxm", Decode(batch=32, context=8192), rp.Plan()),
