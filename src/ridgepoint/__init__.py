@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from ridgepoint.scenario import Scenario
     from ridgepoint.search.result import Sweep
     from ridgepoint.search.sweep import sweep
+    from ridgepoint.serving.outcome import Outcome, Slo
+    from ridgepoint.serving.simulate import simulate
+    from ridgepoint.serving.trace_file import read_trace
+    from ridgepoint.serving.workload import Requests, client_requests, poisson_requests, session_requests
     from ridgepoint.tasks import Decode, Forward, Generate, Prefill, Sample, Train
     from ridgepoint.training.planner import TrainPlan, plan_train
 
@@ -39,20 +43,28 @@ __all__ = [
     "Machine",
     "Model",
     "Network",
+    "Outcome",
     "Plan",
     "Prefill",
+    "Requests",
     "RidgepointError",
     "Sample",
     "Scenario",
+    "Slo",
     "Sweep",
     "Train",
     "TrainPlan",
     "advise",
+    "client_requests",
     "estimate",
     "find_machine",
     "find_model",
     "papers",
+    "poisson_requests",
     "plan_train",
+    "read_trace",
+    "session_requests",
+    "simulate",
     "sweep",
 ]
 
@@ -70,6 +82,10 @@ _HOMES = {
     "ridgepoint.scenario": ("Scenario",),
     "ridgepoint.search.result": ("Sweep",),
     "ridgepoint.search.sweep": ("sweep",),
+    "ridgepoint.serving.outcome": ("Outcome", "Slo"),
+    "ridgepoint.serving.simulate": ("simulate",),
+    "ridgepoint.serving.trace_file": ("read_trace",),
+    "ridgepoint.serving.workload": ("Requests", "client_requests", "poisson_requests", "session_requests"),
     "ridgepoint.tasks": ("Decode", "Forward", "Generate", "Prefill", "Sample", "Train"),
     "ridgepoint.training.planner": ("TrainPlan", "plan_train"),
 }

@@ -58,7 +58,10 @@ class Blocks:
     def take(self, count: int) -> None:
         """Hold ``count`` more blocks; the caller has seen that there is ``room``."""
         self.used += count
-        self._evict()
+        if self.used > self.total:
+            raise RuntimeError(f"{self.used} of {self.total} cache blocks in use")
+        if self._idle:
+            self._evict()
 
     def give(self, count: int) -> None:
         """Free ``count`` blocks that have no id."""
@@ -98,5 +101,5 @@ class Blocks:
                 self.used -= self.width
 
     def _evict(self) -> None:
-        while self._idle and self.used + self.kept > self.total:
+        while self.used + self.kept > self.total:
             del self._idle[next(iter(self._idle))]

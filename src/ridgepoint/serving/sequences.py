@@ -155,7 +155,8 @@ class Decoding:
 
     def steps_within(self, room: int, most: int) -> int:
         """How many of ``most`` steps can be done with ``room`` more blocks."""
-        if not self.paged or len(self.members) * (most // self._block + 1) <= room or self.blocks(most) <= room:
+        plenty = not self._calendar and len(self.members) * (most // self._block + 1) <= room
+        if not self.paged or plenty or self.blocks(most) <= room:
             return most
         low, high = 0, most
         while high - low > 1:

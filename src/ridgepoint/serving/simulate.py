@@ -10,20 +10,56 @@ from array import array
 from collections.abc import Callable
 from heapq import heappop, heappush
 from math import inf, nan
+from pathlib import Path
 from random import Random
 
 import numpy as np
 
-from ridgepoint.serving.deployment import Deployment
+from ridgepoint.machines.machine import Machine
+from ridgepoint.models.architecture import Model
+from ridgepoint.plan import Plan
+from ridgepoint.serving.deployment import Deployment, deployment
 from ridgepoint.serving.outcome import Outcome, Slo
 from ridgepoint.serving.replica import Replica, Sink
 from ridgepoint.serving.routing import router
-from ridgepoint.serving.scheduling import Speculation
+from ridgepoint.serving.scheduling import Scheduling, Speculation
 from ridgepoint.serving.sequences import Active
+from ridgepoint.serving.trace_file import read_trace
 from ridgepoint.serving.workload import Requests
 
 Progress = Callable[[int, int], None]
 _TELL_EVERY = 2000
+
+
+def simulate(
+    model: Model | str,
+    *,
+    on: Machine | str,
+    requests: Requests | Path | str,
+    plan: Plan | None = None,
+    engine: str = "vllm",
+    scheduling: Scheduling | None = None,
+    speculation: Speculation | None = None,
+    routing: str = "least_loaded",
+    prefill_replicas: int = 0,
+    power_cap_w: float | None = None,
+    slo: Slo | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Outcome:
+    """Serve ``requests`` (a value of ``serving.workload``, or the path of a trace) and say what happened.
+
+    >>> import ridgepoint as rp
+    >>> drawn = rp.poisson_requests(rate=4.0, count=200, prompt="lognormal:1k", output="128")
+    >>> found = rp.simulate("llama-3.1-8b", on="h100-sxm", requests=drawn)
+    >>> int(found.completed.sum()), found.summary("ttft_s").p50 < 0.2
+    (200, True)
+
+    Errors: unknown names, ``bad_trace`` with line and column, ``does_not_fit``, ``bad_plan`` for degrees that do not fit.
+    """
+    given = deployment(model, on, plan, engine, scheduling, speculation, routing, prefill_replicas, power_cap_w)
+    table = requests if isinstance(requests, Requests) else read_trace(requests)
+    return simulate_requests(given, table, slo, seed, progress)
 
 
 def simulate_requests(

@@ -106,12 +106,12 @@ class Requests:
         )
 
 
-def poisson_like(
+def poisson_requests(
     rate: float, count: int, prompt: str, output: str, arrivals: str = "poisson", seed: int = 0
 ) -> Requests:
     """``count`` open-loop requests at ``rate`` per second with lengths as ``lengths`` reads them.
 
-    >>> drawn = poisson_like(10.0, 1000, "lognormal:1k", "256")
+    >>> drawn = poisson_requests(10.0, 1000, "lognormal:1k", "256")
     >>> 8.0 < drawn.rate < 12.0, int(drawn.output.max())
     (True, 256)
     """
@@ -122,7 +122,7 @@ def poisson_like(
     )
 
 
-def clients(concurrency: int, count: int, prompt: str, output: str, seed: int = 0) -> Requests:
+def client_requests(concurrency: int, count: int, prompt: str, output: str, seed: int = 0) -> Requests:
     """``concurrency`` clients that send one request after the other, ``count`` in all."""
     if concurrency < 1:
         raise RidgepointError("bad_workload", f"--concurrency is {concurrency}", "give at least 1 client")
@@ -137,7 +137,7 @@ def clients(concurrency: int, count: int, prompt: str, output: str, seed: int = 
     )
 
 
-def sessions(
+def session_requests(
     rate: float, count: int, prompt: str, output: str, turns: float, think_s: float, seed: int = 0, shared: int = 0
 ) -> Requests:
     """Conversations that begin at ``rate`` per second: a geometric number of turns (mean ``turns``), each with everything

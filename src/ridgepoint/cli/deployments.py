@@ -1,0 +1,145 @@
+"""The options that say a deployment: model, machine, formats and layout as everywhere, engine and scheduler besides."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ridgepoint.cli.options import FORMATS, LAYOUT, SETTINGS, parameter, subjects
+from ridgepoint.errors import RidgepointError
+from ridgepoint.request import Request, to_scenario
+from ridgepoint.scenario_file import read_request
+from ridgepoint.units import parse_count, parse_quantity
+
+ENGINE = "Engine"
+PLAN = tuple(s for s in SETTINGS if s.panel in (FORMATS, LAYOUT) or s.field == "memory_fraction")
+
+
+@dataclass(frozen=True)
+class Own:
+    """One option of a deployment: its parameter, its words, what to say about it."""
+
+    name: str
+    words: str
+    metavar: str
+    help: str
+
+
+OWN = (
+    Own("engine", "--engine", "NAME", "vllm, sglang or trtllm: host times, scheduler, admission"),
+    Own("policy", "--policy", "NAME", "mixed, prefill_first or static, in place of the engine's"),
+    Own("token_budget", "--token-budget", "N", "tokens of one step"),
+    Own("max_sequences", "--max-sequences", "N", "sequences that a replica runs at once"),
+    Own("max_waiting", "--max-waiting", "N", "requests that may wait on a replica; further ones are refused"),
+    Own("static_batch", "--static-batch", "N", "requests of a static batch"),
+    Own("routing", "--routing", "NAME", "least_loaded, round_robin, power_of_two or prefix_aware"),
+    Own("prefill_replicas", "--prefill-replicas", "N", "replicas that only read prompts (disaggregation)"),
+    Own(
+        "speculate",
+        "--speculate",
+        "N:P[:MODEL]",
+        "N drafted tokens, each accepted with probability P, by a draft MODEL",
+    ),
+    Own("power_cap", "--power-cap", "W", "power limit per device"),
+)
+
+
+def takes_deployment(command: Callable[..., None]) -> Callable[..., None]:
+    """A command whose parameter ``given`` is filled with a ``Deployment`` of what was said; its own options follow."""
+    own = list(inspect.signature(command, eval_str=True).parameters.values())
+    shared = [*subjects(), *(parameter(s) for s in PLAN), *(_parameter(o) for o in OWN), _no_cache()]
+    names = {p.name for p in shared}
+
+    @functools.wraps(command)
+    def run(**values: Any) -> None:
+        said = {name: values.pop(name) for name in names}
+        command(given=_deployment(said), **values)
+
+    parameters = [*shared, *(p.replace(kind=p.KEYWORD_ONLY) for p in own if p.name != "given")]
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {p.name: p.annotation for p in parameters}
+    return run
+
+
+def _parameter(own: Own) -> inspect.Parameter:
+    option = typer.Option(own.words, metavar=own.metavar, help=own.help, rich_help_panel=ENGINE, show_default=False)
+    return inspect.Parameter(
+        own.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[str | None, option]
+    )
+
+
+def _no_cache() -> inspect.Parameter:
+    option = typer.Option("--prefix-cache/--no-prefix-cache", help="keep prefixes for later", rich_help_panel=ENGINE)
+    return inspect.Parameter(
+        "prefix_cache", inspect.Parameter.KEYWORD_ONLY, default=True, annotation=Annotated[bool, option]
+    )
+
+
+def plan_request(values: dict[str, Any]) -> Request:
+    """Model, machine and plan of what was said, over a scenario file where one is given."""
+    given = [(s, v) for s in PLAN if (v := values[s.parameter]) is not None]
+    plan = {s.field: v for s, v in given}
+    said = {s.field: s.words.partition("/")[0] for s, _ in given}
+    typed = Request(values["model"], values["machine"], plan=plan, said=said)
+    if values["model"].endswith(".toml"):
+        typed = replace(typed, model=None).over(read_request(Path(values["model"])))
+    return replace(typed, task="decode", sizes={}, inputs={})
+
+
+def _deployment(values: dict[str, Any]) -> Any:
+    from ridgepoint.serving.deployment import deployment
+
+    asked = to_scenario(plan_request(values))
+    engine = values["engine"] or "vllm"
+    first = deployment(asked.model, asked.machine, asked.plan, engine)  # type: ignore[arg-type]
+    return deployment(
+        first.model,
+        asked.machine,
+        asked.plan,
+        engine,
+        scheduling=replace(first.rules, **_rules(values)),
+        speculation=_speculation(values["speculate"]),
+        routing=values["routing"] or "least_loaded",
+        prefill_replicas=whole(values, "prefill_replicas", 0),
+        power_cap_w=None if values["power_cap"] is None else parse_quantity(values["power_cap"], "W"),
+    )
+
+
+def _rules(values: dict[str, Any]) -> dict[str, Any]:
+    counts = ("token_budget", "max_sequences", "max_waiting", "static_batch")
+    found: dict[str, Any] = {name: whole(values, name) for name in counts if values[name] is not None}
+    if values["policy"] is not None:
+        found["policy"] = values["policy"]
+    return found | {"prefix_cache": values["prefix_cache"]}
+
+
+def whole(values: dict[str, Any], name: str, default: int = 0) -> int:
+    """The count that an option says."""
+    if values[name] is None:
+        return default
+    number = parse_count(values[name])
+    if number != int(number) or number < 0:
+        option = next(own.words for own in OWN if own.name == name)
+        raise RidgepointError("bad_option", f"{option} is '{values[name]}'", "give a whole number")
+    return int(number)
+
+
+def _speculation(text: str | None) -> Any:
+    """What ``--speculate N:P[:MODEL]`` says."""
+    from ridgepoint.serving.scheduling import Speculation
+
+    if text is None:
+        return None
+    parts = text.split(":")
+    try:
+        return Speculation.geometric(int(parts[0]), float(parts[1]), parts[2] if len(parts) > 2 else None)
+    except (ValueError, IndexError):
+        raise RidgepointError(
+            "bad_option", f"--speculate is '{text}'", "write it like 4:0.7 or 4:0.7:llama-3.2-1b"
+        ) from None

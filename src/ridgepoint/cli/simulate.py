@@ -1,0 +1,147 @@
+"""``ridgepoint simulate``: a deployment serves requests, one by one."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ridgepoint.cli.deployments import takes_deployment
+from ridgepoint.cli.output import console, print_json, print_page
+from ridgepoint.errors import RidgepointError
+from ridgepoint.units import parse_count, parse_quantity
+
+if TYPE_CHECKING:
+    from ridgepoint.serving.workload import Requests
+
+LOAD, GOALS, OUT = "Load", "Goals", "Output"
+DEFAULT_REQUESTS = 2000
+
+
+def _option(words: str, metavar: str, text: str, panel: str = LOAD) -> Any:
+    return typer.Option(words, metavar=metavar, help=text, rich_help_panel=panel, show_default=False)
+
+
+@takes_deployment
+def simulate(
+    given: Any,
+    trace: Annotated[Path | None, _option("--trace", "FILE", "arrivals and lengths: arrival_s,input_tokens,…")] = None,
+    rate: Annotated[str | None, _option("--rate", "R", "requests per second; with --trace its gaps are scaled")] = None,
+    concurrency: Annotated[
+        str | None, _option("--concurrency", "N", "clients, each with one request at a time")
+    ] = None,
+    prompt: Annotated[str, _option("--prompt", "LENGTH", "1k, lognormal:1k:0.8, uniform:128:2k …")] = "lognormal:1k",
+    output: Annotated[str, _option("--output", "LENGTH", "as --prompt")] = "lognormal:256",
+    arrivals: Annotated[str, _option("--arrivals", "KIND", "poisson, even, bursty:CV, diurnal:A:PERIOD")] = "poisson",
+    turns: Annotated[float | None, _option("--turns", "N", "mean turns of conversations that share prefixes")] = None,
+    think: Annotated[str, _option("--think", "TIME", "mean pause of a user between turns")] = "10s",
+    system: Annotated[str, _option("--system", "N", "tokens of a system prompt that all conversations share")] = "0",
+    requests: Annotated[str | None, _option("--requests", "N", "requests to simulate (2000; a trace's: all)")] = None,
+    hashed: Annotated[int, _option("--hash-tokens", "N", "tokens of a block in prefix_hash_ids (512)")] = 512,
+    seed: Annotated[int, _option("--seed", "N", "of everything drawn")] = 0,
+    ttft: Annotated[str | None, _option("--ttft", "TIME", "goal: time to first token", GOALS)] = None,
+    tpot: Annotated[str | None, _option("--tpot", "TIME", "goal: mean time per further token", GOALS)] = None,
+    latency: Annotated[str | None, _option("--latency", "TIME", "goal: time in all", GOALS)] = None,
+    table: Annotated[Path | None, _option("--csv", "FILE", "one row per request", OUT)] = None,
+    perfetto: Annotated[Path | None, _option("--perfetto", "FILE", "a trace for ui.perfetto.dev", OUT)] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.", rich_help_panel=OUT)] = False,
+) -> None:
+    """Serve requests one by one: latencies, throughput, goodput, what limits it."""
+    from ridgepoint.report.request_files import write_csv, write_perfetto
+    from ridgepoint.serving.outcome import Slo
+    from ridgepoint.serving.simulate import simulate_requests
+    from ridgepoint.serving.summary import document
+
+    count = None if requests is None else _count("--requests", requests)
+    lengths = (prompt, output)
+    if trace is not None:
+        load = _traced(trace, rate, count, hashed)
+    elif turns is not None:
+        load = _conversations(rate, count, lengths, turns, think, system, seed)
+    else:
+        load = _drawn(rate, concurrency, count, lengths, arrivals, seed)
+    slo = Slo(*(None if v is None else parse_quantity(v, "s") for v in (ttft, tpot, latency)))
+    with progress_bar("requests") as tell:
+        found = simulate_requests(given, load, slo, seed, tell)
+    if table is not None:
+        write_csv(found, table)
+    if perfetto is not None:
+        write_perfetto(found, perfetto)
+    if as_json:
+        print_json(document(found))
+        return
+    from ridgepoint.report.simulation import page
+
+    screen = console()
+    print_page(page(found, screen.width), screen)
+
+
+def _traced(path: Path, rate: str | None, count: int | None, hashed: int) -> Requests:
+    from ridgepoint.serving.trace_file import read_trace
+
+    found = read_trace(path, hashed)
+    found = found if count is None else found.first(count)
+    return found if rate is None else found.at_rate(_rate(rate))
+
+
+def _conversations(
+    rate: str | None, count: int | None, lengths: tuple[str, str], turns: float, think: str, system: str, seed: int
+) -> Requests:
+    from ridgepoint.serving.workload import session_requests
+
+    if rate is None:
+        raise RidgepointError("bad_usage", "--turns needs a rate of conversations", "add --rate R")
+    shared = _count("--system", system)
+    pause = parse_quantity(think, "s")
+    return session_requests(_rate(rate), count or DEFAULT_REQUESTS, *lengths, turns, pause, seed, shared)
+
+
+def _drawn(
+    rate: str | None, concurrency: str | None, count: int | None, lengths: tuple[str, str], arrivals: str, seed: int
+) -> Requests:
+    from ridgepoint.serving.workload import client_requests, poisson_requests
+
+    if (rate is None) == (concurrency is None):
+        raise RidgepointError(
+            "bad_usage", "say what arrives: one of --trace, --rate and --concurrency", "add --trace FILE or --rate 10"
+        )
+    if rate is not None:
+        return poisson_requests(_rate(rate), count or DEFAULT_REQUESTS, *lengths, arrivals, seed)
+    clients = _count("--concurrency", concurrency or "")
+    return client_requests(clients, count or max(DEFAULT_REQUESTS, 10 * clients), *lengths, seed)
+
+
+def _rate(text: str) -> float:
+    try:
+        found = float(text)
+    except ValueError:
+        raise RidgepointError("bad_option", f"--rate is '{text}'", "give requests per second, like 10") from None
+    if not 0.0 < found < 1e9:
+        raise RidgepointError("bad_option", f"--rate is {found:g}", "give a positive number of requests per second")
+    return found
+
+
+def _count(option: str, text: str) -> int:
+    found = parse_count(text)
+    if found != int(found) or found < 0 or (found < 1 and option != "--system"):
+        raise RidgepointError("bad_option", f"{option} is '{text}'", "give a whole number of at least 1")
+    return int(found)
+
+
+@contextmanager
+def progress_bar(what: str) -> Iterator[Callable[[int, int], None] | None]:
+    """A bar on stderr, in a terminal only."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -1,0 +1,178 @@
+"""A simulation as a page for the terminal: latencies, rates, what limits it, how it went over time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from ridgepoint.report.table import Cell, fitted
+from ridgepoint.report.terminal import indented, notes, section
+from ridgepoint.report.text import count, flow, gigabytes, money, number, percent, resource
+from ridgepoint.serving.outcome import Outcome
+from ridgepoint.serving.series import series
+from ridgepoint.units import duration, si
+
+BARS = " ▁▂▃▄▅▆▇█"
+PLOT = 60
+LATENCIES = (
+    ("ttft_s", "Time to first token"),
+    ("tpot_s", "Time per further token"),
+    ("latency_s", "Time in all"),
+)
+
+
+def page(found: Outcome, width: int) -> RenderableType:
+    """The whole report for a terminal of ``width`` columns."""
+    return Group(*_sections(found, width))
+
+
+def _sections(found: Outcome, width: int) -> Iterator[RenderableType]:
+    yield _headline(found)
+    yield Text("")
+    yield indented(_latencies(found, width - 2))
+    yield Text("")
+    yield indented(_results(found, width - 2))
+    if found.shares:
+        yield Text("")
+        yield _summary(found, width)
+    yield Text("")
+    yield section("Over time", _plots(found, width - 2))
+    yield from notes("Warnings", found.warnings, "yellow")
+    yield from notes("Assumptions", found.deployment.assumptions, "dim")
+
+
+def _headline(found: Outcome) -> Text:
+    given, requests = found.deployment, found.requests
+    rate = f" · {number(requests.rate)} requests/s" if requests.rate else ""
+    text = Text.assemble((given.model.name, "bold"), " on ", (given.machine.name, "bold"))
+    text.append(f" · {requests.source} · {len(requests):,} requests{rate}\n")
+    layout = given.passes.layout
+    degrees = " ".join(f"{n} {getattr(layout, n):g}" for n in ("tp", "pp", "ep", "cp") if getattr(layout, n) > 1)
+    pools = f", {given.prefill_replicas} of them read prompts" if given.prefill_replicas else ""
+    replicas = f"{given.replicas} replica{'s' if given.replicas > 1 else ''} of {given.devices_per_replica}"
+    prompts, outputs = (count(round(float(c.mean()))) for c in (requests.prompt, requests.output))
+    return text.append(
+        f"{given.engine}, {replicas} device{'s' if given.devices_per_replica > 1 else ''}"
+        f"{' (' + degrees + ')' if degrees else ''}{pools}; "
+        f"prompts {prompts}, outputs {outputs} tokens in the mean",
+        style="dim",
+    )
+
+
+def _latencies(found: Outcome, width: int) -> Table:
+    rows: list[list[Cell]] = []
+    for name, title in LATENCIES:
+        one = found.summary(name)
+        if one is None:
+            continue
+        interval = one.interval.get("p90")
+        beside = f"{duration(interval[0])} – {duration(interval[1])}" if interval else ""
+        figures = (one.mean, one.p50, one.p90, one.p99)
+        rows.append([title, *(Text(duration(v), style="bold") for v in figures), Text(beside, style="dim")])
+    gaps = found.token_gap_s
+    if gaps is not None:
+        figures = (gaps["mean"], gaps["p50"], gaps["p90"], gaps["p99"])
+        rows.append(["Gap between tokens", *(Text(duration(v)) for v in figures), ""])
+    if not rows:
+        return fitted([""], [["no request was completed"]], width)
+    return fitted(["", "mean", "p50", "p90", "p99", "95 % interval of p90"], rows, width)
+
+
+def _results(found: Outcome, width: int) -> Table:
+    rows: list[list[Cell]] = [
+        [label, Text(figure, style="bold"), Text(remark, style="dim")] for label, figure, remark in _facts(found)
+    ]
+    return fitted(["", "", ""], rows, width, wordy=(2,), left=(0, 1))
+
+
+def _facts(found: Outcome) -> Iterator[tuple[str, str, str]]:
+    yield (
+        "Throughput",
+        f"{number(found.requests_per_s)} requests/s",
+        f"{number(found.tokens_per_s)} tokens/s over {duration(found.span_s)}",
+    )
+    if found.slo:
+        yield (
+            "Goodput",
+            f"{number(found.goodput_per_s)} requests/s",
+            f"{percent(found.attainment)} of requests {_goals(found)}",
+        )
+    queue = found.queue
+    yield (
+        "Queue",
+        f"{number(queue.mean)} waiting in the mean",
+        f"at most {count(queue.largest)}; {_growth(queue.growth_per_s)}",
+    )
+    busy = found.utilization
+    spread = f"from {percent(min(busy))} to {percent(max(busy))}" if len(busy) > 1 else ""
+    yield "Replicas at work", percent(float(np.mean(busy))), spread
+    mean, most = found.cache_use
+    size = f"{count(found.cache.blocks * found.cache.block)} tokens a replica"
+    size += f", {gigabytes(found.cache.token_bytes)} a token and device" if found.cache.token_bytes >= 1e5 else ""
+    yield "KV cache in use", percent(mean), f"at most {percent(most)} of {size}; {found.put_back:,} put back"
+    cached = float(found.columns["cached_tokens"].sum())
+    if cached:
+        yield (
+            "Prefix cache",
+            percent(cached / float(found.requests.prompt[found.completed].sum())),
+            "of prompt tokens found",
+        )
+    tokens = max(float(found.requests.output[found.completed].sum()), 1.0)
+    if found.energy_j is not None:
+        power = si(found.energy_j / max(found.span_s, 1e-12), "W")
+        yield "Power", power, f"{si(found.energy_j / tokens, 'J')} per token, {found.devices} devices"
+    if found.cost_usd is not None:
+        hourly = money(found.cost_usd / max(found.span_s, 1e-12) * 3600.0)
+        yield "Cost", f"{money(1e6 * found.cost_usd / tokens)} per million tokens", f"{hourly} per hour"
+
+
+def _goals(found: Outcome) -> str:
+    goals = (("TTFT", found.slo.ttft_s), ("TPOT", found.slo.tpot_s), ("latency", found.slo.latency_s))
+    return "with " + ", ".join(f"{name} ≤ {duration(value)}" for name, value in goals if value is not None)
+
+
+def _growth(per_s: float) -> str:
+    return "steady" if abs(per_s) < 1e-3 else f"{'grew' if per_s > 0 else 'shrank'} by {number(abs(per_s))} per second"
+
+
+def _summary(found: Outcome, width: int) -> Text:
+    machine = found.deployment.machine
+    words = [f"{percent(s)} {resource(machine.resource_label(r))}" for r, s in found.shares.items() if s >= 0.02]
+    ends = ["," for _ in words[1:]] + ["."]
+    text = Text(flow(["Busy time:", *(word + end for word, end in zip(words, ends, strict=True))], width))
+    text.stylize("bold", 0, len("Busy time:") + 1 + len(words[0]))
+    return text
+
+
+def _plots(found: Outcome, width: int) -> Table:
+    over_time = series(found, bins=min(PLOT, max(20, width - 40)))
+    titles = {
+        "arrivals_per_s": "arrivals per second",
+        "waiting": "waiting",
+        "decoding": "decoding",
+        "tokens_per_s": "tokens per second",
+        "cache": "KV cache in use",
+    }
+    rows: list[list[Cell]] = []
+    for name, title in titles.items():
+        values = over_time[name]
+        most = float(values.max())
+        top = percent(most) if name == "cache" else number(most)
+        rows.append([title, Text(line(values, 1.0 if name == "cache" else most), style="cyan"), f"up to {top}"])
+    return fitted(["", "", ""], rows, width, wordy=(0,), left=(1, 2))
+
+
+def line(values: np.ndarray, most: float) -> str:
+    """Values as a row of bars whose full height is ``most``.
+
+    >>> line(np.array([0.0, 1.0, 2.0]), 2.0)
+    ' ▄█'
+    """
+    if most <= 0.0:
+        return " " * len(values)
+    eighths = np.clip(np.ceil(values / most * 8.0 - 1e-9), 0, 8).astype(int)
+    return "".join(BARS[e] for e in eighths)
