@@ -44,6 +44,7 @@ from ridgepoint.models.networks.families import (
     vision_transformers,
     window_transformers,
     yolo,
+    yolo_elan,
 )
 
 __all__ = [
@@ -90,4 +91,5 @@ __all__ = [
     "vision_transformers",
     "window_transformers",
     "yolo",
+    "yolo_elan",
 ]

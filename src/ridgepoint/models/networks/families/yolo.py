@@ -29,7 +29,7 @@ def yolo(tape: Tape, net: Network, sizes: Sizes) -> None:
     with tape.scope("head"):
         for index, level in enumerate(levels):
             with tape.scope(f"level{index}"):
-                (_old_head if version == 5 else _head)(tape, net, level, levels[0])
+                (_old_head if version == 5 else head)(tape, net, level, levels[0])
 
 
 def _width(net: Network, channels: int) -> int:
@@ -186,9 +186,9 @@ def _old_head(tape: Tape, net: Network, x: Map, first: Map) -> None:
     tape.conv(x, 3 * (net.option("classes", 80) + 5), 1, bias=True, name="predict")
 
 
-def _head(tape: Tape, net: Network, x: Map, first: Map) -> None:
+def head(tape: Tape, net: Network, x: Map, first: Map) -> None:
     """Distances to the four sides as distributions over 16 bins; classes apart."""
-    classes, light = net.option("classes", 80), net.option("version") >= 10
+    classes, light = net.option("classes", 80), net.option("version", 9) >= 10
     box = max(16, int(first.channels) // 4, 64)
     y = _conv(tape, _conv(tape, x, box, 3, name="box1"), box, 3, name="box2")
     tape.conv(y, 64, 1, bias=True, name="box3")
