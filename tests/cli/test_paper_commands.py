@@ -30,3 +30,10 @@ def test_a_tool_or_bound_has_something_to_run_or_says_why_not(paper) -> None:
     assert paper.state != "listed" or law_of(paper.slug) is None
     for waiting in ("no calculator stands", "a tool itself"):
         assert waiting not in paper.reason, "the row says of its own why nothing runs"
+
+
+def test_a_tool_that_is_reproduced_shows_both_commands(run: Run) -> None:
+    """Rows with claims are run by `reproduce`; the command that does what the tool does stands beside it."""
+    page = run("papers", "show", "genz")
+    assert "ridgepoint reproduce genz" in page.out
+    assert "ridgepoint sweep llama-3.1-70b" in page.out

@@ -93,6 +93,8 @@ def _facts(paper: Paper) -> Iterator[tuple[str, str]]:
 def _running(paper: Paper, width: int) -> Iterator[tuple[str, str]]:
     yield "", paper.reason
     yield "run", shell_lines(paper.run or "", width - _LABEL)
+    if paper.command and paper.command != paper.run:
+        yield "does the same", shell_lines(paper.command, width - _LABEL)
     if paper.workload is not None and paper.workload.assumed:
         yield "", f"its workload, with {names(list(paper.workload.assumed))} assumed: the abstract does not say"
 
