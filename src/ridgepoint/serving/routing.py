@@ -61,15 +61,14 @@ def _by_prefix(replicas: Sequence[Replica]) -> Route:
 
     def route(one: Active) -> Replica:
         least = _least(replicas)
-        chosen = went.get(one.ids[0]) if one.ids else None
-        if chosen is not None:
-            known = 0
-            for name in one.ids:
-                if went.get(name) is not chosen:
-                    break
-                known += 1
-            even = chosen.load - least.load <= UNEVEN
-            chosen = chosen if even and known >= MATCH * len(one.ids) else None
+        chosen: Replica | None = None
+        # An id names a block and all before it: the last one that is known tells how much of the prefix is.
+        for known in range(len(one.ids), 0, -1):
+            chosen = went.get(one.ids[known - 1])
+            if chosen is not None:
+                even = chosen.load - least.load <= UNEVEN
+                chosen = chosen if even and known >= MATCH * len(one.ids) else None
+                break
         chosen = chosen or least
         went.update(dict.fromkeys(one.ids, chosen))
         return chosen

@@ -13,7 +13,7 @@ that are read in one step are one kernel: only the first pays its start.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -29,9 +29,12 @@ from ridgepoint.serving.passes import Passes
 from ridgepoint.tasks.inference import has_host, kernel_count
 from ridgepoint.work import Work
 
-DENSE = 512
-"""Tokens up to which every count is evaluated; above, both sides of every multiple of ``STRIDE``."""
-STRIDE = 16
+DENSE, STRIDE = 1024, 8
+"""Tokens up to which every count is evaluated; above, both sides of every multiple of the stride."""
+PIECES = 512, 16
+"""The same for the tokens of a piece of a prompt, whose tables are two-dimensional."""
+RISE = 0.01
+"""Part by which the times of neighbouring points may differ before all counts between them are evaluated."""
 GROWTH = 1.04
 """Ratio of neighbouring contexts of the grid."""
 
@@ -65,7 +68,7 @@ class StepTables:
         self.machine: Machine = passes.machine
         self._speed = speeds(self.machine, engine)
         self.contexts = contexts(limits.context)
-        self.pieces = counts(limits.tokens)
+        self.pieces = counts(limits.tokens, *PIECES)
         self.shared = self._every_count(limits.tokens, passes.shared)
         self.choosing = self._every_count(limits.sequences * (1 + drafted), passes.choosing)
         self.shared_s: list[float] = self.shared.time_s.tolist()
@@ -85,10 +88,18 @@ class StepTables:
             np.ascontiguousarray(np.broadcast_to(full.time_s, shape)), spread(full.critical_s), spread(full.busy_s)
         )
 
-    def _every_count(self, largest: int, build: Any) -> Grid:
-        """A table over 0 … ``largest``, evaluated where ``counts`` says and linear between; nothing takes no time."""
+    def _every_count(self, largest: int, build: Callable[[Array], Work]) -> Grid:
+        """A table over 0 … ``largest``: evaluated where ``counts`` says and at every count between two of those whose times
+        differ by more than ``RISE`` (a tile more), linear between the others. Nothing takes no time.
+        """
         points = counts(largest)
         found = self._grid(build(points), points.shape)
+        steep = np.flatnonzero(np.abs(np.diff(found.time_s)) > RISE * found.time_s[:-1])
+        between = [np.arange(points[i] + 1.0, points[i + 1]) for i in steep]
+        more = np.concatenate([*between, np.zeros(0)])
+        if more.size:
+            points = np.unique(np.concatenate([points, more]))
+            found = self._grid(build(points), points.shape)
         every = np.arange(largest + 1.0)
 
         def fill(values: Array) -> Array:
@@ -186,15 +197,15 @@ def _cell(grid: list[float], value: float) -> tuple[int, float]:
     return cell, (value - grid[cell]) / (grid[cell + 1] - grid[cell])
 
 
-def counts(largest: int) -> Array:
-    """The counts that are evaluated: all up to ``DENSE``, then both sides of every multiple of ``STRIDE``, and the largest.
+def counts(largest: int, dense: int = DENSE, stride: int = STRIDE) -> Array:
+    """The counts that are evaluated: all up to ``dense``, then both sides of every multiple of ``stride``, and the largest.
 
     >>> counts(3)
     array([1., 2., 3.])
     """
-    dense = np.arange(1, min(DENSE, largest) + 1)
-    above = np.arange(DENSE, largest + 1, STRIDE)
-    return np.unique(np.concatenate([dense, above, above + 1, [largest]]).clip(1, largest)).astype(float)
+    every = np.arange(1, min(dense, largest) + 1)
+    above = np.arange(dense, largest + 1, stride)
+    return np.unique(np.concatenate([every, above, above + 1, [largest]]).clip(1, largest)).astype(float)
 
 
 def contexts(largest: int) -> Array:

@@ -1,0 +1,75 @@
+"""`ridgepoint simulate` (design §10)."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import pytest
+
+KEYS = {"ttft_s", "tpot_s", "latency_s", "throughput", "goodput", "requests", "energy_j", "cost_usd", "shares"}
+SMALL = ("simulate", "llama-3.1-8b", "--on", "2xh100-sxm", "--rate", "10", "--requests", "200")
+
+
+def test_the_document_has_the_keys_of_the_contract(run):
+    found = run(*SMALL, "--ttft", "200ms", "--json").document
+    assert set(found) >= KEYS
+    for name in ("ttft_s", "tpot_s", "latency_s"):
+        assert found[name]["p50"] <= found[name]["p90"] <= found[name]["p99"]
+    assert found["requests"] == {"total": 200, "completed": 200, "failed": 0, "put_back": 0}
+    assert sum(found["shares"].values()) == pytest.approx(1.0)
+    assert 0.0 < found["goodput"]["attainment"] <= 1.0
+
+
+def test_the_page_says_what_was_simulated_and_what_limits_it(run):
+    page = run(*SMALL).out
+    for words in ("2 replicas of 1 device", "Time to first token", "HBM3 bandwidth", "Over time", "Assumptions"):
+        assert words in page
+
+
+def test_a_trace_and_the_files_that_are_written(run, tmp_path):
+    trace = tmp_path / "load.csv"
+    trace.write_text("arrival_s,input_tokens,output_tokens\n0,100,5\n0.5,200,7\n")
+    answer = run("simulate", "llama-3.1-8b", "--on", "h100-sxm", "--trace", str(trace), "--csv", "a.csv",
+                 "--perfetto", "b.json", "--json")  # fmt: skip
+    assert answer.document["requests"]["completed"] == 2
+    rows = list(csv.DictReader((tmp_path / "a.csv").read_text().splitlines()))
+    assert [row["output_tokens"] for row in rows] == ["5", "7"]
+    assert float(rows[1]["arrived_s"]) == 0.5
+    events = json.loads((tmp_path / "b.json").read_text())["traceEvents"]
+    assert {event["ph"] for event in events} == {"M", "b", "e", "C"}
+
+
+def test_overload_is_said(run):
+    found = run("simulate", "llama-3.1-70b", "--on", "4xh100-sxm", "--tp", "4", "--rate", "100", "--json").document
+    assert found["queue"]["overloaded"]
+    assert found["queue"]["growth_per_s"] > 10.0
+    assert "overloaded" in found["warnings"][0]
+
+
+@pytest.mark.parametrize(
+    ("options", "kind"),
+    [
+        ((), "bad_usage"),
+        (("--rate", "5", "--concurrency", "3"), "bad_usage"),
+        (("--rate", "fast"), "bad_option"),
+        (("--rate", "-1"), "bad_option"),
+        (("--rate", "1", "--prompt", "gauss:3"), "bad_length"),
+        (("--rate", "1", "--arrivals", "weekly"), "bad_arrivals"),
+        (("--rate", "1", "--speculate", "4"), "bad_option"),
+        (("--rate", "1", "--engine", "vlm"), "unknown_engine"),
+        (("--rate", "1", "--tp", "3"), "bad_plan"),
+        (("--rate", "1", "--token-budget", "x"), "bad_count"),
+        (("--trace", "none.csv"), "bad_file"),
+        (("--turns", "3"), "bad_usage"),
+        (("--rate", "1", "--ttft", "soon"), "bad_quantity"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_refused(run, options, kind):
+    assert run("simulate", "llama-3.1-8b", "--on", "2xh100-sxm", *options, "--json").error["kind"] == kind
+
+
+def test_a_model_that_does_not_fit_is_refused_with_what_would(run):
+    error = run("simulate", "llama-3.1-70b", "--on", "h100-sxm", "--rate", "1", "--json").error
+    assert error["kind"] == "does_not_fit"
+    assert "--tp" in error["hint"]
