@@ -76,7 +76,7 @@ def _iterated(built: Built, given: Scenario, values: Values) -> Built:
         Parameter("cached", True, "prompt and decided tokens keep their keys and values; else passes compute all"),
         Parameter("refresh", 8.0, "passes from one complete recomputation of the cache to the next", 1.0, 1e6, whole=True),
     ),
-    occupies=("decode step",),
+    occupies=("decode step", "schedule"),
     training_free=False,
 )  # fmt: skip
 def diffusion_decoding(given: Scenario, values: Values) -> Scenario:
@@ -103,10 +103,9 @@ def _denoised(built: Built, given: Scenario, values: Values) -> Built:
     start, whole = before(given, "diffusion-decoding"), task.prompt + task.output
 
     def one_pass(rows: Any) -> Work:
-        step = replace(
-            start, task=Decode(batch=task.batch, context=whole), plan=replace(start.plan, speculated=rows - 1.0)
-        )
-        return mapped(step.build().phases[0].work, _both_ways)
+        last = replace(task, prompt=whole - 1.0, output=2.0)  # its one decode step sees all tokens
+        step = replace(start, task=last, plan=replace(start.plan, speculated=rows - 1.0)).build()
+        return mapped(next(phase.work for phase in step.phases if phase.role == "next"), _both_ways)
 
     full, few = one_pass(whole), one_pass(np.maximum(task.output / 2.0, 1.0))
     often = 1.0 / values["refresh"] if values["cached"] else 1.0
