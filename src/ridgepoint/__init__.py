@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ridgepoint.search.result import Sweep
     from ridgepoint.search.sweep import sweep
     from ridgepoint.serving.outcome import Outcome, Slo
+    from ridgepoint.serving.require import Requirement, require
     from ridgepoint.serving.simulate import simulate
     from ridgepoint.serving.trace_file import read_trace
     from ridgepoint.serving.workload import Requests, client_requests, poisson_requests, session_requests
@@ -47,6 +48,7 @@ __all__ = [
     "Plan",
     "Prefill",
     "Requests",
+    "Requirement",
     "RidgepointError",
     "Sample",
     "Scenario",
@@ -60,9 +62,10 @@ __all__ = [
     "find_machine",
     "find_model",
     "papers",
-    "poisson_requests",
     "plan_train",
+    "poisson_requests",
     "read_trace",
+    "require",
     "session_requests",
     "simulate",
     "sweep",
@@ -83,6 +86,7 @@ _HOMES = {
     "ridgepoint.search.result": ("Sweep",),
     "ridgepoint.search.sweep": ("sweep",),
     "ridgepoint.serving.outcome": ("Outcome", "Slo"),
+    "ridgepoint.serving.require": ("Requirement", "require"),
     "ridgepoint.serving.simulate": ("simulate",),
     "ridgepoint.serving.trace_file": ("read_trace",),
     "ridgepoint.serving.workload": ("Requests", "client_requests", "poisson_requests", "session_requests"),

@@ -16,6 +16,7 @@ COMMANDS = {
     "analyze": "What a model takes on a machine: time, its limit, the bottleneck, memory, energy and money.",
     "sweep": "Every combination of what varies: the fastest, the cheapest, what fits, what nothing beats.",
     "advise": "What would lift the limit: techniques ranked by what they bring, and hardware that would do as much.",
+    "require": "What a platform must have to serve a model within latency goals, and which machines do.",
     "simulate": "Serve requests one by one: latencies, throughput, goodput, what limits it.",
     "plan": "Plans: the best training layouts, serving fleets.",
     "techniques": "Techniques: list, show.",

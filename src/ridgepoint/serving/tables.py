@@ -179,16 +179,19 @@ class StepTables:
     @cached_property
     def launches_s(self) -> tuple[float, float]:
         """Host seconds that launch a pure decode step and one that reads prompts."""
-        if not has_host(self.machine):
-            return 0.0, 0.0
-        host, engine = self.machine.coefficients.host, self.engine
-        each = engine.dispatch_s or host.dispatch_s
-        both = kernel_count(self.passes.shared(1.0)) + kernel_count(self.passes.choosing(1.0))
-        eager = (both + kernel_count(self.passes.decoding(1.0, 16.0))) * each
-        mixed = (
-            both + kernel_count(self.passes.decoding(1.0, 16.0)) + kernel_count(self.passes.reading(1.0, 0.0))
-        ) * each
-        return float(host.graph_launch_s if engine.captured else eager), float(mixed)
+        return launches(self.passes, self.engine)
+
+
+def launches(found: Passes, engine: Engine) -> tuple[float, float]:
+    """Host seconds that launch a pure decode step and one that reads prompts."""
+    if not has_host(found.machine):
+        return 0.0, 0.0
+    host = found.machine.coefficients.host
+    each = engine.dispatch_s or host.dispatch_s
+    both = kernel_count(found.shared(1.0)) + kernel_count(found.choosing(1.0))
+    eager = both + kernel_count(found.decoding(1.0, 16.0))
+    mixed = eager + kernel_count(found.reading(1.0, 0.0))
+    return float(host.graph_launch_s if engine.captured else eager * each), float(mixed * each)
 
 
 def _cell(grid: list[float], value: float) -> tuple[int, float]:

@@ -1,0 +1,216 @@
+"""The operating curve of a deployment: throughput against latency over concurrency, without simulating.
+
+Step times come from the same passes that the simulator steps through; the balance of work is that of steady.py. A prompt
+costs what it adds to the decode steps that it rides in (an engine that mixes), or a step of its own, host time included
+(an engine that takes prompts first).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from ridgepoint.cost.evaluate import evaluate
+from ridgepoint.numeric import Array
+from ridgepoint.serving.deployment import Deployment
+from ridgepoint.serving.engines import Engine, speeds
+from ridgepoint.serving.passes import Passes
+from ridgepoint.serving.scheduling import FULL, MIXED
+from ridgepoint.serving.steady import Load, Service, Steady, steady
+from ridgepoint.serving.tables import launches
+from ridgepoint.work import Seq, Work
+
+
+@dataclass(frozen=True)
+class Operating:
+    """One replica at several concurrencies: requests under way, their latencies and rates. Beyond ``capacity`` they queue."""
+
+    deployment: Deployment
+    prompt: float
+    output: float
+    concurrency: Array
+    decode_s: Array
+    prompt_s: Array
+    """Seconds that reading one prompt adds to the steps of a replica."""
+    capacity: float
+    steady: Steady
+
+    @property
+    def ttft_s(self) -> Array:
+        """Seconds to the first token."""
+        return np.asarray(self.steady.ttft_s, dtype=float)
+
+    @property
+    def tpot_s(self) -> Array:
+        """Seconds per further token."""
+        return np.asarray(self.steady.tpot_s, dtype=float)
+
+    @property
+    def requests_per_s(self) -> Array:
+        """Requests that a replica completes per second."""
+        return np.asarray(self.steady.requests_per_s, dtype=float)
+
+    @property
+    def tokens_per_s(self) -> Array:
+        """Output tokens of a replica per second."""
+        return np.asarray(self.steady.tokens_per_s, dtype=float)
+
+    @cached_property
+    def knee(self) -> int:
+        """Where more concurrency stops to pay: the point of the largest throughput per time of a token, throughput · 1/TPOT
+        relative to the best (Kleinrock's power), among those that fit.
+        """
+        within = self.concurrency <= max(self.capacity, self.concurrency[0])
+        power = np.where(within, self.tokens_per_s / np.maximum(self.tpot_s, 1e-12), -1.0)
+        return int(np.argmax(power))
+
+    def most_within(self, ttft_s: float | None, tpot_s: float | None) -> int | None:
+        """Position of the largest concurrency that keeps both and does not queue; None where none does."""
+        good = self.concurrency <= self.capacity
+        good &= self.ttft_s <= (ttft_s or np.inf)
+        good &= self.tpot_s <= (tpot_s or np.inf)
+        found = np.flatnonzero(good)
+        return int(found[-1]) if found.size else None
+
+
+def operating(given: Deployment, prompt: float, output: float, concurrency: Array | None = None) -> Operating:
+    """The operating curve of one replica for requests of ``prompt`` and ``output`` tokens.
+
+    >>> from ridgepoint.serving.deployment import deployment
+    >>> curve = operating(deployment("llama-3.1-8b", "h100-sxm"), 1024, 256)
+    >>> bool(curve.tpot_s[0] < curve.tpot_s[-1]), bool(curve.tokens_per_s[0] < curve.tokens_per_s[-1])
+    (True, True)
+
+    Errors: ``does_not_fit``.
+    """
+    found, engine, rules = given.passes, given.software, given.rules
+    cache = given.cache(prompt + output)
+    lanes = found.lanes
+    capacity = min(
+        cache.sequences(prompt + output * (1.0 if rules.admits == FULL else 0.5)), rules.max_sequences * lanes
+    )
+    count = concurrencies(capacity) if concurrency is None else np.asarray(concurrency, dtype=float)
+    running = np.maximum(np.minimum(count, capacity), 1.0)
+    decode = decode_seconds(found, engine, np.ceil(running / lanes), prompt + output / 2.0, running)
+    pieces = _pieces(prompt, rules.token_budget)
+    alone = _prompt_seconds(found, engine, np.zeros(1), np.zeros(1), prompt, output, pieces, mixed=False)
+    others = np.ceil(np.maximum(running - 1.0, 0.0) / lanes)
+    mixed = rules.policy == MIXED
+    riding = _prompt_seconds(found, engine, others, running - 1.0, prompt, output, pieces, mixed)
+    # Prompts that arrive in one decode step are read by different lanes side by side.
+    shared = riding / np.clip(running / output, 1.0, lanes)
+    own = np.where(count > 1.0, riding, alone)
+    service = Service(
+        decode, own, shared, chunks=float(len(pieces)) if mixed else 0.0, lag=engine.lag, capacity=capacity,
+        request_s=engine.request_s,
+    )  # fmt: skip
+    answer = steady(Load(count, output), service)
+    return Operating(given, prompt, output, count, np.asarray(decode), np.asarray(riding), capacity, answer)
+
+
+def concurrencies(capacity: float) -> Array:
+    """Whole concurrencies up to ``capacity`` and a little beyond, closer together where they are few.
+
+    >>> concurrencies(4.0)
+    array([1., 2., 3., 4., 5.])
+    """
+    most = max(capacity, 1.0)
+    spread = np.rint(np.geomspace(1.0, most, 64))
+    return np.unique(np.concatenate([spread, [most, np.ceil(most * 1.25)]]))
+
+
+def decode_seconds(found: Passes, engine: Engine, lane: Array, context: float, sequences: Array) -> Array:
+    """Seconds of a decode step of ``sequences``, ``lane`` of them in the fullest lane."""
+    device = _device(found, engine, Seq(found.shared(lane), found.decoding(lane, context), found.choosing(lane)))
+    graph, _ = launches(found, engine)
+    return np.maximum(device, graph) + engine.step_s + engine.sequence_s * sequences
+
+
+def _device(found: Passes, engine: Engine, work: Work) -> Array:
+    timing = evaluate(work, found.machine, strict=True).timing_at(speeds(found.machine, engine))
+    return np.asarray(timing.everywhere().time_s, dtype=float)
+
+
+def _pieces(prompt: float, budget: float) -> list[tuple[float, float]]:
+    """(tokens, earlier tokens) of the steps that read a prompt."""
+    starts = np.arange(0.0, prompt, budget)
+    return [(float(min(budget, prompt - start)), float(start)) for start in starts]
+
+
+def _prompt_seconds(
+    found: Passes, engine: Engine, lane: Array, sequences: Array, prompt: float, output: float,
+    pieces: list[tuple[float, float]], mixed: bool,
+) -> Array:  # fmt: skip
+    """Seconds that reading one prompt adds beside ``sequences`` that decode (``mixed``), or takes in steps of its own."""
+    context = prompt + output / 2.0
+    graph, eager = launches(found, engine)
+    total = np.zeros(np.shape(lane))
+    beside = np.maximum(lane, 1.0)
+    without = np.maximum(
+        _device(found, engine, Seq(found.shared(beside), found.decoding(beside, context), found.choosing(beside))),
+        graph,
+    )
+    for i, (tokens, past) in enumerate(pieces):
+        last = 1.0 if i == len(pieces) - 1 else 0.0
+        own = found.reading(tokens, past)
+        host = engine.sequence_s * last + engine.token_s * tokens
+        if not mixed:
+            step = _device(found, engine, Seq(found.shared(tokens), own, found.choosing(1.0)))
+            total = total + np.maximum(step, eager) + host + engine.step_s
+            continue
+        together = Seq(found.shared(lane + tokens), found.decoding(beside, context), own, found.choosing(beside + last))
+        with_it = np.maximum(_device(found, engine, together), eager)
+        alone = np.maximum(_device(found, engine, Seq(found.shared(tokens), own, found.choosing(1.0))), eager)
+        total = total + np.where(lane > 0.0, np.maximum(with_it - without, 0.0), alone) + host
+    return total
+
+
+@dataclass(frozen=True)
+class OpenLoop:
+    """One replica with Poisson arrivals, by the mean number of requests under way: their rate and mean latencies."""
+
+    concurrency: Array
+    rate: Array
+    ttft_s: Array
+    tpot_s: Array
+
+    def most_within(self, ttft_s: float | None, tpot_s: float | None) -> int | None:
+        """Position of the highest rate that keeps both means; None where none does."""
+        good = (self.ttft_s <= (ttft_s or np.inf)) & (self.tpot_s <= (tpot_s or np.inf))
+        found = np.flatnonzero(good)
+        return int(found[np.argmax(self.rate[found])]) if found.size else None
+
+
+def open_loop(curve: Operating) -> OpenLoop:
+    """The curve under Poisson arrivals: with λ requests per second, F seconds of reading each and D of a decode step
+
+        TPOT = D / (1 − λF)         TTFT = request + residual + λF·F / (2·(1 − λF)) + D + F + lag · TPOT
+
+    since λ · TPOT prompts fall between two tokens of a sequence; a request waits for the rest of the step under way
+    (E[step²] / 2E[step]) and for prompts before it as in M/D/1. λ is the rate with which the concurrency N = λ · (TTFT +
+    (o − 1) · TPOT), Little's law. Points beyond the capacity are left out.
+    """
+    engine, lanes = curve.deployment.software, curve.deployment.passes.lanes
+    within = curve.concurrency <= max(curve.capacity, 1.0)
+    count, decode, whole = (a[within] for a in (curve.concurrency, curve.decode_s, curve.prompt_s))
+    low, high = np.zeros_like(count), np.minimum(count / decode, lanes / whole)
+    for _ in range(60):
+        rate = (low + high) / 2.0
+        ttft, tpot = _open_times(rate, decode, whole, lanes, engine)
+        enough = rate * (ttft + (curve.output - 1.0) * tpot) < count
+        low, high = np.where(enough, rate, low), np.where(enough, high, rate)
+    return OpenLoop(count, low, *_open_times(low, decode, whole, lanes, engine))
+
+
+def _open_times(rate: Array, decode: Array, whole: Array, lanes: float, engine: Engine) -> tuple[Array, Array]:
+    prompt = whole / np.clip(rate * (whole + decode), 1.0, lanes)
+    busy = np.minimum(rate * prompt, 1.0 - 1e-9)
+    tpot = decode / (1.0 - busy)
+    # Steps with a prompt come λ times a second, those without fill the rest of the time.
+    without = np.maximum((1.0 - rate * (decode + prompt)) / decode, 0.0)
+    residual = (rate * (decode + prompt) ** 2 + without * decode**2) / 2.0
+    queue = busy * prompt / (2.0 * (1.0 - busy))
+    beside = decode if engine.mixed else 0.0
+    return engine.request_s + residual + queue + beside + whole + engine.lag * decode, tpot

@@ -1,0 +1,287 @@
+"""What a platform must have: the model inverted (the question of GenZ, Bambhaniya et al. 2024).
+
+``users`` requests are under way at any time, each with ``prompt`` and ``output`` tokens. With C FLOP/s and W bytes/s in all,
+a prompt takes F = flop_p / C (reading is limited by arithmetic) and a decode step of all users D = bytes_d / W (decoding by
+memory). What is asked is kept when
+
+    F ≤ TTFT                 D + (users − 1) · F / (output − 1) ≤ TPOT
+
+for while one request makes its further tokens, one prompt of every other user is read. The second trades C against W: with
+the share x of the time for decoding, W = bytes_d / (x · TPOT) and C = (users − 1) · flop_p / ((output − 1) · (1 − x) · TPOT).
+``least`` of either holds when the other is infinitely fast; ``balanced`` takes x = ½, which makes C · W smallest.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ridgepoint.cost.evaluate import BOUND, evaluate
+from ridgepoint.errors import RidgepointError, unknown_name
+from ridgepoint.formats import FORMATS
+from ridgepoint.machines.catalog import device_names, find_device, find_machine
+from ridgepoint.machines.machine import Machine
+from ridgepoint.models.architecture import Model
+from ridgepoint.models.networks.network import Network
+from ridgepoint.plan import Plan
+from ridgepoint.scenario import find
+from ridgepoint.serving.deployment import ENGINES, Deployment
+from ridgepoint.serving.operating import Operating, operating
+from ridgepoint.tasks import Decode, Prefill
+from ridgepoint.tasks.build import build
+from ridgepoint.tasks.layout import Layout, execution
+
+REFERENCE = "custom:bf16=1P,memory=1T,bandwidth=1T"
+"""A machine on which work is counted; its figures cancel."""
+LINK_SHARE = 0.1
+"""Part of a decode step that sums over devices may take."""
+DEGREES = (1, 2, 4, 8, 16)
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What is asked of a platform: users at once, tokens of each, seconds to the first and per further token."""
+
+    prompt: float
+    output: float
+    users: float
+    ttft_s: float
+    tpot_s: float
+
+    def __post_init__(self) -> None:
+        for name, value, least in (
+            ("--prompt", self.prompt, 1.0),
+            ("--output", self.output, 2.0),
+            ("--users", self.users, 1.0),
+        ):
+            if not (np.isfinite(value) and value >= least and value == np.floor(value)):
+                raise RidgepointError("bad_goal", f"{name} is {value:g}", f"give a whole number of at least {least:g}")
+        for name, value in (("--ttft", self.ttft_s), ("--tpot", self.tpot_s)):
+            if not (np.isfinite(value) and value > 0.0):
+                raise RidgepointError("bad_goal", f"{name} is {value:g} s", "give a positive time, like 500ms")
+
+
+@dataclass(frozen=True)
+class Platform:
+    """What a platform must have in all: operations and bytes per second."""
+
+    flop_per_s: float
+    bytes_per_s: float
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A catalogue device that meets the goal: how many, how, and what they give."""
+
+    machine: str
+    title: str
+    devices: int
+    tp: int
+    replicas: int
+    users_per_replica: float
+    ttft_s: float
+    tpot_s: float
+    usd_per_hour: float | None
+    binding: str
+
+
+@dataclass(frozen=True)
+class Missed:
+    """A device that cannot meet the goal however many there are: the nearest it comes, and what binds."""
+
+    machine: str
+    why: str
+    over: float | None
+    """How many times the goal a single user needs; None where not even one fits."""
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """The answer. ``prefill_flop`` of one prompt, ``decode_flop`` and ``decode_bytes`` of a step of all users;
+    ``cache_bytes`` with every user at full length. ``links``: number of devices that share every layer → bytes per second
+    and direction that each must send.
+    """
+
+    model: Model
+    plan: Plan
+    goal: Goal
+    prefill_flop: float
+    decode_flop: float
+    decode_bytes: float
+    weight_bytes: float
+    cache_bytes: float
+    least: Platform
+    balanced: Platform
+    links: dict[int, float]
+    candidates: tuple[Candidate, ...]
+    missed: tuple[Missed, ...]
+
+    @property
+    def capacity_bytes(self) -> float:
+        """Weights and every user's cache at full length."""
+        return self.weight_bytes + self.cache_bytes
+
+    @property
+    def assumptions(self) -> tuple[str, ...]:
+        """What the figures rest on that was not said."""
+        return (
+            "the platform's figures are physical limits: peak rates, every byte once, no latency; reading prompts is limited "
+            "by arithmetic, decoding by memory; caches are at their mean length in a step and all at full length in memory",
+            f"sums over devices take at most {LINK_SHARE:.0%} of a decode step, as ring all-reduces of every layer",
+            "devices are counted with what real kernels reach, vLLM's host times, and users spread evenly over replicas; "
+            "latencies are means",
+        )
+
+
+def require(
+    model: Model | str,
+    *,
+    prompt: float,
+    output: float,
+    users: float,
+    ttft_s: float,
+    tpot_s: float,
+    plan: Plan | None = None,
+    machines: tuple[str, ...] | None = None,
+    engine: str = "vllm",
+) -> Requirement:
+    """What a platform must have to serve ``users`` at once within ``ttft_s`` and ``tpot_s``, and which catalogue devices do.
+
+    >>> found = require("llama-3.1-8b", prompt=4096, output=512, users=100, ttft_s=0.5, tpot_s=0.02, machines=("h100-sxm",))
+    >>> 0.1e15 < found.least.flop_per_s < 2e15, found.candidates[0].machine
+    (True, 'h100-sxm')
+
+    Errors: ``bad_goal``, ``bad_task`` for models that generate no tokens, unknown names.
+    """
+    found = find(model) if isinstance(model, str) else model
+    if isinstance(found, Network) or found.decoder is None or found.encoder is not None:
+        raise RidgepointError(
+            "bad_task", f"{found.name} is no decoder-only language model", "name one, like llama-3.1-8b"
+        )
+    if engine not in ENGINES:
+        raise unknown_name("engine", engine, ENGINES)
+    goal = Goal(prompt, output, users, ttft_s, tpot_s)
+    chosen = plan or Plan()
+    counted = _counted(found, chosen, goal)
+    least, balanced = _platforms(goal, counted)
+    names = machines if machines is not None else tuple(device_names())
+    met: list[Candidate] = []
+    missed: list[Missed] = []
+    for name in names:
+        answer = _on(found, chosen, name, goal, engine)
+        if isinstance(answer, Candidate):
+            met.append(answer)
+        elif answer is not None:
+            missed.append(answer)
+    met.sort(key=lambda c: (c.usd_per_hour is None, c.usd_per_hour or 0.0, c.devices))
+    missed.sort(key=lambda m: (m.over is None, m.over or 0.0))
+    links = {n: _link(found, chosen, goal, n) for n in DEGREES[1:]}
+    return Requirement(found, chosen, goal, *counted, least, balanced, links, tuple(met), tuple(missed))
+
+
+def _counted(model: Model, plan: Plan, goal: Goal) -> tuple[float, float, float, float, float]:
+    """(FLOP of a prompt, FLOP and bytes of a decode step of all users, bytes of weights, of all caches at full length)."""
+    machine = find_machine(REFERENCE)
+    alone = replace(plan, tp=1.0, dp=1.0, pp=1.0, ep=None, cp=1.0)
+    first = build(model, machine, Prefill(batch=1.0, prompt=goal.prompt), alone)
+    middle = np.ceil(goal.prompt + goal.output / 2.0)
+    step = build(model, machine, Decode(batch=goal.users, context=middle), alone)
+    end = build(model, machine, Decode(batch=goal.users, context=goal.prompt + goal.output), alone)
+    costs = [evaluate(b.device, machine, BOUND, strict=True) for b in (first, step)]
+    flops = [float(sum(c.flop for c in cost.components if c.kind in ("gemm", "attention"))) for cost in costs]
+    moved = float(costs[1].busy_s[machine.main_memory]) * machine.memory_bytes_per_s
+    return flops[0], flops[1], moved, float(end.ledger["weights"]), float(end.ledger["kv"])
+
+
+def _platforms(goal: Goal, counted: tuple[float, float, float, float, float]) -> tuple[Platform, Platform]:
+    prefill, decode, moved, _, _ = counted
+    beside = (goal.users - 1.0) * prefill / (goal.output - 1.0)
+    first = prefill / goal.ttft_s
+    least = Platform(max(first, (beside + decode) / goal.tpot_s), moved / goal.tpot_s)
+    if beside == 0.0:
+        return least, least
+    # All arithmetic of a step, that of decoding included, fits into the half that reading gets.
+    return least, Platform(max(first, 2.0 * (beside + decode) / goal.tpot_s), 2.0 * moved / goal.tpot_s)
+
+
+def _link(model: Model, plan: Plan, goal: Goal, devices: int) -> float:
+    """Bytes per second and direction that each of ``devices`` sends when layers are summed over all of them."""
+    layout = Layout(1.0, 1.0, 1.0, 1.0, 1.0)
+    run, _ = execution(model, plan, layout, False)
+    message = goal.users * model.hidden * FORMATS[run.formats.stream].bytes
+    per_layer = 2.0 * message * 2.0 * (devices - 1) / devices
+    return model.main.depth * per_layer / (LINK_SHARE * goal.tpot_s)
+
+
+def _on(model: Model, plan: Plan, name: str, goal: Goal, engine: str) -> Candidate | Missed | None:
+    """The fewest devices of that name that keep the goal; what binds where no number does. None: nothing to serve with."""
+    device = find_device(name)
+    if device.kind not in ("gpu", "tpu", "npu", "wafer"):
+        return None
+    node = find_machine(name).link("node")
+    largest = int((node[1].devices if node is not None else None) or 8)
+    best: Candidate | None = None
+    refusals: list[tuple[float, int, str]] = []
+    for tp in (d for d in DEGREES if d <= largest):
+        try:
+            machine = find_machine(name if tp == 1 else f"{tp}x{name}")
+            given = Deployment(model, machine, replace(plan, tp=float(tp), dp=1.0), engine)
+            curve = operating(given, goal.prompt, goal.output)
+        except RidgepointError as error:
+            if error.kind == "bad_machine":  # devices that no link joins
+                break
+            refusals.append((np.inf, -tp, error.message))
+            continue
+        found = _fewest(machine, curve, goal, tp)
+        if found is None:
+            over, said = _distance(curve, goal)
+            refusals.append((over, -tp, said))
+        elif best is None or found.devices < best.devices:
+            best = found
+    if best is not None:
+        return best
+    if not refusals:
+        return None
+    over, _, why = min(refusals)
+    return Missed(name, why, over if np.isfinite(over) else None)
+
+
+def _fewest(machine: Machine, curve: Operating, goal: Goal, tp: int) -> Candidate | None:
+    within = curve.concurrency <= min(curve.capacity, goal.users)
+    place = curve.most_within(goal.ttft_s, goal.tpot_s)
+    if place is None:
+        return None
+    good = np.flatnonzero(within[: place + 1])
+    at = int(good[-1]) if good.size else 0
+    each = float(curve.concurrency[at])
+    replicas = int(np.ceil(goal.users / each))
+    price = machine.device.price
+    hourly = None if price is None or price.usd_per_hour is None else price.usd_per_hour * replicas * tp
+    title = machine.device.title
+    binding = _binding(curve, goal, at)
+    return Candidate(
+        machine.device.name, title, replicas * tp, tp, replicas, goal.users / replicas, float(curve.ttft_s[at]),
+        float(curve.tpot_s[at]), hourly, binding,
+    )  # fmt: skip
+
+
+def _binding(curve: Operating, goal: Goal, at: int) -> str:
+    """What keeps a replica from taking more users."""
+    if at + 1 >= len(curve.concurrency) or curve.concurrency[at] >= goal.users:
+        return "users" if curve.concurrency[at] >= goal.users else "memory capacity"
+    if curve.concurrency[at + 1] > curve.capacity:
+        return "memory capacity"
+    return "time per token" if curve.tpot_s[at + 1] > goal.tpot_s else "time to first token"
+
+
+def _distance(curve: Operating, goal: Goal) -> tuple[float, str]:
+    """How far a single user is from the goal, and in what."""
+    first, each = float(curve.ttft_s[0]) / goal.ttft_s, float(curve.tpot_s[0]) / goal.tpot_s
+    name, over, value = (
+        ("time to first token", first, float(curve.ttft_s[0]))
+        if first >= each
+        else ("time per token", each, float(curve.tpot_s[0]))
+    )
+    tp = float(curve.deployment.passes.layout.tp)
+    return over, f"{name} of {value * 1e3:,.1f} ms with one user on tp {tp:g}, {over:.2f} times the goal"

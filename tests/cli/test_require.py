@@ -1,0 +1,38 @@
+"""`ridgepoint require` (design §10)."""
+
+from __future__ import annotations
+
+import pytest
+
+ASK = ("require", "llama-3.1-8b", "--prompt", "4k", "--output", "512", "--ttft", "0.5", "--tpot", "20ms")
+
+
+def test_the_document_says_what_a_platform_must_have(run):
+    found = run(*ASK, "--users", "100", "--on", "h100-sxm,mi300x", "--json").document
+    platform = found["platform"]
+    assert platform["flop_per_s"]["least"] < platform["flop_per_s"]["balanced"]
+    assert platform["capacity_gb"] == pytest.approx(platform["weights_gb"] + platform["kv_gb"])
+    assert {m["machine"] for m in found["machines"]} == {"h100-sxm", "mi300x"}
+
+
+def test_the_page_lists_machines_and_says_when_none_does(run):
+    page = run(*ASK, "--users", "100", "--on", "h100-sxm").out
+    assert "A platform must have" in page
+    assert "h100-sxm" in page
+    none = run(*ASK[:-1], "100us", "--on", "h100-sxm").out
+    assert "No machine of the catalogue does" in none
+    assert "times the goal" in none
+
+
+@pytest.mark.parametrize(
+    ("options", "kind"),
+    [
+        (("--users", "0"), "bad_goal"),
+        (("--users", "many"), "bad_count"),
+        (("--on", "h100-smx"), "unknown_machine"),
+        (("--weights", "bf61"), "unknown_format"),
+        (("--engine", "vlm"), "unknown_engine"),
+    ],
+)
+def test_what_is_wrong_is_refused(run, options, kind):
+    assert run(*ASK, *options, "--json").error["kind"] == kind

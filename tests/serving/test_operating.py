@@ -1,0 +1,58 @@
+"""The operating curve against the simulator, away from saturation (design §10: agree within 5 %)."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import ridgepoint as rp
+from ridgepoint.serving.deployment import deployment
+from ridgepoint.serving.operating import open_loop, operating
+from ridgepoint.serving.simulate import simulate_requests
+
+CASES = [
+    ("llama-3.1-8b", "h100-sxm", "vllm", 1024, 256),
+    ("llama-3.1-8b", "h100-sxm", "sglang", 1024, 256),
+    ("llama-3.1-8b", "a100-sxm-80gb", "trtllm", 500, 500),
+    ("llama-3.1-70b", "4xh100-sxm", "vllm", 2048, 128),
+]
+
+
+@pytest.mark.parametrize(("model", "on", "engine", "prompt", "output"), CASES)
+def test_open_arrivals_agree_with_the_simulator_below_half_the_capacity(model, on, engine, prompt, output):
+    given = deployment(model, on, engine=engine)
+    curve = operating(given, prompt, output)
+    found = open_loop(curve)
+    most = float(found.rate.max())
+    for part in (0.1, 0.3, 0.5):
+        at = int(np.argmin(np.abs(found.rate - part * most)))
+        run = simulate_requests(given, rp.poisson_requests(found.rate[at], 4000, str(prompt), str(output)))
+        middle = slice(800, 3600)
+        assert found.tpot_s[at] == pytest.approx(run.tpot_s[middle].mean(), rel=0.06)
+        assert found.ttft_s[at] == pytest.approx(run.ttft_s[middle].mean(), rel=0.06)
+
+
+@pytest.mark.parametrize(("model", "on", "engine", "prompt", "output"), CASES)
+def test_throughput_of_clients_agrees_with_the_simulator(model, on, engine, prompt, output):
+    given = deployment(model, on, engine=engine)
+    curve = operating(given, prompt, output, np.array([1.0, 64.0]))
+    for i, clients in enumerate((1, 64)):
+        if clients > curve.capacity:
+            continue
+        spread = f"uniform:{output // 2}:{3 * output // 2}" if clients > 1 else str(output)
+        run = simulate_requests(given, rp.client_requests(clients, 12 * clients + 40, str(prompt), spread))
+        done = np.sort(run.columns["done_s"])
+        first, last = done[len(done) // 4], done[int(len(done) * 0.85)]
+        rate = np.sum((done > first) & (done <= last)) / (last - first)
+        assert curve.requests_per_s[i] == pytest.approx(rate, rel=0.1)
+
+
+def test_more_concurrency_gives_more_throughput_and_longer_tokens():
+    curve = operating(deployment("llama-3.1-8b", "h100-sxm"), 1024, 256)
+    assert np.all(np.diff(curve.tpot_s[curve.concurrency <= curve.capacity]) > -1e-6)
+    assert curve.concurrency[0] < curve.concurrency[curve.knee] <= curve.capacity
+    assert curve.most_within(None, 1e-6) is None
+    tight, loose = curve.most_within(None, 0.012), curve.most_within(None, 0.03)
+    assert tight is not None
+    assert loose is not None
+    assert tight < loose
