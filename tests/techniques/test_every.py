@@ -42,6 +42,8 @@ SCENARIOS: dict[str, tuple[str, str, Task, rp.Plan]] = {
     "diffusion transformer": ("dit-xl-2", "h100-sxm", Sample(batch=1), rp.Plan()),
     "vision": ("vit_large_patch16_224", "h100-sxm", Forward(batch=64), rp.Plan()),
     "recurrent": ("lstm-ptb-medium", "h100-sxm", Forward(batch=16), rp.Plan()),
+    "fields": ("fourcastnet", "h100-sxm", Forward(batch=1), rp.Plan()),
+    "retrieval": ("flat-sift1m", "h100-sxm", Forward(batch=1), rp.Plan()),
     "vision, eager": ("resnet50", "h100-sxm", Forward(batch=8), rp.Plan(compiled=False)),
     "encoder": ("bert-large", "h100-sxm", Forward(batch=64, seq=512), rp.Plan(compiled=False)),
     "training": ("llama-2-13b", "8x8xa100-sxm-80gb", Train(batch=256, seq=4096), rp.Plan(tp=4, pp=2, zero_stage=1)),
