@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ridgepoint.scenario import Scenario
     from ridgepoint.search.result import Sweep
     from ridgepoint.search.sweep import sweep
+    from ridgepoint.serving.fleet import ServePlan, plan_serve
     from ridgepoint.serving.outcome import Outcome, Slo
     from ridgepoint.serving.require import Requirement, require
     from ridgepoint.serving.simulate import simulate
@@ -52,6 +53,7 @@ __all__ = [
     "RidgepointError",
     "Sample",
     "Scenario",
+    "ServePlan",
     "Slo",
     "Sweep",
     "Train",
@@ -62,6 +64,7 @@ __all__ = [
     "find_machine",
     "find_model",
     "papers",
+    "plan_serve",
     "plan_train",
     "poisson_requests",
     "read_trace",
@@ -85,6 +88,7 @@ _HOMES = {
     "ridgepoint.scenario": ("Scenario",),
     "ridgepoint.search.result": ("Sweep",),
     "ridgepoint.search.sweep": ("sweep",),
+    "ridgepoint.serving.fleet": ("ServePlan", "plan_serve"),
     "ridgepoint.serving.outcome": ("Outcome", "Slo"),
     "ridgepoint.serving.require": ("Requirement", "require"),
     "ridgepoint.serving.simulate": ("simulate",),

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ridgepoint.cli.deployments import takes_deployment
-from ridgepoint.cli.output import console, print_json, print_page
+from ridgepoint.cli.output import console, print_json, print_page, progress_bar
 from ridgepoint.errors import RidgepointError
 from ridgepoint.units import parse_count, parse_quantity
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
+
     from ridgepoint.serving.workload import Requests
 
 LOAD, GOALS, OUT = "Load", "Goals", "Output"
@@ -56,17 +56,17 @@ def simulate(
     from ridgepoint.serving.simulate import simulate_requests
     from ridgepoint.serving.summary import document
 
-    count = None if requests is None else _count("--requests", requests)
+    count = None if requests is None else whole_number("--requests", requests)
     lengths = (prompt, output)
     if trace is not None:
-        load = _traced(trace, rate, count, hashed)
+        load = traced(trace, rate, count, hashed)
     elif turns is not None:
         load = _conversations(rate, count, lengths, turns, think, system, seed)
     else:
         load = _drawn(rate, concurrency, count, lengths, arrivals, seed)
     slo = Slo(*(None if v is None else parse_quantity(v, "s") for v in (ttft, tpot, latency)))
-    with progress_bar("requests") as tell:
-        found = simulate_requests(given, load, slo, seed, tell)
+    with progress_bar(as_json) as bar:
+        found = simulate_requests(given, load, slo, seed, teller(bar, "requests"))
     if table is not None:
         write_csv(found, table)
     if perfetto is not None:
@@ -80,12 +80,13 @@ def simulate(
     print_page(page(found, screen.width), screen)
 
 
-def _traced(path: Path, rate: str | None, count: int | None, hashed: int) -> Requests:
+def traced(path: Path, rate: str | None, count: int | None, hashed: int = 512) -> Requests:
+    """The first requests of a trace, at another rate where one is given."""
     from ridgepoint.serving.trace_file import read_trace
 
     found = read_trace(path, hashed)
     found = found if count is None else found.first(count)
-    return found if rate is None else found.at_rate(_rate(rate))
+    return found if rate is None else found.at_rate(per_second(rate))
 
 
 def _conversations(
@@ -95,9 +96,9 @@ def _conversations(
 
     if rate is None:
         raise RidgepointError("bad_usage", "--turns needs a rate of conversations", "add --rate R")
-    shared = _count("--system", system)
+    shared = whole_number("--system", system)
     pause = parse_quantity(think, "s")
-    return session_requests(_rate(rate), count or DEFAULT_REQUESTS, *lengths, turns, pause, seed, shared)
+    return session_requests(per_second(rate), count or DEFAULT_REQUESTS, *lengths, turns, pause, seed, shared)
 
 
 def _drawn(
@@ -110,12 +111,13 @@ def _drawn(
             "bad_usage", "say what arrives: one of --trace, --rate and --concurrency", "add --trace FILE or --rate 10"
         )
     if rate is not None:
-        return poisson_requests(_rate(rate), count or DEFAULT_REQUESTS, *lengths, arrivals, seed)
-    clients = _count("--concurrency", concurrency or "")
+        return poisson_requests(per_second(rate), count or DEFAULT_REQUESTS, *lengths, arrivals, seed)
+    clients = whole_number("--concurrency", concurrency or "")
     return client_requests(clients, count or max(DEFAULT_REQUESTS, 10 * clients), *lengths, seed)
 
 
-def _rate(text: str) -> float:
+def per_second(text: str) -> float:
+    """The rate that ``--rate`` says."""
     try:
         found = float(text)
     except ValueError:
@@ -125,23 +127,17 @@ def _rate(text: str) -> float:
     return found
 
 
-def _count(option: str, text: str) -> int:
+def whole_number(option: str, text: str) -> int:
+    """The count that an option says."""
     found = parse_count(text)
     if found != int(found) or found < 0 or (found < 1 and option != "--system"):
         raise RidgepointError("bad_option", f"{option} is '{text}'", "give a whole number of at least 1")
     return int(found)
 
 
-@contextmanager
-def progress_bar(what: str) -> Iterator[Callable[[int, int], None] | None]:
-    """A bar on stderr, in a terminal only."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+def teller(bar: Progress | None, what: str) -> Callable[[int, int], None] | None:
+    """What tells a bar how far a simulation is."""
+    if bar is None:
+        return None
+    task = bar.add_task(what, total=None)
+    return lambda done, total: bar.update(task, completed=done, total=total)

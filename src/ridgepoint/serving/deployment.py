@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+import msgspec
+
 from ridgepoint.cost.energy import capped
 from ridgepoint.cost.evaluate import evaluate
 from ridgepoint.errors import RidgepointError, unknown_name
@@ -54,8 +56,9 @@ class Deployment:
 
     @cached_property
     def software(self) -> Engine:
-        """The engine's entry in the catalogue."""
-        return engines()[self.engine]
+        """The engine's entry in the catalogue; the plan may have its own mind on captured graphs."""
+        found, captured = engines()[self.engine], self.plan.graph_capture
+        return found if captured is None else msgspec.structs.replace(found, captured=captured)
 
     @cached_property
     def rules(self) -> Scheduling:

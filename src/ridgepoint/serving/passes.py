@@ -115,6 +115,12 @@ def passes(model: Model, machine: Machine, plan: Plan, fused: bool = True) -> tu
         )
     if any(np.ndim(getattr(plan, f.name)) for f in fields(plan)):
         raise RidgepointError("bad_plan", "a plan to serve holds an array", "give one number per degree")
+    if plan.speculated:
+        raise RidgepointError(
+            "bad_plan",
+            "plan.speculated is for single steps",
+            "say it as a Speculation with its acceptance (--speculate)",
+        )
     layout = complete(model, machine, plan, False)
     run, notes = execution(model, replace(plan, fused_attention=plan.fused_attention and fused), layout, False)
     return Passes(model, machine, run, layout), (*layout.assumptions, *notes, *model.notes)

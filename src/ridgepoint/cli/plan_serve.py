@@ -1,0 +1,125 @@
+"""``ridgepoint plan serve``: the cheapest fleet for a load within latency goals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ridgepoint.cli.output import console, print_json, print_page, progress_bar
+from ridgepoint.errors import RidgepointError
+from ridgepoint.units import parse_count, parse_quantity
+
+if TYPE_CHECKING:
+    from ridgepoint.serving.workload import Requests
+
+LOAD, GOALS, FLEET, PLAN, OUT = "Load", "Goals", "Fleet", "Plan", "Output"
+
+
+def _option(words: str, metavar: str, text: str, panel: str = LOAD) -> Any:
+    return typer.Option(words, metavar=metavar, help=text, rich_help_panel=panel, show_default=False)
+
+
+def serve(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Model name, config.json, or folder with one")],
+    devices: Annotated[str, _option("--devices", "NAME,…", "device types to choose from; NAME:N has at most N", FLEET)],
+    trace: Annotated[Path | None, _option("--trace", "FILE", "arrivals and lengths: arrival_s,input_tokens,…")] = None,
+    rate: Annotated[str | None, _option("--rate", "R", "requests per second; with --trace its gaps are scaled")] = None,
+    prompt: Annotated[str, _option("--prompt", "LENGTH", "1k, lognormal:1k:0.8, uniform:128:2k …")] = "lognormal:1k",
+    output: Annotated[str, _option("--output", "LENGTH", "as --prompt")] = "lognormal:256",
+    arrivals: Annotated[str, _option("--arrivals", "KIND", "poisson, even, bursty:CV, diurnal:A:PERIOD")] = "poisson",
+    requests: Annotated[str | None, _option("--requests", "N", "requests to plan with (4000; a trace's: all)")] = None,
+    ttft: Annotated[str | None, _option("--ttft", "TIME", "time to first token", GOALS)] = None,
+    tpot: Annotated[str | None, _option("--tpot", "TIME", "mean time per further token", GOALS)] = None,
+    attainment: Annotated[
+        float, _option("--attainment", "P", "part of the requests that keeps them (0.9)", GOALS)
+    ] = 0.9,
+    spare: Annotated[int, _option("--spare", "N", "replicas beyond need of every type in use", FLEET)] = 0,
+    weights: Annotated[str | None, _option("--weights", "FORMAT", "weights of the linear layers", PLAN)] = None,
+    acts: Annotated[str | None, _option("--acts", "FORMAT", "what matrix products read", PLAN)] = None,
+    kv: Annotated[str | None, _option("--kv", "FORMAT", "keys and values in the cache", PLAN)] = None,
+    tp: Annotated[str | None, _option("--tp", "N", "tensor parallel degree (all are tried)", PLAN)] = None,
+    engine: Annotated[str, _option("--engine", "NAME", "vllm, sglang or trtllm", PLAN)] = "vllm",
+    seed: Annotated[int, _option("--seed", "N", "of everything drawn")] = 0,
+    target: Annotated[
+        str | None, _option("--emit", "TARGET", "print vllm, sglang, trtllm or kubernetes configuration", OUT)
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.", rich_help_panel=OUT)] = False,
+) -> None:
+    """The cheapest fleet that serves a load within latency goals."""
+    from ridgepoint.plan import Plan
+    from ridgepoint.report.fleet import document, page
+    from ridgepoint.serving.fleet import plan_serve
+    from ridgepoint.serving.launch import TARGETS, emit
+    from ridgepoint.serving.outcome import Slo
+
+    if target is not None and target not in TARGETS:
+        raise RidgepointError("unknown_target", f"unknown --emit '{target}'", "use one of " + ", ".join(TARGETS))
+    names, limits = _devices(devices)
+    degree = None if tp is None else parse_count(tp)
+    load = _load(trace, rate, requests, (prompt, output), arrivals, seed)
+    goals = Slo(*(None if v is None else parse_quantity(v, "s") for v in (ttft, tpot)))
+    with progress_bar(as_json) as bar:
+        task = None if bar is None else bar.add_task("device types", total=len(names) + 1)
+
+        def tell(done: int, total: int) -> None:
+            if bar is not None and task is not None:
+                bar.update(task, completed=done)
+
+        found = plan_serve(
+            model,
+            requests=load,
+            devices=names,
+            slo=goals,
+            attainment=attainment,
+            plan=Plan(weights=weights, acts=acts, kv=kv, tp=degree),
+            engine=engine,
+            limits=limits,
+            spare=spare,
+            seed=seed,
+            progress=tell,
+        )
+    written = None if target is None else emit(found, target)
+    if as_json:
+        print_json(document(found) | ({} if written is None else {"emit": {"target": target, "text": written}}))
+    elif written is not None:
+        print(written)
+    else:
+        screen = console()
+        print_page(page(found, screen.width), screen)
+
+
+def _devices(text: str) -> tuple[tuple[str, ...], dict[str, int]]:
+    """Names, and how many of each there are at most.
+
+    >>> _devices("a10, h100-sxm:16")
+    (('a10', 'h100-sxm'), {'h100-sxm': 16})
+    """
+    names, limits = [], {}
+    for part in filter(None, (piece.strip() for piece in text.split(","))):
+        name, colon, most = part.partition(":")
+        names.append(name)
+        if colon:
+            if not most.isdecimal():
+                raise RidgepointError("bad_option", f"--devices says '{part}'", "write a limit like h100-sxm:16")
+            from ridgepoint.machines.catalog import find_device
+
+            limits[find_device(name).name] = int(most)
+    if not names:
+        raise RidgepointError("bad_option", "--devices names none", "write it like --devices a10,h100-sxm")
+    return tuple(names), limits
+
+
+def _load(
+    trace: Path | None, rate: str | None, requests: str | None, lengths: tuple[str, str], arrivals: str, seed: int
+) -> Requests:
+    from ridgepoint.cli.simulate import per_second, traced, whole_number
+    from ridgepoint.serving.workload import poisson_requests
+
+    count = None if requests is None else whole_number("--requests", requests)
+    if trace is not None:
+        return traced(trace, rate, count)
+    if rate is None:
+        raise RidgepointError("bad_usage", "say what arrives: --trace or --rate", "add --trace FILE or --rate 10")
+    return poisson_requests(per_second(rate), count or 4000, *lengths, arrivals, seed)

@@ -1,0 +1,117 @@
+"""Fleets: cheapest within goals, confirmed request by request (Mélange; design §10)."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import ridgepoint as rp
+from ridgepoint.serving.fleet import plan_serve
+from ridgepoint.serving.launch import emit
+from ridgepoint.serving.offers import buckets_of, replicated
+from ridgepoint.serving.outcome import Slo
+from ridgepoint.serving.simulate import simulate_requests
+
+DEVICES = ("a10", "l4", "a100-sxm-80gb", "h100-sxm")
+GOALS = Slo(0.5, 0.04)
+
+
+@pytest.fixture(scope="module")
+def load():
+    return rp.poisson_requests(6.0, 1500, "lognormal:800", "lognormal:200", seed=2)
+
+
+@pytest.fixture(scope="module")
+def found(load):
+    return plan_serve("llama-3.1-8b", requests=load, devices=DEVICES, slo=GOALS)
+
+
+def test_no_single_type_is_cheaper_and_the_simulation_confirms_it(found):
+    """Mélange's headline: a mix is never dearer than the best single type."""
+    assert found.fleet.verified.attainment >= 0.9
+    for single in found.singles:
+        if single.fleet is not None:
+            assert found.fleet.usd_per_hour <= single.fleet.usd_per_hour + 1e-9
+    shares = np.sum([member.buckets for member in found.fleet.members], axis=0)
+    assert shares == pytest.approx(np.ones(len(found.buckets)))
+
+
+def test_buckets_divide_the_requests(load):
+    buckets, group = buckets_of(load)
+    assert sum(b.share for b in buckets) == pytest.approx(1.0)
+    work = sum(b.share * b.prompt for b in buckets)
+    assert work == pytest.approx(load.prompt.mean(), rel=0.01)
+    assert len(np.unique(group)) == len(buckets)
+
+
+def test_harder_goals_and_more_requests_never_cost_less(found, load):
+    costs = [cost for _, cost in found.front if cost is not None]
+    assert costs == sorted(costs, reverse=True)
+    double = plan_serve("llama-3.1-8b", requests=load.at_rate(12.0), devices=DEVICES, slo=GOALS)
+    assert double.fleet.usd_per_hour >= found.fleet.usd_per_hour
+
+
+def test_limits_and_spares_are_kept(load):
+    few = plan_serve("llama-3.1-8b", requests=load, devices=("a10", "h100-sxm"), slo=GOALS, limits={"h100-sxm": 0})
+    assert {member.offer.device for member in few.fleet.members} == {"a10"}
+    usual = plan_serve("llama-3.1-8b", requests=load, devices=("h100-sxm",), slo=GOALS)
+    spare = plan_serve("llama-3.1-8b", requests=load, devices=("h100-sxm",), slo=GOALS, spare=1)
+    assert spare.fleet.members[0].count == usual.fleet.members[0].count + 1
+
+
+def test_fewer_replicas_of_the_chosen_kind_do_not_keep_the_goals():
+    """The plan does not overspend much: half of the replicas fail in the simulator."""
+    heavy = rp.poisson_requests(120.0, 6000, "lognormal:1k", "lognormal:200", seed=4)
+    found = plan_serve("llama-3.1-8b", requests=heavy, devices=("h100-sxm",), slo=GOALS)
+    (member,) = found.fleet.members
+    assert member.count >= 4
+    half = simulate_requests(replicated(member.offer, member.count // 2), heavy, GOALS)
+    assert half.attainment < 0.9
+
+
+def test_goals_that_nothing_keeps_say_what_binds(load):
+    with pytest.raises(rp.RidgepointError) as refused:
+        plan_serve("llama-3.1-8b", requests=load, devices=("l4",), slo=Slo(0.5, 0.001))
+    assert refused.value.kind == "no_plan"
+    assert "a further token takes" in refused.value.message
+    with pytest.raises(rp.RidgepointError, match="leave no memory"):
+        plan_serve("llama-3.1-405b", requests=load, devices=("l4",), slo=GOALS)
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind"),
+    [
+        ({"slo": Slo()}, "no_goal"),
+        ({"attainment": 1.5}, "bad_goal"),
+        ({"devices": ("h100-smx",)}, "unknown_machine"),
+        ({"requests": rp.client_requests(3, 10, "10", "10")}, "bad_workload"),
+    ],
+    ids=["goal", "part", "device", "clients"],
+)
+def test_what_is_wrong_is_said(load, changes, kind):
+    with pytest.raises(rp.RidgepointError) as refused:
+        plan_serve("llama-3.1-8b", **({"requests": load, "devices": ("l4",), "slo": GOALS} | changes))
+    assert refused.value.kind == kind
+
+
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        ("vllm", ("vllm serve meta-llama/Llama-3.1-8B", "--tensor-parallel-size", "--max-num-batched-tokens 8192")),
+        ("sglang", ("python -m sglang.launch_server --model-path", "--tp-size", "--chunked-prefill-size 8192")),
+        ("trtllm", ("trtllm-serve", "--tp_size", "--max_num_tokens 8192", "--kv_cache_free_gpu_memory_fraction")),
+        ("kubernetes", ("kind: Deployment", "nvidia.com/gpu:", "kind: Service", '- "--max-model-len"')),
+    ],
+)
+def test_a_plan_becomes_commands_with_the_engines_own_words(found, target, words):
+    text = emit(found, target)
+    for word in words:
+        assert word in text
+
+
+def test_experts_are_emitted_with_data_parallel_attention():
+    load = rp.poisson_requests(1.0, 200, "1k", "200")
+    found = plan_serve("deepseek-v3", requests=load, devices=("h200-sxm",), slo=Slo(5.0, 0.2), plan=rp.Plan(kv="fp8"))
+    assert "--kv-cache-dtype fp8" in emit(found, "vllm")
+    layout = found.fleet.members[0].offer.layout
+    assert ("--enable-expert-parallel" in emit(found, "vllm")) == (layout["ep"] > 1)
