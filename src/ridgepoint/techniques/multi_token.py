@@ -58,7 +58,7 @@ def _with_steps(built: Built, tokens: Num, extra: Work, rule: Any = None) -> Bui
         _GUESSES,
         Parameter("nodes", 0.0, "tokens that a step verifies: a tree of the heads' best guesses (0: as many as guesses)", 0.0,
                   1024.0, whole=True),
-        ACCEPTANCE,
+        replace(ACCEPTANCE, default=0.6),
         Parameter("own_output", True, "each head has an output matrix of its own, besides its hidden layer"),
     ),
     occupies=("decode step",),
@@ -107,7 +107,7 @@ def _heads(built: Built, given: Scenario, values: Values) -> Built:
     cannot=every(transformer, generates),
     parameters=(
         replace(_GUESSES, default=4.0),
-        ACCEPTANCE,
+        replace(ACCEPTANCE, default=0.6),
         Parameter(
             "quadratic", True, "masks behind every guess, so that a partly accepted step has its next guesses ready"
         ),
@@ -127,7 +127,7 @@ def mask_token_drafting(given: Scenario, values: Values) -> Scenario:
     >>> def tpot(batch: int, *apply: str) -> float:
     ...     task = rp.Decode(batch=batch, context=256)
     ...     return rp.estimate("llama-3.1-8b", on="h100-sxm", task=task, apply=apply).tpot_s
-    >>> wide, narrow = (tpot(1, f"mask-token-drafting:quadratic={q}") for q in ("true", "false"))
+    >>> wide, narrow = (tpot(1, f"mask-token-drafting:acceptance=0.8,quadratic={q}") for q in ("true", "false"))
     >>> wide < narrow < tpot(1), tpot(64, "mask-token-drafting:guesses=8") > tpot(64)
     (True, True)
     """

@@ -41,6 +41,7 @@ def _settles(given: Scenario, values: Values) -> str:
     ),
     neutral={"window": 1.0, "settled": 1.0},
     occupies=("decode step",),
+    presumes="several positions settle per pass, as in flows and models trained for it",
 )
 def jacobi_decoding(given: Scenario, values: Values) -> Scenario:
     """Each pass computes a window of W tokens from their previous guesses; ``settled`` of them are final afterwards.
@@ -131,6 +132,7 @@ def _both_ways(op: Op) -> Work:
     cannot=every(transformer, generates),
     parameters=(Parameter("drafts", 3.0, "drafts that a pass carries on", 1.0, 64.0, whole=True),),
     occupies=("samples",),
+    presumes="several drafts of each text are wanted",
 )
 def superposed_decoding(given: Scenario, values: Values) -> Scenario:
     """The batch's sequences are drafts, k of each prompt: a pass over a weighted mix of their tokens does the work of k.

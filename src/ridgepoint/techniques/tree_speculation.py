@@ -47,7 +47,7 @@ def level_acceptance(acceptance: Num, width: Num, distinct: Num = 1.0) -> Num:
     parameters=(
         _DRAFT,
         Parameter("depth", 4.0, "levels of the tree", 0.0, 64.0, whole=True),
-        Parameter("width", 4.0, "drafts that a level keeps", 1.0, 256.0, whole=True),
+        Parameter("width", 2.0, "drafts that a level keeps", 1.0, 256.0, whole=True),
         Parameter("acceptance", 0.6, "probability that a single draft is accepted", 0.0, 1.0),
         Parameter("distinct", 1.0, "part of a level's siblings that differ (1: drawn without replacement)", 0.0, 1.0),
     ),
