@@ -17,7 +17,6 @@ from ridgepoint.models.architecture import Model
 from ridgepoint.numeric import Num, plain
 from ridgepoint.ops import Attention, Collective, Conv, Gemm, Scan, Stream, Transfer
 from ridgepoint.scenario import Scenario, Values
-from ridgepoint.tasks import Train
 from ridgepoint.tasks.build import Built, times
 from ridgepoint.tasks.inference import per_replica
 from ridgepoint.tasks.layout import Layout
@@ -198,11 +197,6 @@ def prompt_tokens(given: Scenario) -> Num:
 def cached_tokens(given: Scenario) -> Num:
     """Tokens of a sequence that the cache holds in the end."""
     return prompt_tokens(given) + getattr(given.task, "output", 1.0) - 1.0
-
-
-def is_step(given: Scenario, role: str) -> bool:
-    """Whether a phase of that role is a decode step, whose rows are single tokens of many sequences."""
-    return role == "next" and not isinstance(given.task, Train)
 
 
 def occurrences(work: Work, count: Num = 1.0) -> Iterator[tuple[Op, Num]]:
