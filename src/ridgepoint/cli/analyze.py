@@ -29,6 +29,12 @@ def analyze(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
     """What a model takes on a machine: time, its limit, the bottleneck, memory, energy and money."""
+    if request.task == "serve":
+        from ridgepoint.cli.operating import serve
+
+        others = {"--strict": strict, "--bound": bound, "--plot": plot, "--citations": citations}
+        serve(request, others | {"--save": save is not None, "--html": html is not None}, as_json)
+        return
     from ridgepoint.document import document
     from ridgepoint.estimates import Estimate
 

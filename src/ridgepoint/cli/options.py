@@ -40,7 +40,7 @@ class Setting:
 
 
 SETTINGS = (
-    Setting("--task", "", "task", "NAME", TASK, "prefill, decode, generate, train, forward, sample"),
+    Setting("--task", "", "task", "NAME", TASK, "prefill, decode, generate, serve, train, forward, sample"),
     Setting("--batch", "sizes", "batch", "N", TASK, "sequences; in training over all devices"),
     Setting("--prompt", "sizes", "prompt", "N", TASK, "prompt tokens of a sequence (prefill, generate)"),
     Setting("--output", "sizes", "output", "N", TASK, "tokens to generate per sequence (generate)"),

@@ -88,10 +88,8 @@ def _verdict(found: ServePlan) -> Text:
         )
     if best is not None and best.fleet is not None:
         saved = 1.0 - found.fleet.usd_per_hour / best.fleet.usd_per_hour
-        verb = f"saves {percent(saved)} against" if saved > 1e-9 else "is"
-        text.append(
-            f"\nThe fleet {verb} the best single type, {best.device} at {money(best.fleet.usd_per_hour)} per hour."
-        )
+        verb = f"The mix saves {percent(saved)} against" if saved > 1e-9 else "No mix is cheaper than"
+        text.append(f"\n{verb} the best single type, {best.device} at {money(best.fleet.usd_per_hour)} per hour.")
     return text
 
 

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from ridgepoint.report.table import Cell, fitted
 from ridgepoint.report.terminal import indented, notes, section
-from ridgepoint.report.text import count, flow, gigabytes, money, number, percent, resource
+from ridgepoint.report.text import count, flow, money, number, percent, resource
 from ridgepoint.serving.outcome import Outcome
 from ridgepoint.serving.series import series
 from ridgepoint.units import duration, si
@@ -112,7 +112,6 @@ def _facts(found: Outcome) -> Iterator[tuple[str, str, str]]:
     yield "Replicas at work", percent(float(np.mean(busy))), spread
     mean, most = found.cache_use
     size = f"{count(found.cache.blocks * found.cache.block)} tokens a replica"
-    size += f", {gigabytes(found.cache.token_bytes)} a token and device" if found.cache.token_bytes >= 1e5 else ""
     yield "KV cache in use", percent(mean), f"at most {percent(most)} of {size}; {found.put_back:,} put back"
     cached = float(found.columns["cached_tokens"].sum())
     if cached:

@@ -113,7 +113,8 @@ def _commands(engine: str) -> Callable[[ServePlan], str]:
         lines = []
         for member in found.fleet.members:
             given = member.offer.deployment
-            lines.append(f"# {member.count} replicas, each on {member.offer.devices} × {given.machine.device.title}")
+            many = f"{member.count} replicas, each" if member.count > 1 else "1 replica"
+            lines.append(f"# {many} on {member.offer.devices} × {given.machine.device.title}")
             lines.append(shlex.join(command(given, engine, _longest(found))))
         return "\n".join(lines)
 
