@@ -249,3 +249,13 @@ def test_what_is_wrong_is_said(model, options, kind):
 def test_acceptance_that_is_no_distribution_is_refused():
     with pytest.raises(rp.RidgepointError, match="probabilities"):
         Speculation(2, (0.5, 0.5))
+
+
+@pytest.mark.parametrize(("model", "shares"), [("gpt-oss-20b", True), ("mamba2-2.7b", False)])
+def test_windows_share_prefixes_and_recurrent_states_do_not(model, shares):
+    turns = rp.session_requests(1.0, 60, "300", "60", turns=5, think_s=1.0)
+    found = rp.simulate(model, on="h100-sxm", requests=turns)
+    assert int(found.completed.sum()) == 60
+    assert bool(found.columns["cached_tokens"].sum() > 0) == shares
+    assert any("recurrent states" in line for line in found.warnings) != shares
+    assert all(replica.blocks.used == 0 for replica in found.replicas)

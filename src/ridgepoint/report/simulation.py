@@ -111,8 +111,11 @@ def _facts(found: Outcome) -> Iterator[tuple[str, str, str]]:
     spread = f"from {percent(min(busy))} to {percent(max(busy))}" if len(busy) > 1 else ""
     yield "Replicas at work", percent(float(np.mean(busy))), spread
     mean, most = found.cache_use
-    size = f"{count(found.cache.blocks * found.cache.block)} tokens a replica"
-    yield "KV cache in use", percent(mean), f"at most {percent(most)} of {size}; {found.put_back:,} put back"
+    yield (
+        "KV cache in use",
+        percent(mean),
+        f"at most {percent(most)} of {found.cache.size} a replica; {found.put_back:,} put back",
+    )
     cached = float(found.columns["cached_tokens"].sum())
     if cached:
         yield (
@@ -123,7 +126,11 @@ def _facts(found: Outcome) -> Iterator[tuple[str, str, str]]:
     tokens = max(float(found.requests.output[found.completed].sum()), 1.0)
     if found.energy_j is not None:
         power = si(found.energy_j / max(found.span_s, 1e-12), "W")
-        yield "Power", power, f"{si(found.energy_j / tokens, 'J')} per token, {found.devices} devices"
+        yield (
+            "Power",
+            power,
+            f"{si(found.energy_j / tokens, 'J')} per token, {found.devices} device{'s' if found.devices > 1 else ''}",
+        )
     if found.cost_usd is not None:
         hourly = money(found.cost_usd / max(found.span_s, 1e-12) * 3600.0)
         yield "Cost", f"{money(1e6 * found.cost_usd / tokens)} per million tokens", f"{hourly} per hour"

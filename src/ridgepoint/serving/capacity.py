@@ -9,7 +9,7 @@ import numpy as np
 
 from ridgepoint.errors import RidgepointError
 from ridgepoint.machines.machine import Machine
-from ridgepoint.models.architecture import Model
+from ridgepoint.models.architecture import DeltaAttention, Mamba1, Mamba2, Model
 from ridgepoint.numeric import Num
 from ridgepoint.plan import Plan
 from ridgepoint.serving.engines import BINARY, Engine
@@ -21,6 +21,7 @@ RESERVE = 2.0e9
 size the cache."""
 BLOCK = 16
 """Tokens of a cache block: vLLM's default."""
+RECURRENT = (DeltaAttention, Mamba1, Mamba2)
 STATE_ONLY = 2**30
 """Tokens of a "block" where a sequence keeps one state whatever its length."""
 
@@ -62,6 +63,15 @@ class Cache:
     state_blocks: int = 0
     token_bytes: float = 0.0
     sequence_bytes: float = 0.0
+    recurrent: bool = False
+    """Whether layers keep states instead of tokens, so that no prefix can be shared."""
+
+    @property
+    def size(self) -> str:
+        """What fits, in words."""
+        if self.block >= STATE_ONLY:
+            return f"{self.blocks:,} sequences"
+        return f"{self.blocks * self.block:,} tokens"
 
     def sequences(self, length: float) -> float:
         """Sequences of ``length`` tokens that fit."""
@@ -81,10 +91,11 @@ def cache_of(model: Model, machine: Machine, plan: Plan, length: float) -> Cache
     fixed = max(float(first) - slope, 0.0)
     if room < float(last):
         raise _does_not_fit(model, machine, plan, float(room), float(last), length)
+    recurrent = any(isinstance(layer.mixer, RECURRENT) for layer, _ in model.main.layers)
     if slope * long < 1e-6 * fixed:  # states alone: a sequence is one block, whatever its length
-        return Cache(floor(float(room) / fixed), STATE_ONLY, 0, 0.0, fixed)
+        return Cache(floor(float(room) / fixed), STATE_ONLY, 0, 0.0, fixed, recurrent)
     size = slope * BLOCK
-    return Cache(floor(float(room) / size), BLOCK, ceil(fixed / size - 1e-6), slope, fixed)
+    return Cache(floor(float(room) / size), BLOCK, ceil(fixed / size - 1e-6), slope, fixed, recurrent)
 
 
 def _does_not_fit(

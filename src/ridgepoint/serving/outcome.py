@@ -230,6 +230,8 @@ class Outcome:
                 f"the queue grew by {queue.growth_per_s:.3g} per second to {queue.at_end:,.0f}. Latencies depend on how long "
                 "this lasts"
             )
+        if self.cache.recurrent and self.requests.offsets is not None and self.deployment.rules.prefix_cache:
+            said.append("prefixes are not shared: layers of the model keep recurrent states instead of tokens")
         if self.failed:
             said.append(f"{self.failed:,} of {len(self.requests):,} requests were refused: {self._why_refused()}")
         longest = self.deployment.model.max_context
@@ -246,7 +248,7 @@ class Outcome:
             for p, o in zip(self.requests.prompt[refused], self.requests.output[refused], strict=True)
         ])  # fmt: skip
         long, many = int(np.sum(~fits)), int(np.sum(fits))
-        parts = [f"{long:,} longer than the cache of {self.cache.blocks * self.cache.block:,} tokens"] if long else []
+        parts = [f"{long:,} longer than the cache of {self.cache.size}"] if long else []
         return ", ".join([*parts, *([f"{many:,} because too many waited"] if many else [])])
 
 

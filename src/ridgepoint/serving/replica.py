@@ -74,7 +74,7 @@ class Replica:
         self, name: int, clock: Clock, cache: Cache, rules: Scheduling, sink: Sink, steps: Steps, id_tokens: int = 0
     ) -> None:
         self.name, self.clock, self.cache, self.rules = name, clock, cache, rules
-        width = id_tokens // cache.block if rules.prefix_cache and not cache.state_blocks else 0
+        width = id_tokens // cache.block if rules.prefix_cache and not cache.recurrent else 0
         self.blocks = Blocks(cache.blocks, width, width * cache.block)
         self.decoding = Decoding(cache.block, rules.admits != FULL and rules.policy != STATIC)
         self.waiting: list[tuple[int, int, Active]] = []

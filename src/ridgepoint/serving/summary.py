@@ -7,6 +7,7 @@ from typing import Any
 
 from ridgepoint.citations import cite
 from ridgepoint.document import plain
+from ridgepoint.serving.capacity import STATE_ONLY
 from ridgepoint.serving.deployment import Deployment
 from ridgepoint.serving.outcome import Outcome
 from ridgepoint.serving.series import series
@@ -112,8 +113,8 @@ def _cache(found: Outcome) -> Document:
     mean, most = found.cache_use
     read = float(found.requests.prompt[found.completed].sum())
     return {
-        "tokens_per_replica": found.cache.blocks * found.cache.block,
-        "block_tokens": found.cache.block,
+        "tokens_per_replica": found.cache.blocks * found.cache.block if found.cache.block < STATE_ONLY else None,
+        "sequences_per_replica": found.cache.blocks if found.cache.block >= STATE_ONLY else None,
         "mean_use": mean,
         "largest_use": most,
         "prefix_hit_rate": float(found.columns["cached_tokens"].sum()) / max(read, 1.0),
