@@ -12,9 +12,9 @@ from collections.abc import Callable
 from heapq import heappop, heappush
 from math import ceil, inf, sqrt
 
-from ridgepoint.serving.blocks import Blocks
 from ridgepoint.serving.capacity import Cache
 from ridgepoint.serving.clock import Clock
+from ridgepoint.serving.room import Room
 from ridgepoint.serving.scheduling import FULL, MIXED, RATIO, STATIC, Scheduling
 from ridgepoint.serving.sequences import Active, Decoding
 
@@ -65,7 +65,7 @@ class Replica:
     """
 
     __slots__ = (
-        "_line", "_log_at", "_order", "_pieces", "_ratio", "_run", "_sink", "_steps", "_width", "blocked", "blocks",
+        "_line", "_log_at", "_order", "_pieces", "_ratio", "_room", "_run", "_sink", "_steps", "_width", "blocked", "blocks",
         "cache", "clock", "decoding", "end_s", "hands_over", "idle", "log", "name", "reading", "reads", "rules",
         "start_s", "version", "waiting",
     )  # fmt: skip
@@ -74,8 +74,9 @@ class Replica:
         self, name: int, clock: Clock, cache: Cache, rules: Scheduling, sink: Sink, steps: Steps, id_tokens: int = 0
     ) -> None:
         self.name, self.clock, self.cache, self.rules = name, clock, cache, rules
-        width = id_tokens // cache.block if rules.prefix_cache and not cache.recurrent else 0
-        self.blocks = Blocks(cache.blocks, width, width * cache.block)
+        self._width = 1 + clock.tables.drafted
+        self._room = Room(cache, self._width - 1, rules.admits == FULL, id_tokens if rules.prefix_cache else 0)
+        self.blocks = self._room.blocks
         self.decoding = Decoding(cache.block, rules.admits != FULL and rules.policy != STATIC)
         self.waiting: list[tuple[int, int, Active]] = []
         self.reading: list[Active] = []
@@ -84,7 +85,6 @@ class Replica:
         self.start_s, self.end_s, self.version = 0.0, inf, 0
         self._sink, self._steps = sink, steps
         self._order = 0
-        self._width = 1 + clock.tables.drafted
         self._ratio = RATIO_START
         self._pieces: list[tuple[Active, int]] = []
         self._run = 0
@@ -103,8 +103,7 @@ class Replica:
 
     def holds(self, prompt: int, output: int) -> bool:
         """Whether a request could ever be served here."""
-        most = self._blocks_of(prompt + output + self._width - 2) + self.cache.state_blocks
-        return most <= self.cache.blocks
+        return self._room.size(prompt + output + self._width - 2) <= self.cache.blocks
 
     def submit(self, one: Active, now_s: float) -> bool:
         """Take a request; returns whether ``end_s`` is new: the action under way was cut short, or one was begun."""
@@ -165,7 +164,7 @@ class Replica:
             one.read += tokens
             if one.read < one.target:
                 continue
-            self._share(one, one.target)
+            self._room.share(one, one.target)
             self.reading.remove(one)
             if not one.answered:
                 one.answered = True
@@ -321,73 +320,39 @@ class Replica:
         while waiting and len(batch) < rules.static_batch:
             one = waiting[0][2]
             longest, most = max(longest, one.target), max(most, one.left)
-            if (len(batch) + 1) * self._padded(longest, most) > self.blocks.room:
+            if (len(batch) + 1) * self._room.size(longest + most - 1) > self.blocks.room:
                 break
             batch.append(heappop(waiting)[2])
         longest, most = max(one.target for one in batch), max(one.left for one in batch)
         for one in batch:
-            one.target, one.left, one.held = longest, most, self._padded(longest, most)
+            one.target, one.left, one.held = longest, most, self._room.size(longest + most - 1)
             self.blocks.take(one.held)
             self._sink.began(one, now)
         self.reading = list(batch)
         self._pieces = [(one, longest) for one in batch]
 
-    def _padded(self, longest: int, most: int) -> int:
-        return self._blocks_of(longest + most - 1) + self.cache.state_blocks
-
     def _admit(self, one: Active, now: float, spare: int = 0) -> bool:
         """Whether ``one`` fits now; if so, its blocks are taken and what of its prefix is cached is not read again."""
-        blocks = self.blocks
-        handed = one.read >= one.target
-        ids: list[int] = []
-        if blocks.width and one.ids and not handed:
-            named = one.ids[: (one.target - 1) // blocks.id_tokens]
-            ids = named[: blocks.prefix(named)]
-        final = one.target + self._width - 1 + (one.left - 1 if self.rules.admits == FULL else 0)
-        need = self._blocks_of(final) + self.cache.state_blocks - len(ids) * blocks.width
-        if need + blocks.revived(ids) + spare > blocks.room or not self._promises(one, need):
+        if not self._room.take(one, spare, self._promised(one)):
             return False
-        blocks.use(ids)
-        blocks.take(need)
-        one.held, one.shared = need, len(ids)
-        if not handed:
-            one.read = len(ids) * blocks.id_tokens
-            blocks.hit_tokens += one.read
         self._sink.began(one, now)
         return True
 
-    def _blocks_of(self, tokens: int) -> int:
-        return -(-tokens // self.cache.block)
-
-    def _promises(self, one: Active, need: int) -> bool:
-        """Whether room remains for what is promised to others (SGLang's ratio of their outputs)."""
+    def _promised(self, one: Active) -> float:
+        """Tokens that must stay free beside what ``one`` takes (SGLang's ratio of outputs; 0 for other engines)."""
         if self.rules.admits != RATIO or not self.running:
-            return True
+            return 0.0
         decoding = self.decoding
         left = decoding.ends_sum - len(decoding) * decoding.tick + sum(r.left for r in self.reading)
-        room = self.blocks.room * self.cache.block - self._ratio * left
-        return need * self.cache.block + min(one.left, CLIPPED) <= room
+        return self._ratio * left + min(one.left, CLIPPED)
 
     # Room
 
-    def _share(self, one: Active, tokens: int) -> None:
-        """Let others use the full blocks of the first ``tokens`` tokens of ``one``."""
-        blocks = self.blocks
-        if not blocks.width or not one.ids:
-            return
-        named = blocks.name(one.ids[one.shared : tokens // blocks.id_tokens])
-        one.shared += named
-        one.held -= named * blocks.width
-
     def _release(self, one: Active, tokens: int) -> None:
-        """Free what ``one`` holds; blocks of its first ``tokens`` tokens with names are kept while nobody needs the room."""
-        if one.end > one.since and self.decoding.paged:
-            one.held += self._blocks_of(one.paged + one.made(self.decoding.tick)) - self._blocks_of(one.paged)
+        """``one`` leaves; ``tokens`` of its tokens are cached."""
+        made = one.made(self.decoding.tick) if one.end > one.since and self.decoding.paged else 0
         one.since = one.end = 0
-        self._share(one, tokens - 1)
-        self.blocks.give(one.held)
-        self.blocks.leave(one.ids[: one.shared])
-        one.held = one.shared = 0
+        self._room.release(one, made, tokens)
 
     def _make_room(self) -> bool:
         """Put sequences back until the next step's blocks are there: the last admitted of the lowest priority first."""

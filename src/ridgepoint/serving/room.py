@@ -1,0 +1,71 @@
+"""What requests hold of a replica's cache: taken when they are admitted, shared when they are read, given back at the end."""
+
+from __future__ import annotations
+
+from ridgepoint.serving.blocks import Blocks
+from ridgepoint.serving.capacity import Cache
+from ridgepoint.serving.sequences import Active
+
+
+class Room:
+    """The cache of one replica by request. ``ahead``: tokens beyond its own that a decoding sequence needs blocks for
+    (drafted ones); ``whole``: blocks of the output are taken with those of the prompt; ``id_tokens``: tokens of a named
+    block, 0 without prefix cache.
+    """
+
+    __slots__ = ("_ahead", "_cache", "_whole", "blocks")
+
+    def __init__(self, cache: Cache, ahead: int, whole: bool, id_tokens: int) -> None:
+        self._cache, self._ahead, self._whole = cache, ahead, whole
+        width = 0 if cache.recurrent else id_tokens // cache.block
+        self.blocks = Blocks(cache.blocks, width, width * cache.block)
+
+    def size(self, tokens: int) -> int:
+        """Blocks of a sequence of ``tokens``, its states included."""
+        return self._blocks_of(tokens) + self._cache.state_blocks
+
+    def _blocks_of(self, tokens: int) -> int:
+        return -(-tokens // self._cache.block)
+
+    def take(self, one: Active, spare: int, promised: float) -> bool:
+        """Take the blocks of ``one`` if they are there, ``spare`` more, and tokens that are ``promised`` to others; what of
+        its prefix is cached counts as read.
+        """
+        blocks = self.blocks
+        handed = one.read >= one.target
+        ids: list[int] = []
+        if blocks.width and one.ids and not handed:
+            named = one.ids[: (one.target - 1) // blocks.id_tokens]
+            ids = named[: blocks.prefix(named)]
+        need = self.size(one.target + self._ahead + (one.left - 1 if self._whole else 0)) - len(ids) * blocks.width
+        if need + blocks.revived(ids) + spare > blocks.room:
+            return False
+        if promised and (need - blocks.room) * self._cache.block + promised > 0.0:
+            return False
+        blocks.use(ids)
+        blocks.take(need)
+        one.held, one.shared = need, len(ids)
+        if not handed:
+            one.read = len(ids) * blocks.id_tokens
+            blocks.hit_tokens += one.read
+        return True
+
+    def share(self, one: Active, tokens: int) -> None:
+        """Let others use the full blocks of the first ``tokens`` tokens of ``one``."""
+        blocks = self.blocks
+        if not blocks.width or not one.ids:
+            return
+        named = blocks.name(one.ids[one.shared : tokens // blocks.id_tokens])
+        one.shared += named
+        one.held -= named * blocks.width
+
+    def release(self, one: Active, made: int, tokens: int) -> None:
+        """Free what ``one`` holds after it grew by ``made`` tokens; named blocks of its first ``tokens`` tokens are kept
+        while nobody needs the room.
+        """
+        if made:
+            one.held += self._blocks_of(one.paged + made) - self._blocks_of(one.paged)
+        self.share(one, tokens - 1)
+        self.blocks.give(one.held)
+        self.blocks.leave(one.ids[: one.shared])
+        one.held = one.shared = 0
