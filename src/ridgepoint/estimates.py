@@ -309,7 +309,8 @@ def largest_that_fits(given: Scenario, name: str) -> Any:
     low = np.zeros(shape)
     for scale in [float(base**power) for power in reversed(range(round(30 / np.log2(base))))]:
         tried = np.minimum(low + scale * digits, LARGEST)
-        trial = replace(given, task=replace(given.task, **{name: tried}))
+        sizes: dict[str, Any] = {name: tried}
+        trial = replace(given, task=replace(given.task, **sizes))
         try:
             fits = np.broadcast_to(trial.build().ledger.fits, np.broadcast_shapes(tried.shape, shape))
         except RidgepointError:

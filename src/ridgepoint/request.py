@@ -218,6 +218,8 @@ _PLAN: Mapping[str, Callable[[str, Value, Request], Any]] = {
     **dict.fromkeys(("vocab_parallel", "master_weights"), _flag),
     "zero_stage": _number,
 }
+
+
 def plan_values(request: Request) -> dict[str, Any]:
     """What a request says of the plan, as values of the fields."""
     return {name: _PLAN[name](name, value, request) for name, value in request.plan.items()}

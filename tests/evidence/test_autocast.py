@@ -1,5 +1,7 @@
 """Automatic mixed precision of eager rows (design §8): what runs in 32 bits, and which conversions it costs."""
 
+from typing import Any
+
 import pytest
 
 from ridgepoint.evidence.autocast import autocast
@@ -10,7 +12,7 @@ from ridgepoint.work import Op
 NORM = Stream(read_bytes=2e6, write_bytes=2e6, pattern="layer_norm", rows=1e3, label="block.norm")
 ADD = Stream(read_bytes=4e6, write_bytes=2e6, label="block.add")
 LINEAR = Gemm(m=4096.0, n=512.0, k=256.0, acts="fp16", weights="fp16", out="fp16", label="block.linear")
-IMAGE = {"batch": 8.0, "c_in": 64.0, "c_out": 32.0, "h": 14.0, "w": 14.0, "kh": 3.0, "kw": 3.0}
+IMAGE: dict[str, Any] = {"batch": 8.0, "c_in": 64.0, "c_out": 32.0, "h": 14.0, "w": 14.0, "kh": 3.0, "kw": 3.0}
 
 
 def moved(ops: list[tuple[Op, Num]]) -> float:

@@ -80,7 +80,7 @@ def _points(validation: Validation) -> dict[str, list[tuple[str, float, float]]]
 
 
 def _left_out(data: Path, table: str, as_json: bool) -> None:
-    from ridgepoint.evidence.calibrate import OPS
+    from ridgepoint.evidence.free import OPS
     from ridgepoint.evidence.leave_one_out import leave_one_out
     from ridgepoint.evidence.tables import find_tables, read_table
     from ridgepoint.evidence.validation import BUILDERS, finite

@@ -50,7 +50,8 @@ def prefill_work(model: Model, run: Execution, layout: Layout, batch: Num, promp
 def decode_work(
     model: Model, run: Execution, layout: Layout, batch: Num, context: Num, source: Num = 0.0, new: Num = 1.0
 ) -> Work:
-    """One step over ``new`` tokens of every sequence (more than one where drafts are verified). With pipeline stages the batch moves in pp groups, one per stage: a group's token takes
+    """One step over ``new`` tokens of every sequence (more than one where drafts are verified). With pipeline stages
+    the batch moves in pp groups, one per stage: a group's token takes
     one trip through all stages.
     """
     stack = decoder_of(model)
@@ -144,9 +145,7 @@ def _hand_over(model: Model, run: Execution, layout: Layout, tokens: Tokens) -> 
     )
 
 
-def generate_parts(
-    model: Model, run: Execution, layout: Layout, task: Generate, new: Num = 1.0
-) -> tuple[Work, Work]:
+def generate_parts(model: Model, run: Execution, layout: Layout, task: Generate, new: Num = 1.0) -> tuple[Work, Work]:
     """Prefill, and one decode step over ``new`` tokens at the mean over the growing context (for ``output`` − 1 tokens)."""
     first = prefill_work(model, run, layout, task.batch, task.prompt)
     # Steps attend to prompt + 1 … prompt + output − 1 tokens; an encoder–decoder's own context starts with

@@ -61,7 +61,9 @@ def step_work(model: Model, run: Execution, layout: Layout, task: Train, plan: P
         *_fetched_weights(run, layout, plan, weights, count),
         *_moved_activations(model, run, layout, tokens, count, plan),
     ]
-    return Seq(_side_by_side(compute, Seq(*exchanged), plan, *moved), optimizer_step(run, layout, plan, trained, model.hidden))
+    return Seq(
+        _side_by_side(compute, Seq(*exchanged), plan, *moved), optimizer_step(run, layout, plan, trained, model.hidden)
+    )
 
 
 def _single(model: Model, run: Execution, tokens: Tokens, count: Num, plan: Plan, gradients: Work) -> Work:
