@@ -36,4 +36,4 @@ def test_a_tool_that_is_reproduced_shows_both_commands(run: Run) -> None:
     """Rows with claims are run by `reproduce`; the command that does what the tool does stands beside it."""
     page = run("papers", "show", "genz")
     assert "ridgepoint reproduce genz" in page.out
-    assert "ridgepoint sweep llama-3.1-70b" in page.out
+    assert "ridgepoint require llama-3.1-70b" in page.out

@@ -12,7 +12,7 @@ from ridgepoint.machines.machine import Machine
 
 TWICE = 2.0
 LEAST = 0.02
-SHORTLIST = 5
+SHORTLIST = 3
 
 
 @dataclass(frozen=True)
