@@ -76,7 +76,7 @@ def expert_bytes(given: Scenario) -> float:
     )
 
 
-RESIDENT = Parameter("resident", 0.25, "part of the experts kept on the device", 0.0, 1.0)
+RESIDENT = Parameter("resident", -1.0, "part of the experts kept on the device; -1: as many as fit", -1.0, 1.0)
 
 
 @technique(
@@ -113,13 +113,16 @@ def expert_offload(given: Scenario, values: Values) -> Scenario:
     return edited(given, "expert-offload", _offloaded, values)
 
 
-def _hits(values: Values) -> Num:
-    hits = np.asarray(values["hits"], dtype=float)
-    return plain(np.where(hits < 0.0, values["resident"], hits))
+def _resident(built: Built, given: Scenario, values: Values) -> Num:
+    """The part of the experts that stays: as given, or what fits beside everything else."""
+    asked, all_of_them = np.asarray(values["resident"], dtype=float), expert_bytes(given)
+    room = built.ledger.usable_bytes - (np.asarray(built.ledger.total_bytes) - all_of_them)
+    return plain(np.where(asked < 0.0, np.clip(room / max(all_of_them, 1.0), 0.0, 1.0), asked))
 
 
 def _offloaded(built: Built, given: Scenario, values: Values) -> Built:
-    missing = 1.0 - _hits(values)
+    resident, hits = _resident(built, given, values), np.asarray(values["hits"], dtype=float)
+    missing = plain(1.0 - np.where(hits < 0.0, resident, hits))
 
     def fetch(op: Gemm) -> Work:
         size = op.batch * op.n * op.k * FORMATS[op.weights].bytes * missing
@@ -135,7 +138,7 @@ def _offloaded(built: Built, given: Scenario, values: Values) -> Built:
                 work=beside(phase.work, lambda op: isinstance(op, Transfer), lambda op: op, lambda op: op),
             ),
         )
-    return without_experts(changed, given, values["resident"])
+    return without_experts(changed, given, resident)
 
 
 def without_experts(built: Built, given: Scenario, resident: Num) -> Built:
@@ -169,7 +172,7 @@ def experts_on_cpu(given: Scenario, values: Values) -> Scenario:
     """
 
     def rework(built: Built, given: Scenario, values: Values) -> Built:
-        resident = np.asarray(values["resident"], dtype=float)
+        resident = _resident(built, given, values)
 
         def change(op: Gemm) -> Work:
             missing = 1.0 - resident
