@@ -1,6 +1,7 @@
 """Search over the papers: people describe a problem, and its papers come first (issue "Evidence")."""
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given
@@ -121,3 +122,12 @@ def test_any_text_is_a_question(text: str) -> None:
 @pytest.mark.parametrize("operator", ['NEAR("a" b)', "slug:x", "a AND OR b", "x*", "NOT", "-", '"unclosed'])
 def test_operators_of_the_query_language_are_words(operator: str) -> None:
     search_papers(operator + " cache")
+
+
+def test_several_threads_get_the_same_answers():
+    """The local page searches from a pool of threads; the index is one."""
+    questions = ["cached keys and values too big", "the GPU waits for the data loader", "all-reduce is slow"] * 6
+    alone = [[hit.paper.slug for hit in search_papers(q, top=5)] for q in questions]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda q: [hit.paper.slug for hit in search_papers(q, top=5)], questions))
+    assert together == alone

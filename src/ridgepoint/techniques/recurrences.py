@@ -42,7 +42,7 @@ def levels(steps: Num) -> Num:
 @technique(
     "parallel-recurrence",
     title="nonlinear recurrences solved over the whole sequence at once",
-    mechanism=("ssm_rnn", "parallel_decoding"),
+    mechanism=("parallel_scan", "ssm_rnn", "parallel_decoding"),
     papers=("deer", "pararnn", "flashrnn"),
     quality="the same results up to the iterations' tolerance; a diagonal Jacobian wants cells that are made for it",
     grade="near",

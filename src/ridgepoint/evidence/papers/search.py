@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
+from threading import Lock
 
 from ridgepoint.errors import RidgepointError
 from ridgepoint.evidence.papers.catalog import Paper, papers
@@ -44,13 +45,13 @@ def search_papers(question: str, top: int = 10) -> tuple[Hit, ...]:
     words = _words(question)
     if not words:
         raise RidgepointError("bad_search", f"'{question}' has no words to search for", "describe the problem in words")
-    index = _index()
     asked = [*words, *_pairs(question)]
-    understood = _understood(index, asked)
     rank = f"bm25(papers, {', '.join(map(str, (0.0, *_COLUMNS.values())))})"
-    found = index.execute(
-        f"SELECT slug, {rank} FROM papers WHERE papers MATCH ?", [_any([*asked, *understood])]
-    ).fetchall()
+    with _ONE_AT_A_TIME:
+        index = _index()
+        understood = _understood(index, asked)
+        query = f"SELECT slug, {rank} FROM papers WHERE papers MATCH ?"
+        found = index.execute(query, [_any([*asked, *understood])]).fetchall()
     hits = [Hit(papers()[slug], -score * _CORE[papers()[slug].priority], understood) for slug, score in found]
     return tuple(sorted(hits, key=lambda hit: (not _named(hit.paper, question), -hit.score, hit.paper.slug))[:top])
 
@@ -85,10 +86,14 @@ def _any(words: Iterable[str]) -> str:
     return " OR ".join(f'"{word}"' for word in dict.fromkeys(words))
 
 
+_ONE_AT_A_TIME = Lock()
+"""The page answers from several threads, and a question is read through a table of the index."""
+
+
 @cache
 def _index() -> sqlite3.Connection:
     """The table of papers, and one of phrases that ``_understood`` reads a question with."""
-    index = sqlite3.connect(":memory:")
+    index = sqlite3.connect(":memory:", check_same_thread=False)  # ``_ONE_AT_A_TIME`` guards it
     columns = f"slug UNINDEXED, {', '.join(_COLUMNS)}"
     try:
         index.execute(
