@@ -14,7 +14,7 @@ import numpy as np
 
 from ridgepoint.evidence.papers.catalog import papers
 from ridgepoint.evidence.record import write_record
-from ridgepoint.evidence.reproduce import STATES, Outcome, reproduce, summary
+from ridgepoint.evidence.reproduce import COMPARED, Outcome, reproduce, summary
 from ridgepoint.report.text import number, percent
 
 PAGE = Path(__file__).parent.parent / "docs" / "evidence.md"
@@ -26,7 +26,6 @@ shows them). Reported values stand in another file and are joined after the pred
 here with its remark.
 """
 EDGES = (0.0, 0.25, 0.5, 0.8, 1 / 1.1, 1.1, 1.25, 2.0, 4.0, np.inf)
-_COMPARED = STATES[:3]
 
 
 def page(outcomes: Sequence[Outcome]) -> str:
@@ -54,7 +53,7 @@ def _overview(outcomes: Sequence[Outcome]) -> Iterator[str]:
 
 
 def _spread(outcomes: Sequence[Outcome]) -> Iterator[str]:
-    ratios = np.array([o.ratio for o in outcomes if o.state in _COMPARED and o.ratio is not None])
+    ratios = np.array([o.ratio for o in outcomes if o.state in COMPARED and o.ratio is not None])
     yield "## Spread of predicted over reported\n"
     yield "| ratio | claims | |\n| --- | ---: | --- |"
     for low, high in pairwise(EDGES):
@@ -83,7 +82,7 @@ def _claims(outcomes: Sequence[Outcome]) -> Iterator[str]:
     yield "## Every compared claim\n"
     yield "| paper | figure | reported | predicted | ratio | state | remark |\n| --- | --- | ---: | ---: | ---: | --- | --- |"
     for o in sorted(outcomes, key=lambda o: o.claim.slug):
-        if o.state in _COMPARED and o.reported is not None and o.prediction.value is not None and o.ratio is not None:
+        if o.state in COMPARED and o.reported is not None and o.prediction.value is not None and o.ratio is not None:
             what = f"{o.metric}, {o.unit}".replace("|", "/")
             remark = o.claim.note.replace("|", "/")
             yield (

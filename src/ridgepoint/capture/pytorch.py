@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
@@ -305,14 +305,6 @@ def _fit(
     last = Sampled(check, record(subject, {**fixed, **dict(zip(names, check, strict=True))}))
     graph = fitted(names, samples, degrees)
     return graph, holds(graph, names, last), len(samples), check
-
-
-@contextmanager
-def on_meta() -> Iterator[None]:
-    """New tensors have shapes only."""
-    torch = needed("torch", "capturing a model")
-    with torch.device("meta"):
-        yield
 
 
 def spec_arguments(inputs: Iterable[Any]) -> Callable[[Mapping[str, int]], Arguments]:

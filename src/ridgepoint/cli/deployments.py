@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -11,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ridgepoint.cli.options import FORMATS, LAYOUT, SETTINGS, parameter, subjects
+from ridgepoint.cli.options import FORMATS, LAYOUT, SETTINGS, filled, parameter, subjects
 from ridgepoint.errors import RidgepointError
 from ridgepoint.request import Request, to_scenario
 from ridgepoint.scenario_file import read_request
@@ -52,19 +51,8 @@ OWN = (
 
 def takes_deployment(command: Callable[..., None]) -> Callable[..., None]:
     """A command whose parameter ``given`` is filled with a ``Deployment`` of what was said; its own options follow."""
-    own = list(inspect.signature(command, eval_str=True).parameters.values())
     shared = [*subjects(), *(parameter(s) for s in PLAN), *(_parameter(o) for o in OWN), _no_cache()]
-    names = {p.name for p in shared}
-
-    @functools.wraps(command)
-    def run(**values: Any) -> None:
-        said = {name: values.pop(name) for name in names}
-        command(given=_deployment(said), **values)
-
-    parameters = [*shared, *(p.replace(kind=p.KEYWORD_ONLY) for p in own if p.name != "given")]
-    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    run.__annotations__ = {p.name: p.annotation for p in parameters}
-    return run
+    return filled(command, shared, "given", _deployment)
 
 
 def _parameter(own: Own) -> inspect.Parameter:

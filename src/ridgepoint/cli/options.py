@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -106,16 +106,28 @@ SETTINGS = (
 
 def takes_scenario(command: Callable[..., None]) -> Callable[..., None]:
     """A command whose parameter ``request`` is filled from MODEL, ``--on`` and ``SETTINGS``; its own options follow."""
+    shared = [*subjects(), *(parameter(setting) for setting in SETTINGS), *_repeated()]
+    return filled(command, shared, "request", _request)
+
+
+def filled(
+    command: Callable[..., None],
+    shared: Sequence[inspect.Parameter],
+    name: str,
+    make: Callable[[dict[str, Any]], Any],
+    before: int | None = None,
+) -> Callable[..., None]:
+    """``command`` with its parameter ``name`` made from ``shared`` options, of which ``before`` (or all) precede its own."""
     own = list(inspect.signature(command, eval_str=True).parameters.values())
-    shared = [*subjects(), *(parameter(setting) for setting in SETTINGS), _inputs(), _tensors(), _peaks(), _apply()]
     shared_names = {p.name for p in shared}
 
     @functools.wraps(command)
     def run(**values: Any) -> None:
-        said = {name: values.pop(name) for name in shared_names}
-        command(request=_request(said), **values)
+        said = {key: values.pop(key) for key in shared_names}
+        command(**{name: make(said)}, **values)
 
-    parameters = [*shared, *(p.replace(kind=p.KEYWORD_ONLY) for p in own if p.name != "request")]
+    others = [p.replace(kind=p.KEYWORD_ONLY) for p in own if p.name != name]
+    parameters = [*shared[:before], *others, *(shared[before:] if before is not None else ())]
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {p.name: p.annotation for p in parameters}
     return run
@@ -148,36 +160,28 @@ def parameter(setting: Setting) -> inspect.Parameter:
     )
 
 
-def _inputs() -> inspect.Parameter:
-    words = "any other size of a network's input; may be repeated"
-    option = typer.Option("--size", metavar="NAME=N", help=words, rich_help_panel=TASK, show_default=False)
-    return inspect.Parameter(
-        "inputs", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[list[str] | None, option]
-    )
+_REPEATED = (
+    ("inputs", "--size", "NAME=N", TASK, "any other size of a network's input; may be repeated"),
+    (
+        *("tensors", "--input", "SPEC", TASK),
+        "an input of a model in code (FILE.py:FACTORY): 'x: float32[B,3,224,224]'; may be repeated",
+    ),
+    ("peaks", "--peak", "FORMAT=RATE", MACHINE, "dense peak rate of a device in a format: bf16=400T; may be repeated"),
+    (
+        *("apply", "--apply", "NAME[:KEY=VALUE,…]", TASK),
+        "a technique, in order; may be repeated. `ridgepoint techniques list` shows all",
+    ),
+)
+"""Options that may be given several times: parameter, word, what follows it, panel, help."""
 
 
-def _tensors() -> inspect.Parameter:
-    words = "an input of a model in code (FILE.py:FACTORY): 'x: float32[B,3,224,224]'; may be repeated"
-    option = typer.Option("--input", metavar="SPEC", help=words, rich_help_panel=TASK, show_default=False)
-    return inspect.Parameter(
-        "tensors", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[list[str] | None, option]
-    )
-
-
-def _peaks() -> inspect.Parameter:
-    words = "dense peak rate of a device in a format: bf16=400T; may be repeated"
-    option = typer.Option("--peak", metavar="FORMAT=RATE", help=words, rich_help_panel=MACHINE, show_default=False)
-    return inspect.Parameter(
-        "peaks", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[list[str] | None, option]
-    )
-
-
-def _apply() -> inspect.Parameter:
-    words = "a technique, in order; may be repeated. `ridgepoint techniques list` shows all"
-    option = typer.Option("--apply", metavar="NAME[:KEY=VALUE,…]", help=words, rich_help_panel=TASK, show_default=False)
-    return inspect.Parameter(
-        "apply", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[list[str] | None, option]
-    )
+def _repeated() -> list[inspect.Parameter]:
+    found = []
+    for name, word, metavar, panel, words in _REPEATED:
+        option = typer.Option(word, metavar=metavar, help=words, rich_help_panel=panel, show_default=False)
+        kind = Annotated[list[str] | None, option]
+        found.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind))
+    return found
 
 
 def _input_sizes(written: list[str] | None) -> dict[str, str]:

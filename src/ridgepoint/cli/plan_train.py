@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from ridgepoint.cli.options import ENGINE, FORMATS, LAYOUT, SETTINGS, TRAINING, compiled, parameter, subjects
+from ridgepoint.cli.options import ENGINE, FORMATS, LAYOUT, SETTINGS, TRAINING, compiled, filled, parameter, subjects
 from ridgepoint.cli.output import console, print_json, print_page, progress_bar
 from ridgepoint.errors import RidgepointError
 from ridgepoint.request import Request, plan_values
@@ -27,20 +25,9 @@ _SCALES = {"k": 1e3, "K": 1e3, "M": 1e6, "B": 1e9, "G": 1e9, "T": 1e12}
 
 def takes_training(command: Callable[..., None]) -> Callable[..., None]:
     """A command whose parameter ``request`` is filled from MODEL, ``--on`` and the options of plans that training knows."""
-    own = list(inspect.signature(command, eval_str=True).parameters.values())
-    shared = [*subjects(), *(parameter(setting) for setting in PLAN)]
-    names = {p.name for p in shared}
-
-    @functools.wraps(command)
-    def run(**values: Any) -> None:
-        said = {name: values.pop(name) for name in names}
-        command(request=_request(said), **values)
-
-    first = [p.replace(kind=p.KEYWORD_ONLY) for p in own if p.name != "request"]
-    parameters = [*shared[:2], *first, *shared[2:]]
-    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    run.__annotations__ = {p.name: p.annotation for p in parameters}
-    return run
+    subject = subjects()
+    shared = [*subject, *(parameter(setting) for setting in PLAN)]
+    return filled(command, shared, "request", _request, before=len(subject))
 
 
 def _request(values: dict[str, Any]) -> Request:

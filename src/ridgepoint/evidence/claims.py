@@ -115,11 +115,6 @@ def _read() -> Iterator[Claim]:
             yield claim
 
 
-def claims_of(slug: str) -> tuple[Claim, ...]:
-    """The claims of one paper."""
-    return tuple(c for c in claims() if c.slug == slug)
-
-
 def pair(claim: Claim) -> Pair:
     """The scenarios of a claim.
 

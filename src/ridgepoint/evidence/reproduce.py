@@ -21,7 +21,8 @@ from ridgepoint.evidence.quantities import COMPARE, figure, in_unit, usual
 NEAR, WIDE = 1.10, 1.25
 STATES = ("within 10 %", "within 25 %", "off", "withheld", "modelled", "failed")
 """``withheld``: predicted, the reported value is kept back; ``modelled``: the paper states no such figure."""
-_STATES_COMPARED = STATES[:3]
+COMPARED = STATES[:3]
+"""States of a prediction that stands beside a reported value."""
 
 
 @dataclass(frozen=True)
@@ -126,9 +127,9 @@ def reproduce(
 
 def summary(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     """Counts by state, and how the compared ones are spread: median ratio, share within 10 % and 25 %."""
-    ratios = [o.ratio for o in outcomes if o.state in _STATES_COMPARED and o.ratio is not None and o.ratio > 0.0]
+    ratios = [o.ratio for o in outcomes if o.state in COMPARED and o.ratio is not None and o.ratio > 0.0]
     counts = {name: sum(o.state == name for o in outcomes) for name in STATES}
-    compared = sum(counts[name] for name in _STATES_COMPARED)
+    compared = sum(counts[name] for name in COMPARED)
     return {
         "claims": len(outcomes),
         "papers": len({o.claim.slug for o in outcomes}),

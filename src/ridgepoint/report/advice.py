@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -66,17 +66,15 @@ def _remedies(found: Advice, width: int, top: int) -> RenderableType:
     if not shown:
         wider = "" if found.limits.quality == "any" else "; --quality any tries techniques that change answers"
         return section(title, Text(f"nothing that is known here{wider}"))
-    rows = [_row(found, r) for r in shown]
-    table = fitted(
-        ["technique", "gain", "90 % interval", "time", "memory", "fits", "answers", "then binds"],
-        rows,
-        width,
-        wordy=(0, 7),
-        left=(6,),
-    )
+    table = _table(found, shown, width)
     more = len(found.remedies) - len(shown)
     rest = [Text(f"{more} more: --top {len(found.remedies)}", style="dim")] if more else []
     return section(title, table, *rest, Text(""), *_explained([r.technique for r in shown[:PARTS]], width))
+
+
+def _table(found: Advice, shown: Sequence[Remedy], width: int) -> Table:
+    titles = ["technique", "gain", "90 % interval", "time", "memory", "fits", "answers", "then binds"]
+    return fitted(titles, [_row(found, r) for r in shown], width, wordy=(0, 7), left=(6,))
 
 
 def _row(found: Advice, remedy: Remedy) -> list[Cell]:
@@ -164,9 +162,7 @@ def _hardware(found: Advice, width: int) -> Iterator[RenderableType]:
 
 def _others(found: Advice, width: int) -> Iterator[RenderableType]:
     if found.useless:
-        rows = [_row(found, r) for r in found.useless]
         yield Text("")
-        titles = ["technique", "gain", "90 % interval", "time", "memory", "fits", "answers", "then binds"]
-        yield section("What applies and does not help", fitted(titles, rows, width, wordy=(0, 7), left=(6,)))
+        yield section("What applies and does not help", _table(found, found.useless, width))
     refused = [f"{r.technique.name}: {r.reason}" for r in found.refused]
     yield from notes("What does not apply", tuple(refused), "dim")

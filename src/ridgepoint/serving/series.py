@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import numpy as np
 from numpy.typing import NDArray
 
 from ridgepoint.serving.outcome import Outcome
-from ridgepoint.serving.usage import usage
 
 Floats = NDArray[np.float64]
 BINS = 60
@@ -63,19 +60,3 @@ def _ramps(steps: Floats, at: Floats) -> Floats:
     count = np.searchsorted(steps, at, side="right")
     sums = np.concatenate([[0.0], np.cumsum(steps)])
     return np.asarray(count * at - sums[count], dtype=np.float64)
-
-
-def shares_over_time(found: Outcome, bins: int = 12) -> list[dict[str, float]]:
-    """Resource → part of the busy time, in equal stretches of the span."""
-    start = float(np.nanmin(found.columns["arrived_s"]))
-    edges = np.linspace(start, start + max(found.span_s, 1e-9), bins + 1)
-    edges[-1] = np.inf
-    rows = []
-    for low, high in pairwise(edges.tolist()):
-        totals: dict[str, float] = {}
-        for done in found.actions:
-            for resource, seconds in usage(done.within(low, high), found.clock).critical_s.items():
-                totals[resource] = totals.get(resource, 0.0) + seconds
-        whole = sum(totals.values())
-        rows.append({r: t / whole for r, t in totals.items() if t > 0.0} if whole > 0.0 else {})
-    return rows

@@ -21,7 +21,11 @@ from ridgepoint.work import Mix, Op, Overlap, Pipeline, Repeat, Seq, Several, Sl
 Choice = Callable[[Op], bool]
 
 
-def beside(work: Work, chosen: Choice, rest: Callable[[Op], Work], moved: Callable[[Op], Work]) -> Work:
+def _same(op: Op) -> Work:
+    return op
+
+
+def beside(work: Work, chosen: Choice, rest: Callable[[Op], Work] = _same, moved: Callable[[Op], Work] = _same) -> Work:
     """``work`` with the ``chosen`` ops of every repeated body (a layer) beside its other ops.
 
     ``rest`` and ``moved`` change the ops of either side.
@@ -49,6 +53,11 @@ def beside(work: Work, chosen: Choice, rest: Callable[[Op], Work], moved: Callab
             ),
         )
     return work
+
+
+def with_beside(built: Built, chosen: Choice) -> Built:
+    """``built`` whose phases run the ``chosen`` ops beside the others of their layer."""
+    return with_phases(built, lambda phase: replace(phase, work=beside(phase.work, chosen)))
 
 
 def _holds(work: Work, chosen: Choice) -> bool:
@@ -159,9 +168,6 @@ def comm_overlap_stale(given: Scenario, values: Values) -> Scenario:
     """
 
     def rework(built: Built, given: Scenario, values: Values) -> Built:
-        return with_phases(
-            built,
-            lambda phase: replace(phase, work=beside(phase.work, of_tensor_parallelism, lambda op: op, lambda op: op)),
-        )
+        return with_beside(built, of_tensor_parallelism)
 
     return edited(given, "comm-overlap-stale", rework, values)

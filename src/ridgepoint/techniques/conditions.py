@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from ridgepoint.models.architecture import Experts, Model, SelfAttention
 from ridgepoint.models.networks.network import Network
 from ridgepoint.scenario import Scenario, Values
@@ -86,30 +84,10 @@ def has_host(given: Scenario, values: Values) -> str:
     return "" if behind else f"{machine.device.name} has one memory only: there is nowhere to move things to"
 
 
-def computes_in(format_name: str) -> Condition:
-    """The device multiplies in this format; elsewhere values are widened first and only bytes are saved."""
-
-    def cannot(given: Scenario, values: Values) -> str:
-        return given.machine.arithmetic(format_name).note
-
-    return cannot
-
-
 def wants(check: Callable[[Scenario, Any], bool], reason: str) -> Condition:
     """A condition of its own: ``reason`` where the check fails."""
 
     def cannot(given: Scenario, values: Values) -> str:
         return "" if check(given, values) else reason
-
-    return cannot
-
-
-def at_least(size: str, low: float) -> Condition:
-    """A size of the task is at least ``low`` somewhere in the sweep (it is ignored where the task has no such size)."""
-
-    def cannot(given: Scenario, values: Values) -> str:
-        value = given.task.sizes().get(size)
-        small = value is not None and bool(np.all(np.asarray(value) < low))
-        return f"{size} is below {low:g}" if small else ""
 
     return cannot

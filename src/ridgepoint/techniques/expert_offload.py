@@ -15,10 +15,10 @@ from ridgepoint.scenario import Scenario, Values
 from ridgepoint.tasks import Decode
 from ridgepoint.tasks.build import Built
 from ridgepoint.tasks.layout import resolve_formats
-from ridgepoint.techniques.comm_overlap import beside
+from ridgepoint.techniques.comm_overlap import with_beside
 from ridgepoint.techniques.conditions import every, has_experts, has_host, infers, serves, task_is, wants
 from ridgepoint.techniques.registry import technique
-from ridgepoint.techniques.rewrite import edited, only, with_entries, with_ops, with_phases
+from ridgepoint.techniques.rewrite import edited, only, with_entries, with_ops
 from ridgepoint.techniques.technique import Condition, Parameter
 from ridgepoint.work import Seq, Work
 
@@ -131,13 +131,7 @@ def _offloaded(built: Built, given: Scenario, values: Values) -> Built:
 
     changed = with_ops(built, only(Gemm, fetch, EXPERTS))
     if values["prefetch"]:
-        changed = with_phases(
-            changed,
-            lambda phase: replace(
-                phase,
-                work=beside(phase.work, lambda op: isinstance(op, Transfer), lambda op: op, lambda op: op),
-            ),
-        )
+        changed = with_beside(changed, lambda op: isinstance(op, Transfer))
     return without_experts(changed, given, resident)
 
 

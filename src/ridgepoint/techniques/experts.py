@@ -12,7 +12,7 @@ from ridgepoint.numeric import Num, plain
 from ridgepoint.ops import Collective, Gemm, Stream
 from ridgepoint.scenario import Scenario, Values
 from ridgepoint.tasks.build import Built
-from ridgepoint.techniques.comm_overlap import beside
+from ridgepoint.techniques.comm_overlap import with_beside
 from ridgepoint.techniques.conditions import (
     every,
     has_experts,
@@ -20,7 +20,7 @@ from ridgepoint.techniques.conditions import (
     wants,
 )
 from ridgepoint.techniques.registry import technique
-from ridgepoint.techniques.rewrite import edited, only, with_entries, with_layers, with_ops, with_phases, with_plan
+from ridgepoint.techniques.rewrite import edited, only, with_entries, with_layers, with_ops, with_plan
 from ridgepoint.techniques.technique import Condition, Parameter
 from ridgepoint.work import Op, Seq, Work, walk
 
@@ -179,10 +179,7 @@ def expert_shortcut(given: Scenario, values: Values) -> Scenario:
     """
 
     def rework(built: Built, given: Scenario, values: Values) -> Built:
-        return with_phases(
-            built,
-            lambda phase: replace(phase, work=beside(phase.work, _all_exchanges, lambda op: op, lambda op: op)),
-        )
+        return with_beside(built, _all_exchanges)
 
     return edited(given, "expert-shortcut", rework, values)
 

@@ -21,7 +21,7 @@ from ridgepoint.scenario import Scenario, Values
 from ridgepoint.tasks.build import Built
 from ridgepoint.tasks.layout import execution, resolve_formats
 from ridgepoint.tasks.networks import formats_of
-from ridgepoint.techniques.rewrite import Rule, labelled, scaled_entries, with_ops
+from ridgepoint.techniques.rewrite import labelled, scaled_entries, with_ops
 from ridgepoint.techniques.technique import Parameter
 from ridgepoint.work import Mix, Op, Pipeline, Repeat, Seq, Work
 
@@ -122,11 +122,6 @@ def divided(share: Num, changed: Work, rest: Work) -> Work:
     if isinstance(share, float) and share in (0.0, 1.0):
         return changed if share else rest
     return Seq(Repeat(share, changed), Repeat(1.0 - share, rest))
-
-
-def shared_by_layers(share: Num, change: Callable[[Any], Work]) -> Rule:
-    """``change`` for a share of the layers; the others keep the op."""
-    return lambda op: divided(share, change(op), op)
 
 
 def weights_of(op: Gemm | Conv) -> Num:

@@ -12,7 +12,7 @@ Seq
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any
@@ -21,7 +21,7 @@ from ridgepoint.models.architecture import Layer, Model, Stack
 from ridgepoint.numeric import Num
 from ridgepoint.scenario import Edit, Scenario, Values
 from ridgepoint.tasks.build import Built, Phase
-from ridgepoint.work import Op, Overlap, Seq, Work, mapped
+from ridgepoint.work import Op, Work, mapped
 
 Rule = Callable[[Any], Work]
 
@@ -87,16 +87,6 @@ def assumed(built: Built, *sentences: str) -> Built:
     return replace(built, assumptions=(*built.assumptions, *sentences))
 
 
-def at_once(work: Work, *others: Work) -> Work:
-    """``work`` with others beside it, sharing the machine."""
-    return Overlap(work, *others)
-
-
-def in_turn(*works: Work) -> Work:
-    """Works one after the other."""
-    return Seq(*works)
-
-
 def with_plan(given: Scenario, **changes: Any) -> Scenario:
     """``given`` with fields of its plan set."""
     return replace(given, plan=replace(given.plan, **changes))
@@ -109,8 +99,3 @@ def with_layers(model: Model, change: Callable[[Layer], Layer]) -> Model:
         return old and replace(old, layers=tuple((change(layer), count) for layer, count in old.layers))
 
     return replace(model, decoder=stack(model.decoder), encoder=stack(model.encoder))
-
-
-def first_reason(reasons: Iterable[str]) -> str:
-    """The first text that is not empty."""
-    return next(filter(None, reasons), "")
