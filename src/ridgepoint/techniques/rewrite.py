@@ -1,7 +1,7 @@
 """How techniques change works, phases and ledgers: small functions that the mechanisms' modules share.
 
 >>> from ridgepoint.ops import Delay
->>> from ridgepoint.work import Repeat, tree
+>>> from ridgepoint.work import Repeat, Seq, tree
 >>> work = Seq(Delay(seconds=1.0, label="a"), Repeat(2.0, Delay(seconds=3.0, label="b")))
 >>> print(tree(mapped(work, lambda op: replace(op, seconds=op.seconds / 2.0) if op.label == "b" else op)))
 Seq
