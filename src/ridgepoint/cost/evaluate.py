@@ -79,7 +79,15 @@ class Cost:
 
     def timing_at(self, speed: Mapping[str, float]) -> Timing:
         """The timing when resource r is ``speed[r]`` times as fast."""
-        return combine(self.work, lambda op: self._settle(id(op), speed))
+        alike: dict[int, Timing] = {}  # equal ops share their demand
+
+        def leaf(op: Op) -> Timing:
+            key = id(self.demands[id(op)])
+            if key not in alike:
+                alike[key] = self._settle(id(op), speed)
+            return alike[key]
+
+        return combine(self.work, leaf)
 
     @property
     def time_s(self) -> Num:
@@ -187,7 +195,11 @@ class Cost:
         groups: dict[tuple[str, str], list[tuple[Op, Num]]] = {}
         for op, count in self.occurrences:
             groups.setdefault((op.label or op.kind, op.kind), []).append((op, count))
-        return [self._component(label, kind, members, critical) for (label, kind), members in groups.items()]
+        shares: dict[tuple[str, str], dict[str, Num]] = {}
+        for key, t in critical.items():
+            label, kind, resource = key.rsplit("\0", 2)
+            shares.setdefault((label, kind), {})[resource] = t
+        return [self._component(*name, members, shares.get(name, {})) for name, members in groups.items()]
 
     def _labelled(self, op: Op) -> Timing:
         """An op's timing whose critical seconds are told apart by component."""
@@ -196,18 +208,14 @@ class Cost:
         busy, critical = timing.busy_s.items(), timing.critical_s.items()
         return Timing(timing.time_s, {name + r: t for r, t in busy}, {name + r: t for r, t in critical})
 
-    def _component(
-        self, label: str, kind: str, members: list[tuple[Op, Num]], critical: Mapping[str, Num]
-    ) -> Component:
-        prefix = f"{label}\0{kind}\0"
-        mine = {key[len(prefix) :]: t for key, t in critical.items() if key.startswith(prefix)}
+    def _component(self, label: str, kind: str, members: list[tuple[Op, Num]], mine: Mapping[str, Num]) -> Component:
         busy: dict[str, Num] = {}
         time: Num = 0.0
         bound: Num = 0.0
         for op, count in members:
             timing = self._settled[id(op)].everywhere()
             time = time + count * timing.time_s
-            bound = bound + count * settle(rules_of(op).bound(op, self.machine)).time_s
+            bound = bound + count * _bound_s(op, self.machine)
             for resource, t in timing.busy_s.items():
                 busy[resource] = busy.get(resource, 0.0) + count * t
         return Component(
@@ -257,8 +265,8 @@ def evaluate(
     demands: dict[int, Demand] = {}
     known: dict[int, Timing] = {}
     for op in ops:
-        partition = partitions[id(op)]
-        if partition is not None or _arrays(op):
+        partition = partitions.get(id(op))
+        if id(op) in partitions:
             demands[id(op)] = _demand(op if partition is None else _picked(op, partition), machine, mode)
         else:
             demands[id(op)], known[id(op)] = _remembered(op, machine, mode)
@@ -273,14 +281,20 @@ def _demand(op: Op, machine: Machine, mode: str) -> Demand:
 def _remembered(op: Op, machine: Machine, mode: str) -> tuple[Demand, Timing]:
     """Demand and timing of a single op: advice and sliders come back to the same ops on the same machine."""
     memo = machine.memo
-    found = memo.get((mode, op))
+    key = (mode, type(op), *(value for name, value in vars(op).items() if name != "label"))
+    found = memo.get(key)
     if found is None:
         demand = _demand(op, machine, mode)
         if len(memo) >= REMEMBERED:
             memo.clear()
-        found = memo[mode, op] = demand, settle(demand, {})
+        found = memo[key] = demand, settle(demand, {})
     answer: tuple[Demand, Timing] = found
     return answer
+
+
+def _bound_s(op: Op, machine: Machine) -> Num:
+    """Seconds at the physical limit."""
+    return settle(_demand(op, machine, BOUND)).time_s if _arrays(op) else _remembered(op, machine, BOUND)[1].time_s
 
 
 def _picked(op: Op, partition: Partition) -> Op:
@@ -294,12 +308,11 @@ def _arrays(op: Op) -> dict[str, np.ndarray]:
 
 
 def _partitions(ops: list[Op], known: Mapping[int, Partition | None]) -> dict[int, Partition | None]:
-    """For every op the groups of equal shapes of a large sweep, or None."""
-    found = {id(op): known.get(id(op)) for op in ops}
-    new = [op for op in ops if id(op) not in known and _arrays(op)]
-    if new:
-        found |= dict(zip(map(id, new), shared_partition([list(_arrays(op).values()) for op in new]), strict=True))
-    return found
+    """For every op with arrays the groups of equal shapes of a large sweep, or None where there is no grouping."""
+    swept: dict[int, list[Num]] = {id(op): list(arrays.values()) for op in ops if (arrays := _arrays(op))}
+    new = [key for key in swept if key not in known]
+    grouped = dict(zip(new, shared_partition([swept[key] for key in new]), strict=True)) if new else {}
+    return {key: grouped[key] if key in grouped else known[key] for key in swept}
 
 
 def rules_of(op: Op) -> Rules:

@@ -50,13 +50,13 @@ def out_size(op: Conv) -> tuple[Num, Num]:
     >>> out_size(Conv(**image, c_out=64.0, kh=7.0, kw=7.0, stride=2.0, pad_h=3.0, pad_w=3.0))
     (112.0, 112.0)
     """
-    height = np.floor((op.h + 2.0 * op.pad_h - op.kh) / op.stride) + 1.0
-    width = np.floor((op.w + 2.0 * op.pad_w - op.kw) / op.stride) + 1.0
-    if np.min(height) < 1.0 or np.min(width) < 1.0:
+    height = (op.h + 2.0 * op.pad_h - op.kh) // op.stride + 1.0
+    width = (op.w + 2.0 * op.pad_w - op.kw) // op.stride + 1.0
+    if not np.all(np.minimum(height, width) >= 1.0):
         raise RidgepointError(
             "bad_work", "a convolution's filter is larger than its padded image", "check h, w, kh, kw and padding"
         )
-    return (height, width) if np.ndim(height) or np.ndim(width) else (float(height), float(width))
+    return height, width
 
 
 def flop(op: Conv) -> Num:

@@ -518,4 +518,4 @@ def _pair(value: int | tuple[int, int]) -> tuple[int, int]:
 
 def _size(value: Num) -> float:
     """A parameter count: the same at every point of a sweep."""
-    return float(np.max(value))
+    return value if isinstance(value, float) else float(np.max(value))
