@@ -12,6 +12,7 @@ import numpy as np
 
 from ridgepoint.cost.evaluate import evaluate
 from ridgepoint.evidence import attention_rows, matrix_rows, other_rows
+from ridgepoint.evidence.configurations import latency_class, rankings
 from ridgepoint.evidence.rows import Builder, express
 from ridgepoint.evidence.run_rows import predict_runs, run_names
 from ridgepoint.evidence.tables import Table, find_tables, read_table
@@ -101,6 +102,8 @@ def classes(validation: Validation) -> list[dict[str, Any]]:
             roofline = errors(result.measured[counted], result.roofline[counted])[0]
             row = {"kind": kind, "class": name, "rows": int(mine.sum()), "covered": int(good.sum()), "mdape": mdape}
             found.append(row | {"p90": p90, "bias": bias, "roofline_mdape": roofline})
+        requests = latency_class(result) if kind == "runs" else None
+        found += [requests] if requests is not None else []
     return found
 
 
@@ -155,6 +158,7 @@ def document(validation: Validation) -> dict[str, Any]:
             for kind, result in results.items()
             for reason, rows in reasons(result)
         ],
+        "ranks": [asdict(rank) for rank in rankings(results["runs"])] if "runs" in results else [],
         "worst": [asdict(row) for result in results.values() for row in worst_rows(result)],
     }
     answer: dict[str, Any] = finite({"groups": [asdict(group) for group in validation.groups], "summary": summary})

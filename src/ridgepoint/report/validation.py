@@ -29,6 +29,7 @@ def page(document: dict[str, Any], width: int) -> RenderableType:
     for kind in dict.fromkeys(group["kind"] for group in document["groups"]):
         parts += _groups(kind, [g for g in document["groups"] if g["kind"] == kind], width)
     parts += _classes(summary["classes"], width)
+    parts += _ranks(summary["ranks"], width)
     parts += _reasons(summary["not_predicted"], width)
     parts += _worst(summary["worst"], width)
     share = summary["covered"] / summary["rows"] if summary["rows"] else 0.0
@@ -66,6 +67,41 @@ def _classes(classes: list[dict[str, Any]], width: int) -> list[RenderableType]:
     return _titled(
         "By class, all machines (kernels of at least 5 µs)", fitted(titles, rows, width, wordy=(1,), left=(0,))
     )
+
+
+RANKED_WELL = 0.9
+
+
+def _ranks(ranks: list[dict[str, Any]], width: int) -> list[RenderableType]:
+    """Rank correlations of serving configurations: a line per figure and load, and the pairs that are ranked badly."""
+    if not ranks:
+        return []
+    titles = (
+        "figure",
+        "load",
+        "model and machine pairs",
+        "configurations",
+        "median",
+        "least",
+        "of at least 0.9",
+        "below",
+    )
+    rows = []
+    for figure, load in dict.fromkeys((r["figure"], r["load"]) for r in ranks):
+        mine = [r for r in ranks if (r["figure"], r["load"]) == (figure, load) and r["spearman"] is not None]
+        values = sorted(r["spearman"] for r in mine)
+        good = sum(value >= RANKED_WELL for value in values)
+        low = sorted((r for r in mine if r["spearman"] < RANKED_WELL), key=lambda r: float(r["spearman"]))
+        pairs = list(dict.fromkeys(f"{r['model']} on {r['machine']}" for r in low))
+        rows.append(
+            [
+                *(figure, load, str(len(values)), str(sum(r["configurations"] for r in mine))),
+                *(f"{values[len(values) // 2]:.2f}", f"{values[0]:.2f}", f"{good / len(values):.0%}"),
+                ", ".join(pairs) if load == "any" else f"{len(low)} groups of equal lengths and concurrency",
+            ]
+        )
+    title = "Serving configurations in order: Spearman's rank correlation per model and machine"
+    return _titled(title, fitted(titles, rows, width, wordy=(7,), left=(0, 1)))
 
 
 def _reasons(reasons: list[dict[str, Any]], width: int, most: int = 20) -> list[RenderableType]:
