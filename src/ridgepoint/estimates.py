@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 
 from ridgepoint.cautions import cautions
-from ridgepoint.citations import cite, coefficient_sources
+from ridgepoint.citations import Reliance, reliance
 from ridgepoint.cost.energy import power_w, under_load, usd
-from ridgepoint.cost.evaluate import BOUND, EXPECTED, Cost, evaluate, largest_share, rules_of
+from ridgepoint.cost.evaluate import BOUND, EXPECTED, Cost, evaluate, largest_share
 from ridgepoint.cost.ledger import Ledger
 from ridgepoint.errors import RidgepointError
 from ridgepoint.machines.machine import Machine
@@ -33,7 +33,7 @@ from ridgepoint.tasks import Task, Train
 from ridgepoint.tasks.build import Built
 from ridgepoint.tasks.inference import without_host
 from ridgepoint.tasks.memory import device_ledger
-from ridgepoint.techniques.registry import applied, sources
+from ridgepoint.techniques.registry import applied
 from ridgepoint.work import Work
 
 CHUNK = 131072
@@ -230,11 +230,13 @@ class Estimate:
 
     @cached_property
     def citations(self) -> tuple[str, ...]:
-        """What this run relied on: publications behind its kernel models, provenance of its coefficients."""
-        tables = {rules_of(op).table for op, _ in self.cost.occurrences}
-        published = [cite(key) for key in self.cost.sources]
-        own = coefficient_sources(self.scenario.machine, tables - {""})
-        return (*published, *sources(self.scenario.techniques), *own)
+        """What this run relied on: publications behind its kernel models, techniques, provenance of its coefficients."""
+        return self.reliance.lines
+
+    @cached_property
+    def reliance(self) -> Reliance:
+        """The same before it is put into lines, to be united with that of other estimates."""
+        return reliance(self.cost, self.scenario.techniques)
 
     @cached_property
     def work(self) -> Work:

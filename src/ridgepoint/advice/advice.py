@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
+from operator import or_
 from typing import Any
 
 from ridgepoint.advice.combine import Combination, Step, compatible_sets, waterfall
@@ -89,6 +90,12 @@ class Advice:
     def other_machines(self) -> tuple[OtherMachine, ...]:
         """Faster machines of the same kind and size."""
         return tuple(other_machines(self.baseline))
+
+    @cached_property
+    def citations(self) -> tuple[str, ...]:
+        """What the advice relied on: of the baseline, and of everything that helps."""
+        found = [remedy.changed.reliance for remedy in self._helping]
+        return reduce(or_, found, self.baseline.reliance).lines
 
     def gain(self, remedy: Remedy) -> float:
         """How many times better the objective gets."""

@@ -41,6 +41,7 @@ def document(found: Advice) -> Document:
                 for m in found.other_machines
             ],
         },
+        "citations": list(found.citations),
     }
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ridgepoint.cli.citing import Citations, print_citations
 from ridgepoint.cli.options import takes_scenario
 from ridgepoint.cli.output import command_line, console, print_json, print_page
 from ridgepoint.request import Request, to_scenario
@@ -61,6 +62,7 @@ def advise(
     html: Annotated[
         Path | None, typer.Option("--html", metavar="FILE", help="Write the report as one page with charts.")
     ] = None,
+    citations: Citations = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
     """What would lift the limit: techniques ranked by what they bring, and hardware that would do as much."""
@@ -84,6 +86,8 @@ def advise(
 
     screen = console()
     print_page(advice_page(found, screen.width, top, combine, everything), screen)
+    if citations:
+        print_citations(found.citations, screen)
 
 
 def _quantity(text: str | None, unit: str) -> float | None:

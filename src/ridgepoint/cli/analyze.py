@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ridgepoint.cli.citing import Citations, print_citations
 from ridgepoint.cli.options import takes_scenario
 from ridgepoint.cli.output import command_line, console, print_json, print_page
 from ridgepoint.request import Request, to_scenario
@@ -25,15 +26,15 @@ def analyze(
     html: Annotated[
         Path | None, typer.Option("--html", metavar="FILE", help="Write the report as one page with charts.")
     ] = None,
-    citations: Annotated[bool, typer.Option("--citations", help="Print what the figures rely on.")] = False,
+    citations: Citations = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
     """What a model takes on a machine: time, its limit, the bottleneck, memory, energy and money."""
     if request.task == "serve":
         from ridgepoint.cli.operating import serve
 
-        others = {"--strict": strict, "--bound": bound, "--plot": plot, "--citations": citations}
-        serve(request, others | {"--save": save is not None, "--html": html is not None}, as_json)
+        others = {"--strict": strict, "--bound": bound, "--plot": plot}
+        serve(request, others | {"--save": save is not None, "--html": html is not None}, citations, as_json)
         return
     from ridgepoint.document import document
     from ridgepoint.estimates import Estimate
@@ -51,9 +52,11 @@ def analyze(
     from ridgepoint.report.terminal import page
 
     screen = console()
-    print_page(page(est, screen.width, citations), screen)
+    print_page(page(est, screen.width), screen)
     if plot:
         from ridgepoint.report.plot import plot as picture
 
         print()
         print_page(picture(est, screen.width), screen)
+    if citations:
+        print_citations(est.citations, screen)

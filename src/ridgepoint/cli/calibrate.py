@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import typer
 
+from ridgepoint.cli.citing import Citations
 from ridgepoint.cli.output import print_json
 from ridgepoint.errors import RidgepointError, unknown_name
 
@@ -50,6 +51,7 @@ def calibrate(
     write: Annotated[
         bool, typer.Option("--write", help="Write the section into the machine's or family's catalogue file.")
     ] = False,
+    citations: Citations = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
     """Coefficients of a machine or a family, fitted to measurements; printed as the section of its catalogue file."""
@@ -61,7 +63,7 @@ def calibrate(
     from ridgepoint.machines.coefficients import family_file
 
     if table == NETWORKS:
-        _networks(source, family, write, as_json)
+        _networks(source, family, write, citations, as_json)
         return
     if table not in OPS:
         raise unknown_name("table", table, [*OPS, NETWORKS])
@@ -80,18 +82,20 @@ def calibrate(
     spread = wider * max(fit.spread, held_back.spread)
     text = section(header, values, fit, spread, _origin(batches, measured, bool(family)), rows, today)
     path = family_file(family) if family else device_files()[name]
+    cited = _cited([table], _origin(batches, measured, True))
     if write:
         write_section(path, header, text)
     if as_json:
-        print_json(_document(name, table, values, fit, held_back, spread, rows))
+        print_json(_document(name, table, values, fit, held_back, spread, rows) | {"citations": cited})
         return
     print(text, end="")
     print(f"# median error {fit.median_error:.1%}; on shapes held back {held_back.median_error:.1%}")
     if write:
         print(f"# written to {path}")
+    _print_cited(cited if citations else [])
 
 
-def _networks(source: Path, family: str, write: bool, as_json: bool) -> None:
+def _networks(source: Path, family: str, write: bool, citations: bool, as_json: bool) -> None:
     """A family's convolutions (and tables that no kernels taught it) fitted to whole networks of a runs table."""
     from ridgepoint.evidence.coefficient_files import merged, section, write_section
     from ridgepoint.evidence.leave_one_out import without_own
@@ -108,7 +112,9 @@ def _networks(source: Path, family: str, write: bool, as_json: bool) -> None:
     sources = sorted({one.passes.rows.text("source") for one in networks} - {""}) or [path.name]
     origin = f"networks of {', '.join(sources)} on {', '.join(sorted({one.machine.device.name for one in networks}))}"
     spread, today = ALONE_SPREAD * max(fit.spread, other.spread), date.today().strftime("%Y-%m")
-    for table in sorted({name.partition(".")[0] for name in fit.values}):
+    tables = sorted({name.partition(".")[0] for name in fit.values})
+    cited = _cited(tables, origin)
+    for table in tables:
         own = {name.partition(".")[2]: value for name, value in fit.values.items() if name.startswith(f"{table}.")}
         base = without_own(networks[0].machine, table, family)
         text = section(table, merged(base, table, own), fit, spread, origin, rows, today)
@@ -117,9 +123,24 @@ def _networks(source: Path, family: str, write: bool, as_json: bool) -> None:
         if not as_json:
             print(text)
     if as_json:
-        print_json(_document(family, NETWORKS, dict(fit.values), fit, other, spread, rows))
-    else:
-        print(f"# median error {fit.median_error:.1%}; on networks held back {other.median_error:.1%}")
+        print_json(_document(family, NETWORKS, dict(fit.values), fit, other, spread, rows) | {"citations": cited})
+        return
+    print(f"# median error {fit.median_error:.1%}; on networks held back {other.median_error:.1%}")
+    _print_cited(cited if citations else [])
+
+
+def _cited(tables: list[str], origin: str) -> list[str]:
+    """The kernel models whose coefficients were fitted, and the measurements."""
+    from ridgepoint.evidence.validation import kernel_reliance
+
+    models = dict.fromkeys(line for table in tables for line in kernel_reliance(table).lines)
+    return [*models, f"measurements: {origin}"]
+
+
+def _print_cited(lines: list[str]) -> None:
+    """As comments, for what is printed is a section of a catalogue file."""
+    for line in lines:
+        print(f"# relies on {line}")
 
 
 def _origin(batches: list[Batch], measured: Table, pooled: bool) -> str:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import inspect
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ridgepoint.cli.citing import Citations, print_citations
 from ridgepoint.cli.output import console, print_json, print_page
 from ridgepoint.errors import RidgepointError
+
+if TYPE_CHECKING:
+    from ridgepoint.laws.registry import Law
 
 app = typer.Typer(help="Scaling laws and calculators of papers: list, show, run.", add_completion=False)
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
@@ -18,7 +22,7 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="A law's name")]
 @app.command("list")
 def list_laws(as_json: Json = False) -> None:
     """All laws, one line each."""
-    from ridgepoint.laws.registry import LAWS, Law
+    from ridgepoint.laws.registry import LAWS
 
     def facts(law: Law) -> dict[str, Any]:
         return {
@@ -54,6 +58,7 @@ def run(
     values: Annotated[
         list[str] | None, typer.Argument(metavar="[KEY=VALUE]…", help="tokens=15T, costs=0.1/1.0; the example's else")
     ] = None,
+    citations: Citations = False,
     as_json: Json = False,
 ) -> None:
     """What a law gives for values; those left out are the example's."""
@@ -65,12 +70,22 @@ def run(
     results = {key: plain(value) for key, value in calculate(name, given).items()}
     used = {key: plain(value) for key, value in {**law.example, **given}.items()}
     if as_json:
-        print_json({"law": name, "values": used, "results": results, "papers": list(law.papers)})
+        said = {"law": name, "values": used, "results": results, "papers": list(law.papers)}
+        print_json(said | {"citations": _cited(law)})
         return
     print(law.summary)
     for title, table in (("with", used), ("gives", results)):
         for key, value in table.items():
             print(f"  {title:5} {key} = {_shown(value)}")
+    if citations:
+        print_citations(_cited(law), console())
+
+
+def _cited(law: Law) -> list[str]:
+    """What it gives and after whom, and the catalogue's papers that it stands for."""
+    from ridgepoint.evidence.papers.catalog import find_paper
+
+    return [f"law {law.name}: {law.summary}", *(find_paper(slug).reference for slug in law.papers)]
 
 
 def _pair(text: str) -> tuple[str, float | list[float]]:

@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
+from ridgepoint.citations import coefficients_of
+from ridgepoint.cli.citing import Citations, print_citations
 from ridgepoint.cli.output import console, print_json, print_page
 from ridgepoint.errors import RidgepointError, nearest
 from ridgepoint.machines.catalog import find_machine, names
@@ -74,6 +76,7 @@ def _matches(machine: Machine, text: str) -> bool:
 @app.command()
 def show(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Machine name, or path of a machine file")],
+    citations: Citations = False,
     as_json: Json = False,
 ) -> None:
     """One machine: every value with its source, ridge points, what real kernels reach."""
@@ -85,6 +88,8 @@ def show(
 
     screen = console()
     print_page(machine_page(machine, screen.width), screen)
+    if citations:
+        print_citations(_cited(machine), screen)
 
 
 def _sheet(machine: Machine) -> dict[str, Any]:
@@ -114,20 +119,37 @@ def _sheet(machine: Machine) -> dict[str, Any]:
         "values": values,
         "ridge_points": points,
         "coefficients": msgspec.to_builtins(machine.coefficients),
+        "citations": list(_cited(machine)),
     }
+
+
+def _cited(*machines: Machine) -> tuple[str, ...]:
+    """Where the sheets' values and the kernels' coefficients come from."""
+    sheets = {
+        f"{m.device.name}: {', '.join(filter(None, (source.title, source.date, source.url)))}"
+        for m in machines
+        for path, _ in numbers(m.device)
+        if (source := provenance(m.device, path)) is not None
+    }
+    return (*sorted(sheets), *coefficients_of(machines).lines)
 
 
 @app.command()
 def compare(
     machine: Annotated[list[str], typer.Argument(metavar="NAME NAME…", help="Two machines or more")],
+    citations: Citations = False,
     as_json: Json = False,
 ) -> None:
     """Machines beside each other, with ratios to the first."""
     machines = [find_machine(name) for name in machine]
     if as_json:
-        print_json([facts(m) | {"rates": {e: dict(s.rates) for e, s in m.device.engines.items()}} for m in machines])
+        rates = [{e: dict(s.rates) for e, s in m.device.engines.items()} for m in machines]
+        shown = zip(machines, rates, strict=True)
+        print_json([facts(m) | {"rates": r, "citations": list(_cited(m))} for m, r in shown])
         return
     from ridgepoint.report.machines import comparison
 
     screen = console()
     print_page(comparison(machines, screen.width), screen)
+    if citations:
+        print_citations(_cited(*machines), screen)

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ridgepoint.cli.citing import Citations, print_citations
 from ridgepoint.cli.output import console, print_json, print_page
 from ridgepoint.models.architecture import Model
 from ridgepoint.models.networks.network import Network
@@ -48,6 +49,7 @@ def show(
         str | None,
         typer.Option("--context", metavar="N", help="Tokens that the token attends to (4k, or the model's most)."),
     ] = None,
+    citations: Citations = False,
     as_json: Json = False,
 ) -> None:
     """One model: its parts, their parameters, operations and bytes; what a sequence keeps."""
@@ -55,12 +57,20 @@ def show(
 
     facts, parts = _anatomy(find(name), None if context is None else parse_length(context))
     if as_json:
-        print_json(facts | {"parts": [asdict(part) | {"intensity": part.intensity} for part in parts]})
+        shown = [asdict(part) | {"intensity": part.intensity} for part in parts]
+        print_json(facts | {"parts": shown, "citations": _cited(facts)})
         return
     from ridgepoint.report.models import model_page
 
     screen = console()
     print_page(model_page(facts, parts, screen.width), screen)
+    if citations:
+        print_citations(_cited(facts), screen)
+
+
+def _cited(facts: dict[str, Any]) -> list[str]:
+    """Where the configuration comes from; parts are counted from it alone."""
+    return [f"configuration of {facts['name']}: {facts['source'] or 'given by the user'}", *facts["notes"]]
 
 
 def parse_length(text: str) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from ridgepoint.cli.citing import print_citations
 from ridgepoint.cli.output import console, print_json, print_page
 from ridgepoint.errors import RidgepointError
 from ridgepoint.request import Request, option, to_scenario
@@ -12,7 +13,7 @@ from ridgepoint.request import Request, option, to_scenario
 SIZES = ("prompt", "output")
 
 
-def serve(request: Request, asked: Mapping[str, bool], as_json: bool) -> None:
+def serve(request: Request, asked: Mapping[str, bool], citations: bool, as_json: bool) -> None:
     """Print the operating curve that ``request`` describes; ``asked`` are options of other tasks and whether they were given.
 
     Errors: ``bad_option`` for what the task does not take.
@@ -38,3 +39,5 @@ def serve(request: Request, asked: Mapping[str, bool], as_json: bool) -> None:
         return
     screen = console()
     print_page(page(curve, screen.width), screen)
+    if citations:
+        print_citations(curve.citations, screen)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ridgepoint.cli.citing import Citations, print_citations
 from ridgepoint.cli.output import console, print_json, print_page, progress_bar
 from ridgepoint.errors import RidgepointError
 from ridgepoint.units import parse_count, parse_quantity
@@ -45,6 +46,7 @@ def serve(
     target: Annotated[
         str | None, _option("--emit", "TARGET", "print vllm, sglang, trtllm or kubernetes configuration", OUT)
     ] = None,
+    citations: Citations = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.", rich_help_panel=OUT)] = False,
 ) -> None:
     """The cheapest fleet that serves a load within latency goals."""
@@ -88,6 +90,8 @@ def serve(
     else:
         screen = console()
         print_page(page(found, screen.width), screen)
+        if citations:
+            print_citations(found.citations, screen)
 
 
 def _devices(text: str) -> tuple[tuple[str, ...], dict[str, int]]:

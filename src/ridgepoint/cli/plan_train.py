@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ridgepoint.cli.citing import Citations, print_citations
 from ridgepoint.cli.options import ENGINE, FORMATS, LAYOUT, SETTINGS, TRAINING, compiled, filled, parameter, subjects
 from ridgepoint.cli.output import console, print_json, print_page, progress_bar
 from ridgepoint.errors import RidgepointError
@@ -71,6 +72,7 @@ def train(
         Path | None,
         typer.Option("--trace", metavar="FILE.json", help="Write that pipeline for Perfetto.", rich_help_panel=_RUN),
     ] = None,
+    citations: Citations = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.", rich_help_panel=_RUN)] = False,
 ) -> None:
     """The best layouts for a training run: every one that could run is tried."""
@@ -120,6 +122,8 @@ def train(
 
     screen = console()
     print_page(page(found, screen.width, line if schedule else None), screen)
+    if citations:
+        print_citations(found.citations, screen)
 
 
 def sequences(text: str, seq: float) -> int:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ridgepoint.cli.citing import Citations, print_citations
 from ridgepoint.cli.output import command_line, console, print_json, print_page, progress_bar
 from ridgepoint.errors import RidgepointError
 
@@ -23,11 +24,13 @@ def reproduce(
     html: Annotated[
         Path | None, typer.Option("--html", metavar="FILE", help="Write the report as one page with charts.")
     ] = None,
+    citations: Citations = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
     """Papers' figures predicted: reported, predicted, ratio, and what had to be assumed."""
     from ridgepoint.evidence.claims import claims
     from ridgepoint.evidence.record import write_record
+    from ridgepoint.evidence.reproduce import citations as cited
     from ridgepoint.evidence.reproduce import document
     from ridgepoint.evidence.reproduce import reproduce as run
 
@@ -50,3 +53,5 @@ def reproduce(
 
     screen = console()
     print_page(reproduce_page(found, screen.width), screen)
+    if citations:
+        print_citations(cited(found), screen)

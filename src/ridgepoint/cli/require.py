@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ridgepoint.cli.citing import Citations, print_citations
 from ridgepoint.cli.output import console, print_json, print_page
 from ridgepoint.units import parse_count, parse_quantity
 
@@ -29,6 +30,7 @@ def require(
     kv: Annotated[str | None, _option("--kv", "FORMAT", "keys and values in the cache", PLAN)] = None,
     engine: Annotated[str, _option("--engine", "NAME", "vllm, sglang or trtllm", PLAN)] = "vllm",
     every: Annotated[bool, typer.Option("--all", help="List every machine.")] = False,
+    citations: Citations = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
     """What a platform must have to serve a model within latency goals, and which catalogue machines do."""
@@ -53,3 +55,5 @@ def require(
         return
     screen = console()
     print_page(page(found, screen.width, every), screen)
+    if citations:
+        print_citations(found.citations, screen)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ridgepoint.cli.citing import Citations, print_citations
 from ridgepoint.cli.deployments import takes_deployment
 from ridgepoint.cli.output import console, print_json, print_page, progress_bar
 from ridgepoint.errors import RidgepointError
@@ -48,6 +49,7 @@ def simulate(
     latency: Annotated[str | None, _option("--latency", "TIME", "goal: time in all", GOALS)] = None,
     table: Annotated[Path | None, _option("--csv", "FILE", "one row per request", OUT)] = None,
     perfetto: Annotated[Path | None, _option("--perfetto", "FILE", "a trace for ui.perfetto.dev", OUT)] = None,
+    citations: Citations = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.", rich_help_panel=OUT)] = False,
 ) -> None:
     """Serve requests one by one: latencies, throughput, goodput, what limits it."""
@@ -78,6 +80,8 @@ def simulate(
 
     screen = console()
     print_page(page(found, screen.width), screen)
+    if citations:
+        print_citations(found.citations, screen)
 
 
 def traced(path: Path, rate: str | None, count: int | None, hashed: int = 512) -> Requests:

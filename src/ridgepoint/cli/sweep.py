@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ridgepoint.cli.citing import Citations, print_citations
 from ridgepoint.cli.options import takes_scenario
 from ridgepoint.cli.output import command_line, console, print_json, print_page, progress_bar
 from ridgepoint.errors import RidgepointError
@@ -35,6 +36,7 @@ def sweep(
     html: Annotated[
         Path | None, typer.Option("--html", metavar="FILE", help="Write the report as one page with charts.")
     ] = None,
+    citations: Citations = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
     """Every combination of what varies: time, limit, bottleneck, memory, energy and money at each point."""
@@ -70,6 +72,8 @@ def sweep(
 
     screen = console()
     print_page(sweep_page(found, screen.width, only, _said(goals)), screen)
+    if citations:
+        print_citations(found.citations, screen)
 
 
 def _said(goals: list[str]) -> str:

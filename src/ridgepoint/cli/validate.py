@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ridgepoint.cli.citing import Citations, print_citations
 from ridgepoint.cli.output import command_line, console, print_json, print_page, progress_bar
 from ridgepoint.errors import RidgepointError
 
@@ -28,6 +29,7 @@ def validate(
     ] = False,
     table: Annotated[str, typer.Option("--table", help="The coefficient table to leave machines out of.")] = "gemm",
     page: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write one page with plots.")] = None,
+    citations: Citations = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
     """Predictions beside measurements: errors by group, and the plain roofline's."""
@@ -40,7 +42,7 @@ def validate(
             "name their folder: --data DIR (docs/accuracy.md describes the columns)",
         )
     if leave_one_out:
-        _left_out(data, table, as_json)
+        _left_out(data, table, citations, as_json)
         return
     from ridgepoint.evidence.validation import document, validate_folder
 
@@ -67,6 +69,8 @@ def validate(
 
     screen = console()
     print_page(tables(answer, screen.width), screen)
+    if citations:
+        print_citations(validation.citations, screen)
 
 
 def _points(validation: Validation) -> dict[str, list[tuple[str, float, float]]]:
@@ -79,11 +83,11 @@ def _points(validation: Validation) -> dict[str, list[tuple[str, float, float]]]
     return found
 
 
-def _left_out(data: Path, table: str, as_json: bool) -> None:
+def _left_out(data: Path, table: str, citations: bool, as_json: bool) -> None:
     from ridgepoint.evidence.free import OPS
     from ridgepoint.evidence.leave_one_out import leave_one_out
     from ridgepoint.evidence.tables import find_tables, read_table
-    from ridgepoint.evidence.validation import BUILDERS, finite
+    from ridgepoint.evidence.validation import BUILDERS, finite, kernel_reliance
 
     if table not in OPS:
         raise RidgepointError("bad_option", f"--table is '{table}'", "use one of " + ", ".join(OPS))
@@ -96,10 +100,13 @@ def _left_out(data: Path, table: str, as_json: bool) -> None:
                 bar.update(task, advance=1, description=f"without {machine}")
 
         results = [asdict(result) for result in leave_one_out(measured, BUILDERS, table, progress)]
+    cited = kernel_reliance(table).lines
     if as_json:
-        print_json(finite({"left_out": results}))
+        print_json(finite({"left_out": results}) | {"citations": list(cited)})
         return
     from ridgepoint.report.validation import left_out
 
     screen = console()
     print_page(left_out(results, screen.width), screen)
+    if citations:
+        print_citations(cited, screen)

@@ -8,10 +8,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
+from operator import or_
 from typing import Any
 
 import numpy as np
 
+from ridgepoint.citations import Reliance
 from ridgepoint.errors import RidgepointError
 from ridgepoint.estimates import Estimate
 from ridgepoint.evidence.claims import Claim, claims, pair
@@ -34,6 +37,7 @@ class Prediction:
     after: float | None = None
     said: Mapping[str, Any] = field(default_factory=dict)
     error: str = ""
+    reliance: Reliance = field(default_factory=Reliance)
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,16 @@ class Outcome:
             return None
         return value / self.reported
 
+    @property
+    def reliance(self) -> Reliance:
+        """What the prediction relied on, and the paper itself."""
+        return self.prediction.reliance | Reliance(more=(self.paper.reference,))
+
+    @property
+    def citations(self) -> tuple[str, ...]:
+        """The same, one line each."""
+        return self.reliance.lines
+
 
 def predict(claim: Claim, metric: str, unit: str) -> Prediction:
     """Both scenarios evaluated and compared as the metric (or the claim itself) says; never fails, says why instead."""
@@ -63,11 +77,12 @@ def predict(claim: Claim, metric: str, unit: str) -> Prediction:
     quantity, compare = claim.quantity or quantity, claim.compare or compare
     try:
         found = pair(claim)
-        before = figure(Estimate(found.baseline), quantity, claim.baseline_part or claim.part)
-        after = before if claim.changed is None else figure(Estimate(found.changed), quantity, claim.part)
+        first, second = Estimate(found.baseline), Estimate(found.changed)
+        before = figure(first, quantity, claim.baseline_part or claim.part)
+        after = before if claim.changed is None else figure(second, quantity, claim.part)
         value = COMPARE[compare](before, after)
         scaled = in_unit(value, unit) if compare in ("absolute", "difference") else value
-        return Prediction(scaled, before, after, found.said)
+        return Prediction(scaled, before, after, found.said, reliance=first.reliance | second.reliance)
     except RidgepointError as error:
         return Prediction(None, error=error.message)
 
@@ -144,7 +159,16 @@ def summary(outcomes: Sequence[Outcome]) -> dict[str, Any]:
 
 def document(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     """Design §10's document."""
-    return {"claims": [_entry(o) for o in outcomes], "summary": summary(outcomes)}
+    return {
+        "claims": [_entry(o) for o in outcomes],
+        "summary": summary(outcomes),
+        "citations": list(citations(outcomes)),
+    }
+
+
+def citations(outcomes: Iterable[Outcome]) -> tuple[str, ...]:
+    """What the predictions relied on: the papers whose figures are predicted, kernel models, techniques, coefficients."""
+    return reduce(or_, (found.reliance for found in outcomes), Reliance()).lines
 
 
 def _entry(found: Outcome) -> dict[str, Any]:

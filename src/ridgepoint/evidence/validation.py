@@ -5,12 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import cached_property, reduce
+from operator import or_
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ridgepoint.cost.evaluate import evaluate
+from ridgepoint.citations import TABLES, Reliance, coefficients_of
+from ridgepoint.cost.evaluate import evaluate, rules_of
 from ridgepoint.evidence import attention_rows, matrix_rows, other_rows
 from ridgepoint.evidence.configurations import latency_class, rankings
 from ridgepoint.evidence.rows import Builder, express
@@ -26,6 +29,9 @@ from ridgepoint.evidence.validate import (
     predict_kernels,
     reasons,
 )
+from ridgepoint.kernels import KERNELS
+from ridgepoint.machines.catalog import find_machine
+from ridgepoint.work import ops
 
 BUILDERS: dict[str, Builder] = {**matrix_rows.BUILDERS, **attention_rows.BUILDERS, **other_rows.BUILDERS}
 KINDS = ("kernels", "runs", "memory")
@@ -54,6 +60,26 @@ class Validation:
     results: dict[str, Predicted]
     groups: list[Group]
     seconds: float
+
+    @cached_property
+    def citations(self) -> tuple[str, ...]:
+        """What the predictions relied on: kernel models, and the coefficients of every machine that has a covered row."""
+        return reduce(or_, map(_reliance, self.results.values()), Reliance()).lines
+
+
+def _reliance(result: Predicted) -> Reliance:
+    """Of kernels exactly; whole runs may use any kernel model."""
+    used = {rules_of(op).table for batch in result.batches for op in ops(batch.work)} - {""}
+    tables = tuple(used) if result.batches else TABLES
+    names = {name for name, good in zip(result.table.text["machine"], result.covered, strict=True) if good}
+    publications = reduce(or_, (kernel_reliance(table) for table in tables), Reliance())
+    return publications | coefficients_of(map(find_machine, sorted(names)), tables)
+
+
+def kernel_reliance(table: str) -> Reliance:
+    """Publications behind the kernel models that use a coefficient table."""
+    keys = [key for rules in KERNELS.values() if rules.table == table for key in rules.sources]
+    return Reliance(tuple(keys))
 
 
 def validate_folder(folder: Path, kinds: tuple[str, ...] = KINDS, progress: Progress = lambda *_: None) -> Validation:
@@ -162,7 +188,7 @@ def document(validation: Validation) -> dict[str, Any]:
         "worst": [asdict(row) for result in results.values() for row in worst_rows(result)],
     }
     answer: dict[str, Any] = finite({"groups": [asdict(group) for group in validation.groups], "summary": summary})
-    return answer
+    return answer | {"citations": list(validation.citations)}
 
 
 def finite(value: Any) -> Any:

@@ -10,7 +10,6 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ridgepoint.citations import cite
 from ridgepoint.document import plain
 from ridgepoint.report.table import Cell, fitted
 from ridgepoint.report.terminal import notes, section
@@ -156,7 +155,7 @@ def document(found: ServePlan) -> dict[str, Any]:
         "buckets": [asdict(bucket) for bucket in found.buckets],
         "refused": [asdict(refused) for refused in found.refused],
         "assumptions": list(assumptions(found)),
-        "citations": [cite("griggs-2024")],
+        "citations": list(found.citations),
     }
 
 

@@ -116,4 +116,5 @@ def document(found: Operating) -> dict[str, Any]:
             "freed_gb": plain(freed_bytes(found) / 1e9),
         },
         "assumptions": [*given.assumptions, *ASSUMED],
+        "citations": list(found.citations),
     }

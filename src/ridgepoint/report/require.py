@@ -10,7 +10,6 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ridgepoint.citations import cite
 from ridgepoint.document import plain
 from ridgepoint.report.table import Cell, fitted
 from ridgepoint.report.terminal import notes, section
@@ -117,7 +116,7 @@ def document(found: Requirement) -> dict[str, Any]:
         "machines": [{name: plain(value) for name, value in asdict(c).items()} for c in found.candidates],
         "missed": [asdict(m) for m in found.missed],
         "assumptions": list(found.assumptions),
-        "citations": [cite("bambhaniya-2024")],
+        "citations": list(found.citations),
     }
 
 

@@ -21,10 +21,9 @@ INDENT = 2
 GUTTER = 3
 
 
-def page(est: Estimate, width: int, citations: bool = False) -> RenderableType:
-    """The whole report of one scenario for a terminal of ``width`` columns, with what it relies on if asked for."""
-    relied = notes("Citations", est.citations, "dim") if citations else ()
-    return Group(*_sections(est, width), *relied)
+def page(est: Estimate, width: int) -> RenderableType:
+    """The whole report of one scenario for a terminal of ``width`` columns."""
+    return Group(*_sections(est, width))
 
 
 def _sections(est: Estimate, width: int) -> Iterator[RenderableType]:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ridgepoint.cautions import cautions
+from ridgepoint.citations import Reliance
 from ridgepoint.errors import RidgepointError
 from ridgepoint.estimates import Estimate
 from ridgepoint.machines.machine import Machine
@@ -49,6 +50,7 @@ class Filler:
     assumptions: dict[str, None] = field(default_factory=dict)
     warnings: dict[str, None] = field(default_factory=dict)
     machines: dict[str, Machine] = field(default_factory=dict)
+    reliance: Reliance = field(default_factory=Reliance)
     first_error: RidgepointError | None = None
     trials: int = 0
 
@@ -118,6 +120,7 @@ class Filler:
         """What the first and the last point of a block rest on; which points fit is a column of its own."""
         said = cautions(one.scenario, one.memory, one.built.layout, None)
         self.assumptions |= dict.fromkeys(one.assumptions)
+        self.reliance |= one.reliance
         self.warnings |= dict.fromkeys(text for text in said if not text.startswith("does not fit"))
 
     def finished(self) -> dict[str, Column]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ridgepoint.citations import Reliance
 from ridgepoint.machines.machine import Machine
 from ridgepoint.search.axes import Axis, Value
 from ridgepoint.search.columns import Column, better, find_column
@@ -32,6 +33,7 @@ class Sweep:
     warnings: tuple[str, ...] = ()
     machines: Mapping[str, Machine] = field(default_factory=dict)
     """Resource → a machine that has it, which knows its label."""
+    reliance: Reliance = field(default_factory=Reliance)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -85,6 +87,11 @@ class Sweep:
         on = np.zeros(self.size, dtype=bool)
         on[np.flatnonzero(usable)[front(goals[usable])]] = True
         return on.reshape(self.shape)
+
+    @property
+    def citations(self) -> tuple[str, ...]:
+        """What the sweep relied on."""
+        return self.reliance.lines
 
     def label(self, resource: str) -> str:
         """How reports name a resource."""

@@ -147,7 +147,8 @@ def run(
         if progress is not None:
             progress(done, len(blocks))
     columns = filler.finished()
-    return Sweep(axes, columns, base, tuple(filler.assumptions), tuple(filler.warnings), filler.machines)
+    said = (tuple(filler.assumptions), tuple(filler.warnings))
+    return Sweep(axes, columns, base, *said, filler.machines, filler.reliance)
 
 
 def check(axes: Sequence[Axis], most: int = MOST_POINTS) -> None:

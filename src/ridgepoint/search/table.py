@@ -50,6 +50,7 @@ def document(found: Sweep, only: Chosen | None = None) -> dict[str, Any]:
         "labels": {r: found.label(r) for r in found.machines},
         "assumptions": list(found.assumptions),
         "warnings": list(found.warnings),
+        "citations": list(found.citations),
     }
 
 

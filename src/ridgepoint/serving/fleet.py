@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property, reduce
+from operator import or_
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +25,7 @@ from ridgepoint.models.architecture import Model
 from ridgepoint.models.networks.network import Network
 from ridgepoint.plan import Plan
 from ridgepoint.scenario import find
+from ridgepoint.serving.citing import reliance_of
 from ridgepoint.serving.integer import integer_program
 from ridgepoint.serving.offers import Bucket, Offer, Refused, buckets_of, offers_of, replicated
 from ridgepoint.serving.outcome import Outcome, Slo
@@ -110,6 +113,13 @@ class ServePlan:
         """The cheapest single device type that the simulation confirmed."""
         able = [s for s in self.singles if s.fleet is not None]
         return min(able, key=lambda s: s.fleet.usd_per_hour if s.fleet else np.inf, default=None)
+
+    @cached_property
+    def citations(self) -> tuple[str, ...]:
+        """What the plan relied on: of its own fleet, and of those of one type beside it."""
+        fleets = [self.fleet, *(single.fleet for single in self.singles if single.fleet is not None)]
+        found = [reliance_of(m.offer.deployment, "griggs-2024") for fleet in fleets for m in fleet.members]
+        return reduce(or_, found).lines
 
 
 def plan_serve(

@@ -14,8 +14,10 @@ import numpy as np
 
 from ridgepoint.cost.evaluate import evaluate
 from ridgepoint.numeric import Array
+from ridgepoint.serving.citing import reliance_of
 from ridgepoint.serving.deployment import Deployment
 from ridgepoint.serving.engines import Engine, speeds
+from ridgepoint.serving.open_loop import Pace
 from ridgepoint.serving.passes import Passes
 from ridgepoint.serving.scheduling import FULL, MIXED
 from ridgepoint.serving.steady import Load, Service, Steady, steady
@@ -58,6 +60,11 @@ class Operating:
         return np.asarray(self.steady.tokens_per_s, dtype=float)
 
     @cached_property
+    def citations(self) -> tuple[str, ...]:
+        """What the curve relied on."""
+        return reliance_of(self.deployment).lines
+
+    @cached_property
     def knee(self) -> int:
         """Where more concurrency stops to pay: the point of the largest throughput per time of a token, throughput · 1/TPOT
         relative to the best (Kleinrock's power), among those that fit.
@@ -65,6 +72,18 @@ class Operating:
         within = self.concurrency <= max(self.capacity, self.concurrency[0])
         power = np.where(within, self.tokens_per_s / np.maximum(self.tpot_s, 1e-12), -1.0)
         return int(np.argmax(power))
+
+    @property
+    def pace(self) -> Pace:
+        """How fast the replica steps, for open arrivals (serving/open_loop.py)."""
+        given = self.deployment
+        return Pace(
+            *(self.concurrency, self.decode_s, self.prompt_s, self.prompt, self.output, self.capacity),
+            budget=given.rules.token_budget,
+            mixed=given.rules.policy == MIXED,
+            lanes=given.passes.lanes,
+            engine=given.software,
+        )
 
     def most_within(self, ttft_s: float | None, tpot_s: float | None) -> int | None:
         """Position of the largest concurrency that keeps both and does not queue; None where none does."""
@@ -165,52 +184,3 @@ def _prompt_seconds(
         alone = np.maximum(_device(found, engine, Seq(found.shared(tokens), own, found.choosing(1.0))), eager)
         total = total + np.where(lane > 0.0, np.maximum(with_it - without, 0.0), alone) + host
     return total
-
-
-@dataclass(frozen=True)
-class OpenLoop:
-    """One replica with Poisson arrivals, by the mean number of requests under way: their rate and mean latencies."""
-
-    concurrency: Array
-    rate: Array
-    ttft_s: Array
-    tpot_s: Array
-
-    def most_within(self, ttft_s: float | None, tpot_s: float | None) -> int | None:
-        """Position of the highest rate that keeps both means; None where none does."""
-        good = (self.ttft_s <= (ttft_s or np.inf)) & (self.tpot_s <= (tpot_s or np.inf))
-        found = np.flatnonzero(good)
-        return int(found[np.argmax(self.rate[found])]) if found.size else None
-
-
-def open_loop(curve: Operating) -> OpenLoop:
-    """The curve under Poisson arrivals: with λ requests per second, F seconds of reading each and D of a decode step
-
-        TPOT = D / (1 − λF)         TTFT = request + residual + λF·F / (2·(1 − λF)) + D + F + lag · TPOT
-
-    since λ · TPOT prompts fall between two tokens of a sequence; a request waits for the rest of the step under way
-    (E[step²] / 2E[step]) and for prompts before it as in M/D/1. λ is the rate with which the concurrency N = λ · (TTFT +
-    (o − 1) · TPOT), Little's law. Points beyond the capacity are left out.
-    """
-    engine, lanes = curve.deployment.software, curve.deployment.passes.lanes
-    within = curve.concurrency <= max(curve.capacity, 1.0)
-    count, decode, whole = (a[within] for a in (curve.concurrency, curve.decode_s, curve.prompt_s))
-    low, high = np.zeros_like(count), np.minimum(count / decode, lanes / whole)
-    for _ in range(60):
-        rate = (low + high) / 2.0
-        ttft, tpot = _open_times(rate, decode, whole, lanes, engine)
-        enough = rate * (ttft + (curve.output - 1.0) * tpot) < count
-        low, high = np.where(enough, rate, low), np.where(enough, high, rate)
-    return OpenLoop(count, low, *_open_times(low, decode, whole, lanes, engine))
-
-
-def _open_times(rate: Array, decode: Array, whole: Array, lanes: float, engine: Engine) -> tuple[Array, Array]:
-    prompt = whole / np.clip(rate * (whole + decode), 1.0, lanes)
-    busy = np.minimum(rate * prompt, 1.0 - 1e-9)
-    tpot = decode / (1.0 - busy)
-    # Steps with a prompt come λ times a second, those without fill the rest of the time.
-    without = np.maximum((1.0 - rate * (decode + prompt)) / decode, 0.0)
-    residual = (rate * (decode + prompt) ** 2 + without * decode**2) / 2.0
-    queue = busy * prompt / (2.0 * (1.0 - busy))
-    beside = decode if engine.mixed else 0.0
-    return engine.request_s + residual + queue + beside + whole + engine.lag * decode, tpot

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ridgepoint.cost.energy import power_w, usd
 from ridgepoint.serving.capacity import Cache
+from ridgepoint.serving.citing import reliance_of
 from ridgepoint.serving.clock import Clock
 from ridgepoint.serving.deployment import Deployment
 from ridgepoint.serving.replica import Replica
@@ -59,6 +60,11 @@ class Outcome:
     slo: Slo
     clock: Clock
     cache: Cache
+
+    @cached_property
+    def citations(self) -> tuple[str, ...]:
+        """What the simulation relied on."""
+        return reliance_of(self.deployment).lines
 
     @cached_property
     def completed(self) -> NDArray[np.bool_]:

@@ -14,9 +14,11 @@ the share x of the time for decoding, W = bytes_d / (x Â· TPOT) and C = (users â
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
+from ridgepoint.citations import Reliance, reliance
 from ridgepoint.cost.evaluate import BOUND, evaluate
 from ridgepoint.errors import RidgepointError, unknown_name
 from ridgepoint.formats import FORMATS
@@ -26,6 +28,7 @@ from ridgepoint.models.architecture import Model
 from ridgepoint.models.networks.network import Network
 from ridgepoint.plan import Plan
 from ridgepoint.scenario import find
+from ridgepoint.serving.citing import SCHEDULING
 from ridgepoint.serving.deployment import ENGINES, Deployment
 from ridgepoint.serving.operating import Operating, operating
 from ridgepoint.tasks import Decode, Prefill
@@ -121,6 +124,14 @@ class Requirement:
     def capacity_bytes(self) -> float:
         """Weights and every user's cache at full length."""
         return self.weight_bytes + self.cache_bytes
+
+    @cached_property
+    def citations(self) -> tuple[str, ...]:
+        """What the figures relied on; coefficients are those of the machines that meet the goal."""
+        machines = [find_machine(c.machine) for c in self.candidates]
+        step = build(self.model, find_machine(REFERENCE), Decode(batch=1.0, context=self.goal.prompt), self.plan)
+        own = Reliance(("bambhaniya-2024", *SCHEDULING))
+        return (own | reliance(evaluate(step.device, find_machine(REFERENCE))).on(machines)).lines
 
     @property
     def assumptions(self) -> tuple[str, ...]:

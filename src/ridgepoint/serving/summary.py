@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from ridgepoint.citations import cite
 from ridgepoint.document import plain
 from ridgepoint.serving.capacity import STATE_ONLY
 from ridgepoint.serving.deployment import Deployment
@@ -14,7 +13,6 @@ from ridgepoint.serving.series import series
 from ridgepoint.serving.statistics import Summary
 
 Document = dict[str, Any]
-SOURCES = ("yu-2022", "kwon-2023", "agrawal-2024")
 
 
 def document(found: Outcome) -> Document:
@@ -61,7 +59,7 @@ def document(found: Outcome) -> Document:
         "series": series(found),
         "assumptions": list(given.assumptions),
         "warnings": list(found.warnings),
-        "citations": citations(given),
+        "citations": list(found.citations),
     })  # fmt: skip
 
 
@@ -82,14 +80,6 @@ def plan_of(given: Deployment) -> Document:
         "speculation": None if given.speculation is None else asdict(given.speculation),
         "power_cap_w": given.power_cap_w,
     }
-
-
-def citations(given: Deployment) -> list[str]:
-    """The publications behind what was simulated."""
-    keys = [*SOURCES]
-    keys += ["patel-2024"] if given.prefill_replicas else []
-    keys += ["leviathan-2023"] if given.speculation else []
-    return [cite(key) for key in keys]
 
 
 def _summary(found: Summary | None) -> Document | None:

@@ -61,6 +61,11 @@ class TrainPlan:
         """The first one."""
         return self.layouts[0]
 
+    @property
+    def citations(self) -> tuple[str, ...]:
+        """What the plan relied on, as its best layout did."""
+        return self.best.estimate.citations
+
     @cached_property
     def critical_batch(self) -> CriticalBatch:
         """The batch beyond which more data parallelism is wasted."""
@@ -119,7 +124,7 @@ class TrainPlan:
             "scaling": {name: [point.to_dict() for point in curve] for name, curve in self.scaling.items()},
             "assumptions": list(self.best.estimate.assumptions),
             "warnings": list(self.best.estimate.warnings),
-            "citations": list(self.best.estimate.citations),
+            "citations": list(self.citations),
         }
 
 

@@ -90,6 +90,11 @@ class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     command: str = ""
     """The command of ours that does what a paper's tool does, with an example's arguments."""
 
+    @property
+    def reference(self) -> str:
+        """How citations name the paper."""
+        return f"paper {self.slug}: {self.title}" + (f", {self.year}" if self.year else "")
+
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     paper: tuple[Row, ...]
