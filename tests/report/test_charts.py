@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from ridgepoint.report.charts import memory_chart, roofline_chart, share_chart, time_chart
+from ridgepoint.report.charts import memory_picture, resource_colours, roofline_picture, share_picture, time_picture
 from ridgepoint.report.palette import FILLS
 from ridgepoint.report.plot import plot
 from ridgepoint.report.roofline_points import roofline_of
 from ridgepoint.report.svg import Scale
 from ridgepoint.report.svg_bars import Step, waterfall_svg
-from ridgepoint.report.svg_map import Cell, heat_map_svg, shade
+from ridgepoint.report.svg_map import Cell, heat_map_svg, ink_on, shade
 from ridgepoint.report.svg_scatter import MOST_DOTS, Dot, scatter_svg
 from tests.report.test_pages import ESTIMATES
 
@@ -43,28 +43,36 @@ def test_no_mark_is_above_the_roof(name: str) -> None:
 @pytest.mark.parametrize("name", ESTIMATES)
 def test_bars_are_as_long_as_the_shares(name: str) -> None:
     est = ESTIMATES[name]
-    widths = [float(w) for w in re.findall(r'<rect [^>]*width="([\d.]+)%"', share_chart(est))]
+    widths = [float(w) for w in re.findall(r'<rect [^>]*width="([\d.]+)%"', share_picture(est).svg)]
     shares = [100.0 * float(s) for s in est.shares.values() if s >= 0.0002]
     assert widths == pytest.approx(shares, abs=0.01)
-    assert time_chart(est).count("<text") >= 2
-    assert roofline_chart(est).count("<circle") >= len(roofline_of(est).marks)
+    assert time_picture(est).svg.count("<text") >= 2
+    assert roofline_picture(est).svg.count("<circle") >= len(roofline_of(est).marks)
 
 
 def test_the_memory_bar_is_on_the_scale_of_the_capacity() -> None:
     est = ESTIMATES["decode"]
-    widths = [float(w) for w in re.findall(r'<rect [^>]*width="([\d.]+)%"', memory_chart(est))]
+    widths = [float(w) for w in re.findall(r'<rect [^>]*width="([\d.]+)%"', memory_picture(est).svg)]
     weights = float(est.memory["weights"])
     assert widths[1] / widths[0] == pytest.approx(weights / est.memory.capacity_bytes, rel=1e-3)
-    assert "does not" not in memory_chart(est)
-    assert memory_chart(ESTIMATES["too large"]).count("<rect") >= 3
+    assert "does not" not in memory_picture(est).svg
+    assert memory_picture(ESTIMATES["too large"]).svg.count("<rect") >= 3
 
 
 def test_a_waterfall_ends_where_its_steps_lead() -> None:
-    steps = [Step("now", 20.0, True), Step("a", -8.0), Step("b", 2.0), Step("then", 14.0, True)]
-    svg = waterfall_svg(steps, lambda v: f"{v:g} ms", "steps")
+    steps = [
+        Step("now", 20.0, "20 ms", True), Step("a", -8.0, "−8 ms"), Step("b", 2.0, "+2 ms"), Step("then", 14.0, "14 ms", True),
+    ]  # fmt: skip
+    svg = waterfall_svg(steps, "steps")
     found = re.findall(r'<rect x="([\d.]+)%"[^>]*width="([\d.]+)%"', svg)
     assert [(float(x), float(w)) for x, w in found] == [(0.0, 100.0), (60.0, 40.0), (60.0, 10.0), (0.0, 70.0)]
-    assert "+2 ms" in svg
+    assert "b: +2 ms" in svg
+    better, worse = FILLS["host"], FILLS["matrix"]
+    assert (svg.count(better), svg.count(worse)) == (1, 1)
+    rising = waterfall_svg(steps, "steps", rising=True)
+    assert rising.index(worse) < rising.index(better), (
+        "where more is better, a step down is in the colour of what is worse"
+    )
 
 
 def test_a_scatter_thins_out_evenly() -> None:
@@ -109,3 +117,24 @@ def test_the_picture_in_characters_keeps_to_its_width(name: str, width: int) -> 
 
 def test_colours_are_distinct() -> None:
     assert len(set(FILLS.values())) == len(FILLS)
+
+
+@pytest.mark.parametrize("name", ESTIMATES)
+def test_no_two_resources_look_the_same(name: str) -> None:
+    """Two links beside each other in a bar would read as one."""
+    est = ESTIMATES[name]
+    shown = [colour for resource, colour in resource_colours(est).items() if est.shares[resource] > 0.001]
+    assert len(set(shown)) == len(shown)
+
+
+@pytest.mark.parametrize("share", np.linspace(0.0, 1.0, 41))
+def test_figures_in_a_map_can_be_read_on_their_colours(share: float) -> None:
+    """WCAG's 4.5 to 1, with both inks and all of the scale."""
+
+    def light(colour: str) -> float:
+        parts = [int(colour[i : i + 2], 16) / 255.0 for i in (1, 3, 5)]
+        red, green, blue = (v / 12.92 if v <= 0.03928 else ((v + 0.055) / 1.055) ** 2.4 for v in parts)
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+    a, b = sorted((light(shade(share)), light(ink_on(shade(share)))))
+    assert (b + 0.05) / (a + 0.05) >= 4.5

@@ -12,6 +12,7 @@ from ridgepoint.advice.advice import Advice
 from ridgepoint.advice.evidence import evidence
 from ridgepoint.advice.remedies import Remedy
 from ridgepoint.report.headline import headline, summary
+from ridgepoint.report.objective import shown
 from ridgepoint.report.table import Cell, fitted
 from ridgepoint.report.terminal import INDENT, notes, section
 from ridgepoint.report.text import bar, flow, gigabytes, percent, ratio, resource
@@ -119,32 +120,28 @@ def _presuming(found: Advice, width: int) -> Iterator[RenderableType]:
 def _together(found: Advice, width: int) -> Iterator[RenderableType]:
     if not found.steps:
         return
-    rows: list[list[Cell]] = [["now", "", "", duration(float(found.baseline.time_s)), _bar(found, 1.0)]]
-    for step in found.steps:
-        part = float(step.remedy.changed.time_s / found.baseline.time_s)
-        rows.append(
-            [
-                f"+ {step.remedy.technique.name}",
-                ratio(step.gain),
-                ratio(step.alone),
-                duration(float(step.remedy.changed.time_s)),
-                _bar(found, part),
-            ]
-        )
+    told = shown(found)
+    now = told.figure(found.baseline)
+    figures = [told.figure(step.remedy.changed) for step in found.steps]
+    most = max(now, *figures)
+    rows: list[list[Cell]] = [["now", "", "", told.say(now), _bar(now / most)]]
+    for step, figure in zip(found.steps, figures, strict=True):
+        name = f"+ {step.remedy.technique.name}"
+        rows.append([name, ratio(step.gain), ratio(step.alone), told.say(figure), _bar(figure / most)])
     yield Text("")
-    titles = ["one after the other", "gain", "alone", "time", ""]
+    titles = ["one after the other", "gain", "alone", told.title, ""]
     yield section("Together", fitted(titles, rows, width, wordy=(0,), left=(4,)))
     if found.combinations:
         best: list[list[Cell]] = [
-            [" + ".join(c.techniques), ratio(c.gain), duration(float(c.estimate.time_s))]
+            [" + ".join(c.techniques), ratio(c.gain), told.say(told.figure(c.estimate))]
             for c in found.combinations[:PARTS]
         ]
         yield Text("")
-        yield section("Best sets", fitted(["techniques", "gain", "time"], best, width, wordy=(0,)))
+        yield section("Best sets", fitted(["techniques", "gain", told.title], best, width, wordy=(0,)))
 
 
-def _bar(found: Advice, part: float) -> Text:
-    return Text(bar(min(part, 1.0), 24), style="cyan")
+def _bar(part: float) -> Text:
+    return Text(bar(part, 24), style="cyan")
 
 
 def _hardware(found: Advice, width: int) -> Iterator[RenderableType]:

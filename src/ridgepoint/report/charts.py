@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ridgepoint.estimates import Estimate
-from ridgepoint.report.components import Row, rows
+from ridgepoint.report.components import rows
 from ridgepoint.report.memory import LABELS
-from ridgepoint.report.palette import role
+from ridgepoint.report.palette import role, shades
+from ridgepoint.report.picture import Picture
 from ridgepoint.report.roofline_points import roofline_of
 from ridgepoint.report.svg_bars import Bar, Part, memory_svg, stacked_svg
 from ridgepoint.report.svg_roofline import roofline_svg
@@ -31,42 +32,57 @@ def name_of(est: Estimate, resource_name: str) -> str:
     return resource(est.scenario.machine.resource_label(resource_name))
 
 
-def roofline_chart(est: Estimate) -> str:
-    """The roofline of one device with a mark per component."""
-    machine = est.scenario.machine
+def pictures(est: Estimate) -> list[Picture]:
+    """All charts of an estimate: ``shares``, ``roofline``, ``time``, ``memory``."""
+    return [share_picture(est), roofline_picture(est), time_picture(est), memory_picture(est)]
+
+
+def roofline_picture(est: Estimate) -> Picture:
+    """The roofline of one device with a mark per component, how to read it, and what is not in it."""
+    machine, found = est.scenario.machine, roofline_of(est)
     label = f"Roofline of {machine.device.title} with the components of {est.scenario.model.name}"
-    return roofline_svg(roofline_of(est), lambda name: role(machine, name), label)
+    caption = (
+        "Filled marks are what is expected, larger ones take more of the time; rings above them are each component's "
+        "physical limit, and the square is the whole. Colours are those of what each waits for."
+    )
+    if found.left_out:
+        caption += f" Not shown, without arithmetic of their own or too small: {', '.join(found.left_out)}."
+    svg = roofline_svg(found, lambda name: role(machine, name), label)
+    colours: dict[str, list[str]] = {}
+    for name in est.shares:
+        if any(mark.bound_by == name for mark in found.marks):
+            colours.setdefault(role(machine, name), []).append(name_of(est, name))
+    key = [(colour, ", ".join(names)) for colour, names in colours.items()]
+    return Picture("roofline", "Roofline of one device", svg, key, caption, wide=True)
 
 
-def time_chart(est: Estimate) -> str:
+def time_picture(est: Estimate) -> Picture:
     """One bar per component, largest first, made of the resources that it waits for."""
     total = float(est.time_s)
     bars = [
         Bar(row.label, f"{percent(row.time_s / total)}  {duration(row.time_s)}", _parts(est, row.waits))
-        for row in _rows(est)
+        for row in rows(est.cost.components, total)
     ]
-    return stacked_svg(bars, "Where the time goes: components, by the resource that they wait for")
+    svg = stacked_svg(bars, "Where the time goes: components, by the resource that they wait for")
+    return Picture("time", "Where the time goes", svg, resource_legend(est))
 
 
-def share_chart(est: Estimate) -> str:
+def share_picture(est: Estimate) -> Picture:
     """The whole time as one bar of resources."""
     waits = {name: float(share) * float(est.time_s) for name, share in est.shares.items()}
     bar = Bar("the whole", duration(float(est.time_s)), _parts(est, waits))
-    return stacked_svg([bar], "The whole time by the resource that is responsible for it")
-
-
-def _rows(est: Estimate) -> list[Row]:
-    return rows(est.cost.components, float(est.time_s))
+    svg = stacked_svg([bar], "The whole time by the resource that is responsible for it")
+    return Picture("shares", "What limits it", svg, resource_legend(est))
 
 
 def _parts(est: Estimate, waits: Mapping[str, float]) -> list[Part]:
-    machine, total = est.scenario.machine, float(est.time_s)
+    total, colours = float(est.time_s), resource_colours(est)
     order = [*est.shares, *(name for name in waits if name not in est.shares)]
     return [
         Part(
             name_of(est, name),
             waits[name],
-            role(machine, name),
+            colours.get(name) or role(est.scenario.machine, name),
             f"{duration(waits[name])}, {percent(waits[name] / total)}",
         )
         for name in order
@@ -74,10 +90,15 @@ def _parts(est: Estimate, waits: Mapping[str, float]) -> list[Part]:
     ]
 
 
+def resource_colours(est: Estimate) -> dict[str, str]:
+    """Resource → its colour in charts of this estimate; no two of them the same, as far as shades reach."""
+    return shades((name, role(est.scenario.machine, name)) for name in est.shares)
+
+
 def resource_legend(est: Estimate, least: float = 0.001) -> list[tuple[str, str]]:
     """(colour, resource) of what has a share worth showing."""
-    machine = est.scenario.machine
-    return [(role(machine, name), name_of(est, name)) for name, share in est.shares.items() if float(share) >= least]
+    colours = resource_colours(est)
+    return [(colours[name], name_of(est, name)) for name, share in est.shares.items() if float(share) >= least]
 
 
 def _entries(est: Estimate) -> list[tuple[str, float, str]]:
@@ -87,15 +108,12 @@ def _entries(est: Estimate) -> list[tuple[str, float, str]]:
     return [(name, size, _MEMORY.get(name) or next(more, "launch")) for name, size in found]
 
 
-def memory_chart(est: Estimate) -> str:
+def memory_picture(est: Estimate) -> Picture:
     """The ledger of the fullest device as a bar against what it holds."""
-    ledger = est.memory
-    parts = [Part(LABELS.get(name, name), size, colour, gigabytes(size)) for name, size, colour in _entries(est)]
+    ledger, entries = est.memory, _entries(est)
+    parts = [Part(LABELS.get(name, name), size, colour, gigabytes(size)) for name, size, colour in entries]
     said = (f"usable {gigabytes(ledger.usable_bytes)}", f"capacity {gigabytes(ledger.capacity_bytes)}")
     label = f"Memory: {gigabytes(float(ledger.total_bytes))} of {gigabytes(ledger.usable_bytes)} that may be used"
-    return memory_svg(parts, ledger.usable_bytes, ledger.capacity_bytes, said, label)
-
-
-def memory_legend(est: Estimate) -> list[tuple[str, str]]:
-    """(colour, entry with its size)."""
-    return [(colour, f"{LABELS.get(name, name)} {gigabytes(size)}") for name, size, colour in _entries(est)]
+    svg = memory_svg(parts, ledger.usable_bytes, ledger.capacity_bytes, said, label)
+    colours = [(colour, f"{LABELS.get(name, name)} {gigabytes(size)}") for name, size, colour in entries]
+    return Picture("memory", "Memory of the fullest device", svg, colours)

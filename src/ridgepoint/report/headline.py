@@ -105,15 +105,15 @@ def _utilization(est: Estimate) -> tuple[str, str]:
 def _bills(est: Estimate) -> Iterator[tuple[str, str, str]]:
     if est.energy_j is not None:
         devices = f", {est.devices:g} devices" if est.devices > 1 else ""
-        pieces, unit = (1.0, "step") if est.scenario.task.name == "train" else _pieces(est)
+        pieces, unit = (1.0, "step") if est.scenario.task.name == "train" else made(est)
         yield "Power", si(float(est.power_w), "W"), f"{si(float(est.energy_j) / pieces, 'J')} per {unit}{devices}"
     if est.cost_usd is not None:
-        pieces, unit = _pieces(est)
+        pieces, unit = made(est)
         each = f"{money(1e6 * float(est.cost_usd) / pieces)} per million {unit}s"
         yield "Cost", each, f"{money(float(est.cost_usd / est.time_s) * 3600.0)} per hour"
 
 
-def _pieces(est: Estimate) -> tuple[float, str]:
+def made(est: Estimate) -> tuple[float, str]:
     """What the run produces: tokens, or samples where there are none."""
     if has_tokens(est):
         return float(est.tokens_per_s * est.time_s), "token"

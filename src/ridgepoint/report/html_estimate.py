@@ -7,23 +7,13 @@ from html import escape
 
 from ridgepoint.estimates import Estimate
 from ridgepoint.machines.description import numbers, provenance
-from ridgepoint.report.charts import (
-    memory_chart,
-    memory_legend,
-    name_of,
-    resource_legend,
-    roofline_chart,
-    share_chart,
-    time_chart,
-)
+from ridgepoint.report.charts import memory_picture, name_of, roofline_picture, share_picture, time_picture
 from ridgepoint.report.components import rows
 from ridgepoint.report.headline import devices, result_rows, subjects, verdict
-from ridgepoint.report.html import facts, figure, folded, html_page, listed, notes, scrolled, section, table
+from ridgepoint.report.html import facts, folded, html_page, listed, notes, section, table
 from ridgepoint.report.limits import LEAST
 from ridgepoint.report.memory import fit_words
-from ridgepoint.report.roofline_points import roofline_of
 from ridgepoint.report.sheet import value_text
-from ridgepoint.report.svg_bars import legend
 from ridgepoint.report.text import count, number, percent, ratio
 from ridgepoint.units import duration, si
 
@@ -63,26 +53,15 @@ def verdict_html(est: Estimate) -> str:
 def body(est: Estimate) -> Iterator[str]:
     """The charts and their tables."""
     yield notes("Warnings", est.warnings)
-    yield section("What limits it", share_figure(est), limits_table(est))
-    yield section("Roofline of one device", roofline_figure(est))
-    yield section("Where the time goes", figure(time_chart(est)), folded("Table of components", components_table(est)))
+    yield section("What limits it", share_picture(est).html, limits_table(est))
+    yield section("Roofline of one device", roofline_picture(est).html)
+    yield section("Where the time goes", time_figure(est))
     yield section("Memory of the fullest device", memory_figure(est))
 
 
-def share_figure(est: Estimate) -> str:
-    """The whole time as one bar, and what its colours mean."""
-    return figure(share_chart(est), "", legend(resource_legend(est)))
-
-
-def roofline_figure(est: Estimate) -> str:
-    """The roofline with how to read it and what is not in it."""
-    left_out = roofline_of(est).left_out
-    caption = (
-        "Filled marks are what is expected, larger ones take more of the time; rings above them are each component's "
-        "physical limit, and the square is the whole. Colours are those of what each waits for."
-    )
-    missing = f" Not shown, without arithmetic of their own or too small: {', '.join(left_out)}." if left_out else ""
-    return figure(scrolled(roofline_chart(est)), caption + missing)
+def time_figure(est: Estimate) -> str:
+    """Where the time goes as bars, and as a table for those who open it."""
+    return time_picture(est).html + folded("Table of components", components_table(est))
 
 
 def memory_figure(est: Estimate) -> str:
@@ -90,7 +69,7 @@ def memory_figure(est: Estimate) -> str:
     fits, used, most = fit_words(est)
     css = "rp-yes" if est.memory.fits else "rp-no"
     words = f'<p><strong class="{css}">{fits}</strong>: {escape(used)}{escape("; " + most if most else "")}</p>'
-    return figure(memory_chart(est), "", legend(memory_legend(est))) + words
+    return memory_picture(est).html + words
 
 
 def limits_table(est: Estimate) -> str:

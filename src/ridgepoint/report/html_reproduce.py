@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from html import escape
 
 from ridgepoint.evidence.reproduce import STATES, Outcome, summary
-from ridgepoint.report.html import figure, folded, html_page, listed, section, table
-from ridgepoint.report.svg_bars import legend
+from ridgepoint.report.html import folded, html_page, listed, section, table
+from ridgepoint.report.picture import Picture
 from ridgepoint.report.svg_scatter import Dot, scatter_svg, series_words
 from ridgepoint.report.text import number, percent
 
@@ -30,12 +30,19 @@ def reproduce_page(outcomes: Sequence[Outcome], command: str = "") -> str:
 
 
 def comparison(outcomes: Sequence[Outcome]) -> str:
+    """The plot, or that nothing can be compared."""
+    picture = comparison_picture(outcomes)
+    return "<p>Nothing here can be compared.</p>" if picture is None else picture.html
+
+
+def comparison_picture(outcomes: Sequence[Outcome]) -> Picture | None:
     """Predicted over reported, a colour per state, with the band that counts as reproduced."""
     dots = [_dot(o) for o in outcomes if o.ratio is not None and o.ratio > 0.0 and o.reported and o.reported > 0.0]
     if not dots:
-        return "<p>Nothing here can be compared.</p>"
+        return None
     svg = scatter_svg(dots, "reported", "predicted", "Predicted against reported figures", BAND)
-    return figure(svg, f"Each in the claim's own unit; the band is ±{BAND:.0%}.", legend(series_words(dots)))
+    caption = f"Each in the claim's own unit; the band is ±{BAND:.0%}."
+    return Picture("comparison", "Predicted beside reported", svg, series_words(dots), caption)
 
 
 def _dot(found: Outcome) -> Dot:

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ridgepoint.report.html import facts, figure, folded, html_page, notes, scrolled, section, table
+from ridgepoint.report.html import facts, folded, html_page, notes, section, table
 from ridgepoint.report.limits import LEAST
 from ridgepoint.report.palette import SERIES, role
-from ridgepoint.report.svg_bars import Bar, Part, legend, stacked_svg
+from ridgepoint.report.picture import Picture
+from ridgepoint.report.svg_bars import Bar, Part, stacked_svg
 from ridgepoint.report.svg_map import Cell, Curve, curves_svg, heat_map_svg
 from ridgepoint.report.sweep import best_rows, fixed_words, place, reasons, subject, with_unit
 from ridgepoint.report.sweep import figure as figure_of
@@ -69,19 +70,34 @@ def _grounds(found: Sweep) -> Iterator[str]:
 
 
 def charts(found: Sweep, column: str) -> list[str]:
-    """A map for every combination of the axes that are not its two; a curve where only one axis has several values."""
+    """The pictures of a column, and what is not in them."""
+    drawn = pictures(found, column)
+    left = int(np.prod([len(a.values) for a in _others(found)])) - len(drawn)
+    more = f"<p>{left} more combinations are in the rows.</p>" if left > 0 else ""
+    return [_key(found), *(picture.html for picture in drawn), more]
+
+
+def pictures(found: Sweep, column: str) -> list[Picture]:
+    """A map for every combination of the axes that are not its two; a curve where only one axis has several values.
+
+    Errors: ``unknown_column`` with the nearest.
+    """
     name = column if column == BOTTLENECK else find_column(column, found.columns)
-    plane = _plane(found)
-    others = [a for a in found.axes if a not in plane]
+    plane, others = _plane(found), _others(found)
+    colours = _colours(found, len(plane) == 1) if name == BOTTLENECK else []
     drawn = []
     for at in list(product(*(range(len(a.values)) for a in others)))[:MOST_MAPS]:
         fixed = dict(zip((a.name for a in others), at, strict=True))
         said = ", ".join(f"{a.words} {text_of(a.values[i])}" for a, i in zip(others, at, strict=True))
         svg = _map(found, plane, fixed, name) if len(plane) == 2 else _curve(found, plane[0], fixed, name)
-        drawn.append(figure(scrolled(svg), said))
-    left = int(np.prod([len(a.values) for a in others])) - len(drawn)
-    more = f"<p>{left} more combinations are in the rows.</p>" if left > 0 else ""
-    return [_key(found, plane, name), *drawn, more]
+        drawn.append(Picture(name, _title(name), svg, colours, said, wide=True))
+    return drawn
+
+
+def _others(found: Sweep) -> list[Axis]:
+    """The axes that have a chart per value."""
+    plane = _plane(found)
+    return [a for a in found.axes if a not in plane]
 
 
 def _plane(found: Sweep) -> list[Axis]:
@@ -94,13 +110,19 @@ def _plane(found: Sweep) -> list[Axis]:
     return chosen
 
 
-def _key(found: Sweep, plane: Sequence[Axis], name: str) -> str:
-    if name == BOTTLENECK:
-        return legend([(_role(found, r), resource(found.label(r))) for r in _shown(found, len(plane) == 1)])
+def _key(found: Sweep) -> str:
     if found.columns["fits"].all():
         return ""
-    flat = "The line is the frontier of what fits; what is pale does not."
-    return f'<p class="rp-sub">{flat if len(plane) == 2 else "Hollow dots do not fit."}</p>'
+    flat = "The line is the frontier of what fits; what is faint does not."
+    return f'<p class="rp-sub">{flat if len(_plane(found)) == 2 else "Hollow dots do not fit."}</p>'
+
+
+def _colours(found: Sweep, everything: bool) -> list[tuple[str, str]]:
+    """(colour, resource) of what a chart of bottlenecks shows."""
+    named: dict[str, list[str]] = {}
+    for name in _shown(found, everything):
+        named.setdefault(_role(found, name), []).append(resource(found.label(name)))
+    return [(colour, ", ".join(dict.fromkeys(names))) for colour, names in named.items()]
 
 
 def _shown(found: Sweep, everything: bool) -> list[str]:

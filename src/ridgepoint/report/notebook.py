@@ -9,10 +9,10 @@ import numpy as np
 
 from ridgepoint.advice.advice import Advice
 from ridgepoint.estimates import Estimate
-from ridgepoint.report.charts import time_chart
-from ridgepoint.report.html import figure, folded, notes, style, table
+from ridgepoint.report.charts import share_picture, time_picture
+from ridgepoint.report.html import folded, notes, style, table
 from ridgepoint.report.html_advice import remedy_sections
-from ridgepoint.report.html_estimate import head, memory_figure, share_figure
+from ridgepoint.report.html_estimate import head, memory_figure
 from ridgepoint.report.html_sweep import charts, sweep_head
 from ridgepoint.report.text import percent
 from ridgepoint.search.result import Sweep
@@ -32,9 +32,9 @@ def estimate_html(est: Estimate) -> str:
         (
             *head(est),
             notes("Warnings", est.warnings),
-            share_figure(est),
+            share_picture(est).html,
             memory_figure(est),
-            folded("Where the time goes", figure(time_chart(est))),
+            folded("Where the time goes", time_picture(est).html),
         )
     )
 

@@ -6,6 +6,8 @@ takes lighter ones of the same hues.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from ridgepoint.machines.machine import Machine
 
 FILLS = {
@@ -22,6 +24,8 @@ FILLS = {
 """Role → fill where no style sheet is."""
 SERIES = ("memory", "matrix", "host", "link", "vector", "cache", "tier", "launch", "latency")
 """Roles in an order for things that are no resources."""
+LIGHTEST = 3
+_OPACITY = {"": None, "2": "0.55", "3": "0.3"}
 _ENGINES = {"matrix": "matrix", "vector": "vector", "special": "vector"}
 _WAITS = {"launch": "launch", "host": "host", "storage": "tier"}
 _MEMORY = {"main": "memory", "cache": "cache"}
@@ -42,6 +46,25 @@ def role(machine: Machine, resource: str) -> str:
     return _ENGINES.get(resource) or _WAITS.get(resource) or "latency"
 
 
-def paint(name: str) -> dict[str, str]:
-    """Attributes that fill a shape with a role's colour."""
-    return {"class_": f"rp-{name}", "fill": FILLS[name]}
+def shades(roles: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Name → colour of things in a chart, given as (name, role): a second thing of the same role is lighter.
+
+    >>> shades([("nvlink", "link"), ("hbm", "memory"), ("infiniband", "link"), ("bridge", "link")])
+    {'nvlink': 'link', 'hbm': 'memory', 'infiniband': 'link 2', 'bridge': 'link 3'}
+    """
+    met: dict[str, int] = {}
+    found = {}
+    for name, own in roles:
+        met[own] = met.get(own, 0) + 1
+        found[name] = own if met[own] == 1 else f"{own} {min(met[own], LIGHTEST)}"
+    return found
+
+
+def paint(colour: str) -> dict[str, str | None]:
+    """Attributes that fill a shape with a role's colour, or with a lighter one of it (``shades``).
+
+    >>> paint("link 2")
+    {'class_': 'rp-link', 'fill': '#cc79a7', 'fill_opacity': '0.55'}
+    """
+    name, _, shade = colour.partition(" ")
+    return {"class_": f"rp-{name}", "fill": FILLS[name], "fill_opacity": _OPACITY[shade]}

@@ -39,7 +39,7 @@ def words(x: float, y: float, said: str, anchor: str = "start", css: str = "rp-i
 
 def line(x1: float, y1: float, x2: float, y2: float, css: str = "rp-line", **more: object) -> str:
     """A line; across in per cent, down in pixels."""
-    stroke = {"rp-line": LINE, "rp-grid": LINE}.get(css, QUIET)
+    stroke = {"rp-line": LINE, "rp-grid": LINE, "rp-edge": "#ffffff"}.get(css, QUIET)
     ends = {"x1": at(x1), "y1": pixel(y1), "x2": at(x2), "y2": pixel(y2)}
     return element("line", **ends, class_=css, stroke=stroke, **more)
 

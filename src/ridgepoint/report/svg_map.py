@@ -48,7 +48,7 @@ def heat_map_svg(
     for i in range(0, columns, step):
         body.append(words(_LEFT + (i + 0.5) * wide, height + 15, across[1][i], "middle", "rp-quiet"))
     body.append(words(_LEFT + (100.0 - _LEFT) / 2, height + 31, across[0], "middle", "rp-ink"))
-    body.append(words(0.0, 12, up[0], css="rp-ink rp-halo"))
+    body.append(words(_LEFT - 1.0, height + 15, f"{up[0]} ↑", "end", "rp-ink"))
     return chart(height + _FOOT, label, *body)
 
 
@@ -61,7 +61,7 @@ def _cell(cell: Cell, left: float, top: float, wide: float, scale: Scale, place:
     )  # fmt: skip
     inside = ""
     if cell.text and wide * 7.0 > 6.2 * len(cell.text):
-        css = "rp-incell" if cell.fits and cell.value is not None else "rp-ink"
+        css = f"rp-incell rp-on-{cell.role}" if cell.fits and cell.value is not None else "rp-ink"
         inside = element(
             "text", cell.text, x=at(left + wide / 2), y=pixel(top + _CELL / 2 + 4), text_anchor="middle", class_=css,
             fill=ink, font_size=11,
@@ -71,11 +71,23 @@ def _cell(cell: Cell, left: float, top: float, wide: float, scale: Scale, place:
 
 def _colour(cell: Cell, scale: Scale) -> tuple[str, str]:
     if cell.role:
-        return FILLS[cell.role], "#ffffff"
+        return FILLS[cell.role], ink_on(FILLS[cell.role])
     if cell.value is None:
         return "#8b949e22", "#57606a"
     share = scale(cell.value) if scale.high > scale.low else 0.0
-    return shade(share), "#ffffff" if share < 0.55 else "#111111"
+    return shade(share), ink_on(shade(share))
+
+
+def ink_on(fill: str) -> str:
+    """Black or white, whichever stands out more on a colour (WCAG 2.1's relative luminance).
+
+    >>> ink_on("#00204c"), ink_on("#ffe945"), ink_on("#0072b2")
+    ('#ffffff', '#000000', '#ffffff')
+    """
+    parts = [int(fill[i : i + 2], 16) / 255.0 for i in (1, 3, 5)]
+    red, green, blue = (v / 12.92 if v <= 0.03928 else ((v + 0.055) / 1.055) ** 2.4 for v in parts)
+    light = 0.2126 * red + 0.7152 * green + 0.0722 * blue
+    return "#ffffff" if 1.05 / (light + 0.05) > (light + 0.05) / 0.05 else "#000000"
 
 
 def shade(share: float) -> str:

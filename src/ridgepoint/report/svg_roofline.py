@@ -28,6 +28,7 @@ def roofline_svg(found: Roofline, role: Callable[[str], str], label: str) -> str
     x, y = _scales(found)
     taken: list[_Box] = []
     body = [*_grid(x, y), *_slopes(found, x, y, taken), *_ceilings(found, x, y, taken), *_ridges(found, x, y, taken)]
+    body += [words(0.4, y(mark) - 3, si(mark, "FLOP/s", 1), css="rp-quiet rp-halo") for mark in y.decades()]
     marks = sorted(found.marks, key=lambda m: (m.label == WHOLE, m.share))
     body += [_mark(m, x, y, role(m.bound_by)) for m in marks]
     body += _names(found.marks, x, y, taken)
@@ -58,7 +59,6 @@ def _scales(found: Roofline) -> tuple[Scale, Scale]:
 def _grid(x: Scale, y: Scale) -> Iterator[str]:
     for mark in y.decades():
         yield line(0, y(mark), 100, y(mark), "rp-grid")
-        yield words(0.4, y(mark) - 3, si(mark, "FLOP/s", 1), css="rp-quiet")
     for mark in x.ticks():
         yield line(x(mark), _TOP, x(mark), _BOTTOM, "rp-grid")
         anchor = "start" if x(mark) < 3 else "end" if x(mark) > 97 else "middle"

@@ -13,6 +13,7 @@ _HEIGHT, _TOP, _BOTTOM = 440.0, 8.0, 404.0
 MOST_DOTS = 2500
 _FEW = 200
 """Up to so many dots each says what it is."""
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,8 @@ def scatter_svg(dots: Sequence[Dot], across: str, up: str, label: str, within: f
     for mark in x.decades():
         anchor = "start" if x(mark) < 3 else "end" if x(mark) > 97 else "middle"
         body += [line(x(mark), _TOP, x(mark), _BOTTOM, "rp-grid"), line(0, y(mark), 100, y(mark), "rp-grid")]
-        body += [words(x(mark), _BOTTOM + 14, f"{mark:g}", anchor, "rp-quiet")]
-        body += [words(0.4, y(mark) - 3, f"{mark:g}", css="rp-quiet")] if mark > low else []
+        body += [words(x(mark), _BOTTOM + 14, _power(mark), anchor, "rp-quiet")]
+        body += [words(0.4, y(mark) - 3, _power(mark), css="rp-quiet rp-halo")] if mark > low else []
     body.append(line(0, _BOTTOM, 100, _TOP, "rp-rule"))
     if within:
         for factor in (1.0 - within, 1.0 + within):
@@ -54,6 +55,16 @@ def scatter_svg(dots: Sequence[Dot], across: str, up: str, label: str, within: f
     body += [_dot(d, x, y, named[d.series], len(shown) <= _FEW) for d in shown]
     body += [words(50, _BOTTOM + 30, across, "middle", "rp-quiet"), words(7.0, _TOP + 12, up, css="rp-ink rp-halo")]
     return chart(_HEIGHT, label, *body)
+
+
+def _power(value: float) -> str:
+    """A power of ten on an axis.
+
+    >>> _power(1e-6), _power(0.01), _power(1000.0), _power(1e7)
+    ('10⁻⁶', '0.01', '1,000', '10⁷')
+    """
+    exponent = round(math.log10(value))
+    return f"{value:,g}" if -3 <= exponent <= 5 else "10" + str(exponent).translate(_RAISED)
 
 
 def _clipped(low: float, high: float, factor: float) -> tuple[float, float]:

@@ -20,17 +20,15 @@ from ridgepoint.models.architecture import Model
 from ridgepoint.models.listing import listing, model_facts, network_facts
 from ridgepoint.models.networks.network import Network
 from ridgepoint.plan import Plan
-from ridgepoint.report.charts import name_of, time_chart
+from ridgepoint.report.charts import name_of, roofline_picture, share_picture
 from ridgepoint.report.headline import result_rows
-from ridgepoint.report.html import facts, figure, folded, listed, notes
+from ridgepoint.report.html import facts, folded, listed, notes
 from ridgepoint.report.html_estimate import (
-    components_table,
     estimate_page,
     limits_table,
     machine_values,
     memory_figure,
-    roofline_figure,
-    share_figure,
+    time_figure,
     verdict_html,
 )
 from ridgepoint.report.html_sweep import charts, rows_table, sweep_head
@@ -151,10 +149,10 @@ def _view(est: Estimate) -> dict[str, str]:
         "verdict": verdict_html(est),
         "facts": facts(result_rows(est)),
         "warnings": notes("Warnings", est.warnings),
-        "shares": share_figure(est),
+        "shares": share_picture(est).html,
         "limits": limits_table(est),
-        "roofline": roofline_figure(est),
-        "time": figure(time_chart(est)) + folded("Table of components", components_table(est)),
+        "roofline": roofline_picture(est).html,
+        "time": time_figure(est),
         "memory": memory_figure(est),
         "grounds": notes("Assumptions", est.assumptions)
         + machine_values(est)
