@@ -1,5 +1,7 @@
 """`ridgepoint plan train`: the table, the document, and refusals that say what to do (design §10)."""
 
+import json
+
 import pytest
 
 ARGUMENTS = ("plan", "train", "llama-3.2-1b", "--on", "8xa100-sxm-80gb", "--global-batch", "32", "--seq", "2k")
@@ -56,3 +58,20 @@ def test_refusals_name_what_would_do(run, arguments, says):
 
 def test_networks_have_no_layouts(run):
     assert run("plan", "train", "resnet50", "--on", "t4", "--global-batch", "8", "--json").error["kind"] == "bad_model"
+
+
+def test_emit_prints_the_configuration_alone(run):
+    """What is printed can be redirected into a file: notes go to the other stream (design §10)."""
+    answer = run(*ARGUMENTS, "--emit", "deepspeed", "--pp", "1", "--cp", "1", "--tp", "1")
+    assert answer.code == 0, answer.err
+    assert json.loads(answer.out)["train_batch_size"] == 32
+    assert "start it on 1 × 8 devices" in answer.err
+    document = run(*ARGUMENTS, "--emit", "deepspeed", "--pp", "1", "--cp", "1", "--tp", "1", "--json").document
+    assert json.loads(document["emit"]["text"]) == json.loads(answer.out)
+
+
+@pytest.mark.parametrize(("target", "kind"), [("megatrn", "unknown_target"), ("torchtitan", "not_expressible")])
+def test_emit_refuses_in_one_sentence(run, target, kind):
+    error = run(*ARGUMENTS, "--emit", target, "--json").error
+    assert error["kind"] == kind
+    assert error["hint"]

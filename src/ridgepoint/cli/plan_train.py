@@ -72,6 +72,16 @@ def train(
         Path | None,
         typer.Option("--trace", metavar="FILE.json", help="Write that pipeline for Perfetto.", rich_help_panel=_RUN),
     ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            "--emit",
+            metavar="TARGET",
+            help="Print the best layout as megatron, deepspeed, fsdp or torchtitan configuration.",
+            rich_help_panel=_RUN,
+            show_default=False,
+        ),
+    ] = None,
     citations: Citations = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.", rich_help_panel=_RUN)] = False,
 ) -> None:
@@ -82,6 +92,8 @@ def train(
         raise RidgepointError(
             "bad_request", "no machine is given", "add --on MACHINE; `ridgepoint machines list` shows all"
         )
+    if target is not None:
+        _known_target(target)
     length = parse_count(seq)
     size = sequences(global_batch, length)
     with progress_bar(as_json) as bar:
@@ -115,8 +127,18 @@ def train(
         from ridgepoint.scenario_file import write_whole
 
         write_whole(trace, trace_text(line, f"{found.model.name} on {found.machine.name}"))
+    written = None
+    if target is not None:
+        from ridgepoint.training.emit import emit
+
+        written = emit(found, target)
     if as_json:
-        print_json(found.to_dict())
+        print_json(found.to_dict() | ({} if written is None else {"emit": written.to_dict()}))
+        return
+    if written is not None:
+        print(written.text)
+        for note in written.notes:
+            typer.echo(f"# {note}", err=True)
         return
     from ridgepoint.report.train_plan import page
 
@@ -124,6 +146,14 @@ def train(
     print_page(page(found, screen.width, line if schedule else None), screen)
     if citations:
         print_citations(found.citations, screen)
+
+
+def _known_target(target: str) -> None:
+    """Refuse an unknown ``--emit`` before anything is searched."""
+    from ridgepoint.training.emit import TARGETS
+
+    if target not in TARGETS:
+        raise RidgepointError("unknown_target", f"unknown --emit '{target}'", "use one of " + ", ".join(TARGETS))
 
 
 def sequences(text: str, seq: float) -> int:
