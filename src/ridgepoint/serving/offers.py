@@ -14,7 +14,8 @@ from ridgepoint.machines.machine import Machine
 from ridgepoint.models.architecture import Experts, Model
 from ridgepoint.plan import Plan
 from ridgepoint.serving.deployment import Deployment
-from ridgepoint.serving.operating import OpenLoop, open_loop, operating
+from ridgepoint.serving.loops import OpenLoop, open_loop
+from ridgepoint.serving.operating import operating
 from ridgepoint.serving.outcome import Slo
 from ridgepoint.serving.workload import Requests
 
@@ -170,7 +171,7 @@ def _curve(given: Deployment, bucket: Bucket) -> OpenLoop | None:
         if error.kind != "does_not_fit":
             raise
         return None
-    return open_loop(curve) if curve.capacity >= 1.0 else None
+    return open_loop(curve.pace) if curve.capacity >= 1.0 else None
 
 
 def replicated(offer: Offer, count: int) -> Deployment:

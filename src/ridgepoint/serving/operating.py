@@ -1,6 +1,6 @@
 """The operating curve of a deployment: throughput against latency over concurrency, without simulating.
 
-Step times come from the same passes that the simulator steps through; the balance of work is that of steady.py. A prompt
+Step times come from the same passes that the simulator steps through; the balance of work is that of loops.py. A prompt
 costs what it adds to the decode steps that it rides in (an engine that mixes), or a step of its own, host time included
 (an engine that takes prompts first).
 """
@@ -14,13 +14,12 @@ import numpy as np
 
 from ridgepoint.cost.evaluate import evaluate
 from ridgepoint.numeric import Array
-from ridgepoint.serving.citing import reliance_of
 from ridgepoint.serving.deployment import Deployment
 from ridgepoint.serving.engines import Engine, speeds
-from ridgepoint.serving.open_loop import Pace
+from ridgepoint.serving.loops import Pace, closed_loop
 from ridgepoint.serving.passes import Passes
 from ridgepoint.serving.scheduling import FULL, MIXED
-from ridgepoint.serving.steady import Load, Service, Steady, steady
+from ridgepoint.serving.steady import Steady
 from ridgepoint.serving.tables import launches
 from ridgepoint.work import Seq, Work
 
@@ -30,14 +29,24 @@ class Operating:
     """One replica at several concurrencies: requests under way, their latencies and rates. Beyond ``capacity`` they queue."""
 
     deployment: Deployment
-    prompt: float
-    output: float
     concurrency: Array
-    decode_s: Array
-    prompt_s: Array
-    """Seconds that reading one prompt adds to the steps of a replica."""
-    capacity: float
+    pace: Pace
     steady: Steady
+
+    @property
+    def prompt(self) -> float:
+        """Tokens of a prompt."""
+        return self.pace.prompt
+
+    @property
+    def output(self) -> float:
+        """Tokens of an answer."""
+        return self.pace.output
+
+    @property
+    def capacity(self) -> float:
+        """Requests that a replica holds at once."""
+        return self.pace.capacity
 
     @property
     def ttft_s(self) -> Array:
@@ -60,11 +69,6 @@ class Operating:
         return np.asarray(self.steady.tokens_per_s, dtype=float)
 
     @cached_property
-    def citations(self) -> tuple[str, ...]:
-        """What the curve relied on."""
-        return reliance_of(self.deployment).lines
-
-    @cached_property
     def knee(self) -> int:
         """Where more concurrency stops to pay: the point of the largest throughput per time of a token, throughput · 1/TPOT
         relative to the best (Kleinrock's power), among those that fit.
@@ -72,18 +76,6 @@ class Operating:
         within = self.concurrency <= max(self.capacity, self.concurrency[0])
         power = np.where(within, self.tokens_per_s / np.maximum(self.tpot_s, 1e-12), -1.0)
         return int(np.argmax(power))
-
-    @property
-    def pace(self) -> Pace:
-        """How fast the replica steps, for open arrivals (serving/open_loop.py)."""
-        given = self.deployment
-        return Pace(
-            *(self.concurrency, self.decode_s, self.prompt_s, self.prompt, self.output, self.capacity),
-            budget=given.rules.token_budget,
-            mixed=given.rules.policy == MIXED,
-            lanes=given.passes.lanes,
-            engine=given.software,
-        )
 
     def most_within(self, ttft_s: float | None, tpot_s: float | None) -> int | None:
         """Position of the largest concurrency that keeps both and does not queue; None where none does."""
@@ -104,29 +96,36 @@ def operating(given: Deployment, prompt: float, output: float, concurrency: Arra
 
     Errors: ``does_not_fit``.
     """
-    found, engine, rules = given.passes, given.software, given.rules
+    rules = given.rules
     cache = given.cache(prompt + output)
-    lanes = found.lanes
     capacity = min(
-        cache.sequences(prompt + output * (1.0 if rules.admits == FULL else 0.5)), rules.max_sequences * lanes
+        cache.sequences(prompt + output * (1.0 if rules.admits == FULL else 0.5)),
+        rules.max_sequences * given.passes.lanes,
     )
-    count = concurrencies(capacity) if concurrency is None else np.asarray(concurrency, dtype=float)
-    running = np.maximum(np.minimum(count, capacity), 1.0)
-    decode = decode_seconds(found, engine, np.ceil(running / lanes), prompt + output / 2.0, running)
+    grid = concurrencies(capacity)
+    pace = _pace(given, prompt, output, capacity, grid[grid <= max(capacity, 1.0)])
+    count = grid if concurrency is None else np.asarray(concurrency, dtype=float)
+    return Operating(given, count, pace, closed_loop(pace, count))
+
+
+def _pace(given: Deployment, prompt: float, output: float, capacity: float, count: Array) -> Pace:
+    """Step times beside ``count`` requests under way."""
+    found, engine, rules = given.passes, given.software, given.rules
+    lanes, mixed = found.lanes, rules.policy == MIXED
+    decode = decode_seconds(found, engine, np.ceil(count / lanes), prompt + output / 2.0, count)
     pieces = _pieces(prompt, rules.token_budget)
-    alone = _prompt_seconds(found, engine, np.zeros(1), np.zeros(1), prompt, output, pieces, mixed=False)
-    others = np.ceil(np.maximum(running - 1.0, 0.0) / lanes)
-    mixed = rules.policy == MIXED
-    riding = _prompt_seconds(found, engine, others, running - 1.0, prompt, output, pieces, mixed)
-    # Prompts that arrive in one decode step are read by different lanes side by side.
-    shared = riding / np.clip(running / output, 1.0, lanes)
-    own = np.where(count > 1.0, riding, alone)
-    service = Service(
-        decode, own, shared, chunks=float(len(pieces)) if mixed else 0.0, lag=engine.lag, capacity=capacity,
-        request_s=engine.request_s,
-    )  # fmt: skip
-    answer = steady(Load(count, output), service)
-    return Operating(given, prompt, output, count, np.asarray(decode), np.asarray(riding), capacity, answer)
+    others = np.ceil((count - 1.0) / lanes)
+    first = _prompt_seconds(found, engine, others, prompt, output, pieces, mixed)
+    further = first
+    if len(pieces) == 1 and 2.0 * prompt <= rules.token_budget:
+        both = _prompt_seconds(found, engine, others, prompt, output, pieces, mixed, 2.0)
+        further = np.clip(both - first, LEAST_FURTHER * first, first)
+    budget = float(rules.token_budget)
+    return Pace(count, decode, first, further, prompt, output, capacity, budget, mixed, lanes, engine)
+
+
+LEAST_FURTHER = 0.1
+"""A further prompt in a step never costs less than this part of the first."""
 
 
 def concurrencies(capacity: float) -> Array:
@@ -159,10 +158,12 @@ def _pieces(prompt: float, budget: float) -> list[tuple[float, float]]:
 
 
 def _prompt_seconds(
-    found: Passes, engine: Engine, lane: Array, sequences: Array, prompt: float, output: float,
-    pieces: list[tuple[float, float]], mixed: bool,
+    found: Passes, engine: Engine, lane: Array, prompt: float, output: float, pieces: list[tuple[float, float]],
+    mixed: bool, prompts: float = 1.0,
 ) -> Array:  # fmt: skip
-    """Seconds that reading one prompt adds beside ``sequences`` that decode (``mixed``), or takes in steps of its own."""
+    """Seconds that reading ``prompts`` at once adds beside ``lane`` sequences that decode (``mixed``), or takes in steps of
+    its own.
+    """
     context = prompt + output / 2.0
     graph, eager = launches(found, engine)
     total = np.zeros(np.shape(lane))
@@ -172,15 +173,15 @@ def _prompt_seconds(
         graph,
     )
     for i, (tokens, past) in enumerate(pieces):
-        last = 1.0 if i == len(pieces) - 1 else 0.0
-        own = found.reading(tokens, past)
-        host = engine.sequence_s * last + engine.token_s * tokens
+        last = prompts if i == len(pieces) - 1 else 0.0
+        own, rows = found.reading(tokens, past, prompts), tokens * prompts
+        host = engine.sequence_s * last + engine.token_s * rows
+        alone = np.maximum(_device(found, engine, Seq(found.shared(rows), own, found.choosing(prompts))), eager)
         if not mixed:
-            step = _device(found, engine, Seq(found.shared(tokens), own, found.choosing(1.0)))
-            total = total + np.maximum(step, eager) + host + engine.step_s
+            total = total + alone + host + engine.step_s
             continue
-        together = Seq(found.shared(lane + tokens), found.decoding(beside, context), own, found.choosing(beside + last))
+        together = Seq(found.shared(lane + rows), found.decoding(beside, context), own, found.choosing(beside + last))
         with_it = np.maximum(_device(found, engine, together), eager)
-        alone = np.maximum(_device(found, engine, Seq(found.shared(tokens), own, found.choosing(1.0))), eager)
-        total = total + np.where(lane > 0.0, np.maximum(with_it - without, 0.0), alone) + host
+        added = np.maximum(with_it - without, 0.0)
+        total = total + np.where(lane > 0.0, added, alone + engine.step_s) + host
     return total
