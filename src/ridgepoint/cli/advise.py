@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ridgepoint.cli.citing import Citations, print_citations
+from ridgepoint.cli.files import Charts, Html, chart_files, write_charts
 from ridgepoint.cli.options import takes_scenario
 from ridgepoint.cli.output import command_line, console, print_json, print_page
 from ridgepoint.request import Request, to_scenario
@@ -59,9 +60,8 @@ def advise(
             "--techniques", metavar="FILE.py", help="A file that registers your own.", rich_help_panel=_ADVICE
         ),
     ] = None,
-    html: Annotated[
-        Path | None, typer.Option("--html", metavar="FILE", help="Write the report as one page with charts.")
-    ] = None,
+    html: Html = None,
+    chart: Charts = None,
     citations: Citations = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
@@ -72,6 +72,7 @@ def advise(
 
     if own is not None:
         load_file(own)
+    files = chart_files(chart)
     limits = Limits(_quantity(ttft, "s"), _quantity(tpot, "s"), _quantity(memory, "B"), quality, training_free)
     found = advice(to_scenario(request), objective, limits)
     if html is not None:
@@ -79,6 +80,14 @@ def advise(
         from ridgepoint.scenario_file import write_whole
 
         write_whole(html, html_page(found, command_line()))
+    if files:
+        from ridgepoint.report.html_advice import pictures
+
+        write_charts(
+            files,
+            lambda: pictures(found),
+            f"{found.baseline.scenario.model.name} on {found.baseline.scenario.machine.name}",
+        )
     if as_json:
         print_json(found.to_dict())
         return

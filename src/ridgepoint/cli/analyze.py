@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ridgepoint.cli.citing import Citations, print_citations
+from ridgepoint.cli.files import Charts, Html, chart_files, write_charts
 from ridgepoint.cli.options import takes_scenario
 from ridgepoint.cli.output import command_line, console, print_json, print_page
 from ridgepoint.request import Request, to_scenario
@@ -23,9 +24,8 @@ def analyze(
         Path | None, typer.Option("--save", metavar="FILE.toml", help="Write the scenario to a file.")
     ] = None,
     plot: Annotated[bool, typer.Option("--plot", help="Also draw the roofline with its components.")] = False,
-    html: Annotated[
-        Path | None, typer.Option("--html", metavar="FILE", help="Write the report as one page with charts.")
-    ] = None,
+    html: Html = None,
+    chart: Charts = None,
     citations: Citations = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
@@ -33,12 +33,13 @@ def analyze(
     if request.task == "serve":
         from ridgepoint.cli.operating import serve
 
-        others = {"--strict": strict, "--bound": bound, "--plot": plot}
+        others = {"--strict": strict, "--bound": bound, "--plot": plot, "--chart": bool(chart)}
         serve(request, others | {"--save": save is not None, "--html": html is not None}, citations, as_json)
         return
     from ridgepoint.document import document
     from ridgepoint.estimates import Estimate
 
+    files = chart_files(chart)
     est = Estimate(to_scenario(request), strict, "bound" if bound else "expected")
     if save is not None:
         write_request(request, save)
@@ -46,6 +47,10 @@ def analyze(
         from ridgepoint.report.html_estimate import estimate_page
 
         write_whole(html, estimate_page(est, command_line()))
+    if files:
+        from ridgepoint.report.charts import pictures
+
+        write_charts(files, lambda: pictures(est), f"{est.scenario.model.name} on {est.scenario.machine.name}")
     if as_json:
         print_json(document(est))
         return

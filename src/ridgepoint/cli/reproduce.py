@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ridgepoint.cli.citing import Citations, print_citations
+from ridgepoint.cli.files import Charts, Html, chart_files, write_charts
 from ridgepoint.cli.output import command_line, console, print_json, print_page, progress_bar
 from ridgepoint.errors import RidgepointError
 
@@ -21,9 +21,8 @@ def reproduce(
     record: Annotated[
         bool, typer.Option("--record", help="Keep the summary by paper that advise shows (for a checkout).")
     ] = False,
-    html: Annotated[
-        Path | None, typer.Option("--html", metavar="FILE", help="Write the report as one page with charts.")
-    ] = None,
+    html: Html = None,
+    chart: Charts = None,
     citations: Citations = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
@@ -36,6 +35,7 @@ def reproduce(
 
     if not slugs and not everything and not mechanism:
         raise RidgepointError("bad_request", "no paper is given", "name papers, or use --all or --mechanism TAG")
+    files = chart_files(chart)
     with progress_bar(as_json) as progress:
         task = progress.add_task("claims", total=len(claims()) if everything else None) if progress else None
         found = run(slugs or None, mechanism, lambda: progress.advance(task) if progress and task is not None else None)
@@ -46,6 +46,10 @@ def reproduce(
         from ridgepoint.scenario_file import write_whole
 
         write_whole(html, html_page(found, command_line()))
+    if files:
+        from ridgepoint.report.html_reproduce import pictures
+
+        write_charts(files, lambda: pictures(found), "Papers' figures, predicted")
     if as_json:
         print_json(document(found))
         return

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ridgepoint.cli.citing import Citations, print_citations
+from ridgepoint.cli.files import Charts, Html, chart_files, write_named
 from ridgepoint.cli.options import takes_scenario
 from ridgepoint.cli.output import command_line, console, print_json, print_page, progress_bar
 from ridgepoint.errors import RidgepointError
@@ -33,9 +34,8 @@ def sweep(
         str, typer.Option("--pareto", metavar="A,B", help="Only points that none beats: latency,throughput,cost …")
     ] = "",
     out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write all rows: .csv or .json.")] = None,
-    html: Annotated[
-        Path | None, typer.Option("--html", metavar="FILE", help="Write the report as one page with charts.")
-    ] = None,
+    html: Html = None,
+    chart: Charts = None,
     citations: Citations = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
@@ -45,6 +45,7 @@ def sweep(
 
     if out is not None and out.suffix not in FILES:
         raise RidgepointError("bad_option", f"--out is '{out}'", "name a file that ends in " + " or ".join(FILES))
+    files = chart_files(chart)
     axes = [parse_axis(text) for text in vary or []]
     with progress_bar(as_json) as bar:
         task = None if bar is None else bar.add_task("estimates", total=None)
@@ -63,6 +64,10 @@ def sweep(
         from ridgepoint.scenario_file import write_whole
 
         write_whole(html, html_page(found, command_line(), goals))
+    if files:
+        from ridgepoint.report.html_sweep import heading, named
+
+        write_named(files, lambda name: named(found, name), heading(found))
     if as_json:
         from ridgepoint.search.table import document
 

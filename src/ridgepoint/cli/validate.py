@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ridgepoint.cli.citing import Citations, print_citations
+from ridgepoint.cli.files import Charts, Html, chart_files, write_charts
 from ridgepoint.cli.output import command_line, console, print_json, print_page, progress_bar
 from ridgepoint.errors import RidgepointError
 
@@ -28,7 +29,8 @@ def validate(
         bool, typer.Option("--leave-one-out", help="Fit each table without a machine, then predict that machine.")
     ] = False,
     table: Annotated[str, typer.Option("--table", help="The coefficient table to leave machines out of.")] = "gemm",
-    page: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write one page with plots.")] = None,
+    html: Html = None,
+    chart: Charts = None,
     citations: Citations = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
@@ -42,9 +44,12 @@ def validate(
             "name their folder: --data DIR (docs/accuracy.md describes the columns)",
         )
     if leave_one_out:
+        _refuse_files({"--html": html is not None, "--chart": bool(chart)})
         _left_out(data, table, citations, as_json)
         return
     from ridgepoint.evidence.validation import document, validate_folder
+
+    files = chart_files(chart)
 
     with progress_bar(as_json) as bar:
         tasks: dict[str, Any] = {}
@@ -57,20 +62,30 @@ def validate(
 
         validation = validate_folder(data, (kind,) if kind else KINDS, progress)
         answer = document(validation)
-    if page is not None:
+    if html is not None:
         from ridgepoint.report.validation import validation_page
         from ridgepoint.scenario_file import write_whole
 
-        write_whole(page, validation_page(answer, _points(validation), command_line()))
+        write_whole(html, validation_page(answer, _points(validation), command_line()))
+    if files:
+        from ridgepoint.report.validation import pictures
+
+        write_charts(files, lambda: pictures(_points(validation)), "Predictions beside measurements")
     if as_json:
         print_json(answer)
         return
-    from ridgepoint.report.validation import page as tables
+    from ridgepoint.report.validation import page
 
     screen = console()
-    print_page(tables(answer, screen.width), screen)
+    print_page(page(answer, screen.width), screen)
     if citations:
         print_citations(validation.citations, screen)
+
+
+def _refuse_files(asked: dict[str, bool]) -> None:
+    """``--leave-one-out`` prints a table and draws nothing."""
+    for option in (name for name, given in asked.items() if given):
+        raise RidgepointError("bad_usage", f"{option} draws nothing of --leave-one-out", "leave one of them out")
 
 
 def _points(validation: Validation) -> dict[str, list[tuple[str, float, float]]]:

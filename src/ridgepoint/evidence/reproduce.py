@@ -18,7 +18,7 @@ from ridgepoint.citations import Reliance
 from ridgepoint.errors import RidgepointError
 from ridgepoint.estimates import Estimate
 from ridgepoint.evidence.claims import Claim, claims, pair
-from ridgepoint.evidence.papers.catalog import Paper, find_paper
+from ridgepoint.evidence.papers.catalog import Paper, find_paper, list_papers
 from ridgepoint.evidence.quantities import COMPARE, figure, in_unit, usual
 
 NEAR, WIDE = 1.10, 1.25
@@ -124,12 +124,17 @@ def reproduce(
 ) -> list[Outcome]:
     """The outcomes of all claims, of some papers, or of one mechanism's papers.
 
-    Errors: ``unknown_paper`` with the nearest names; ``no_claims`` for a paper that nobody modelled.
+    Errors: ``unknown_paper``, ``unknown_mechanism`` with the nearest names; ``no_claims`` where nobody modelled any.
     """
     wanted = None if slugs is None else [find_paper(slug).slug for slug in slugs]
     found = [c for c in claims() if wanted is None or c.slug in wanted]
     if mechanism:
-        found = [c for c in found if mechanism in find_paper(c.slug).mechanism]
+        slugs_of = {paper.slug for paper in list_papers(mechanism=mechanism)}
+        found = [c for c in found if c.slug in slugs_of]
+        if not found:
+            raise RidgepointError(
+                "no_claims", f"nothing is modelled for the mechanism {mechanism}", "ridgepoint papers list"
+            )
     for slug in wanted or ():
         if not any(c.slug == slug for c in found):
             raise RidgepointError("no_claims", f"nothing is modelled for {slug}", f"ridgepoint papers show {slug}")

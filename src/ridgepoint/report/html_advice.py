@@ -8,6 +8,7 @@ from ridgepoint.advice.advice import Advice
 from ridgepoint.advice.evidence import evidence
 from ridgepoint.advice.remedies import Remedy
 from ridgepoint.report.advice import GRADES
+from ridgepoint.report.charts import pictures as estimate_pictures
 from ridgepoint.report.html import folded, html_page, listed, section, table
 from ridgepoint.report.html_estimate import body, grounds, head
 from ridgepoint.report.objective import shown
@@ -39,6 +40,12 @@ def remedy_sections(found: Advice) -> Iterator[str]:
     yield hardware(found)
     refused = [f"{r.technique.name}: {r.reason}" for r in found.refused]
     yield folded(f"{len(refused)} techniques do not apply, and why", listed(refused)) if refused else ""
+
+
+def pictures(found: Advice) -> list[Picture]:
+    """All charts: ``waterfall`` where something helps, and those of the scenario."""
+    drawn = waterfall_picture(found)
+    return [*([] if drawn is None else [drawn]), *estimate_pictures(found.baseline)]
 
 
 def waterfall(found: Advice) -> str:

@@ -13,6 +13,7 @@ from ridgepoint.report.text import number, percent
 
 BAND = 0.25
 """Claims within ±25 % count as reproduced."""
+_COLOURS = {"within 10 %": "host", "within 25 %": "memory", "off": "matrix"}
 
 
 def reproduce_page(outcomes: Sequence[Outcome], command: str = "") -> str:
@@ -35,6 +36,12 @@ def comparison(outcomes: Sequence[Outcome]) -> str:
     return "<p>Nothing here can be compared.</p>" if picture is None else picture.html
 
 
+def pictures(outcomes: Sequence[Outcome]) -> list[Picture]:
+    """All charts: ``comparison``."""
+    drawn = comparison_picture(outcomes)
+    return [] if drawn is None else [drawn]
+
+
 def comparison_picture(outcomes: Sequence[Outcome]) -> Picture | None:
     """Predicted over reported, a colour per state, with the band that counts as reproduced."""
     dots = [_dot(o) for o in outcomes if o.ratio is not None and o.ratio > 0.0 and o.reported and o.reported > 0.0]
@@ -42,7 +49,13 @@ def comparison_picture(outcomes: Sequence[Outcome]) -> Picture | None:
         return None
     svg = scatter_svg(dots, "reported", "predicted", "Predicted against reported figures", BAND)
     caption = f"Each in the claim's own unit; the band is ±{BAND:.0%}."
-    return Picture("comparison", "Predicted beside reported", svg, series_words(dots), caption)
+    return Picture(
+        "comparison",
+        "Predicted beside reported",
+        svg,
+        sorted(series_words(dots), key=lambda s: STATES.index(s[1])),
+        caption,
+    )
 
 
 def _dot(found: Outcome) -> Dot:
@@ -50,7 +63,7 @@ def _dot(found: Outcome) -> Dot:
     said = (
         f"{found.claim.slug}, {found.metric}: predicted {number(predicted)}, reported {number(reported)} {found.unit}"
     )
-    return Dot(found.state, reported, predicted, said)
+    return Dot(found.state, reported, predicted, said, _COLOURS.get(found.state, "launch"))
 
 
 def claims_table(outcomes: Sequence[Outcome]) -> str:

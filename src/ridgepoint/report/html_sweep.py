@@ -27,14 +27,20 @@ from ridgepoint.search.table import indices
 MOST_MAPS, MOST_CELLS, MOST_ROWS = 8, 1600, 400
 MOST_BARS = 24
 BOTTLENECK = "bottleneck"
+DRAWN = ("time_s", BOTTLENECK)
+"""Columns that the report draws."""
 Placed = tuple[float, tuple[int, ...]]
 """A position across, and the point that stands there."""
 
 
 def sweep_page(found: Sweep, command: str = "", goals: Sequence[str] = ()) -> str:
     """The whole page; ``goals`` are the columns whose Pareto front is shown."""
-    title = f"{subject(found, 'model')} on {subject(found, 'machine')}: {' × '.join(a.words for a in found.axes)}"
-    return html_page(title, [*sweep_head(found), *_body(found, goals), *_grounds(found)], command)
+    return html_page(heading(found), [*sweep_head(found), *_body(found, goals), *_grounds(found)], command)
+
+
+def heading(found: Sweep) -> str:
+    """What varies, and of what."""
+    return f"{subject(found, 'model')} on {subject(found, 'machine')}: {' × '.join(a.words for a in found.axes)}"
 
 
 def sweep_head(found: Sweep) -> Iterator[str]:
@@ -54,7 +60,7 @@ def _body(found: Sweep, goals: Sequence[str]) -> Iterator[str]:
     if goals:
         front = found.pareto(*goals)
         yield section("What nothing beats in " + " and ".join(goals), rows_table(found, front))
-    for column in ("time_s", BOTTLENECK):
+    for column in DRAWN:
         yield section(_title(column), *charts(found, column))
     yield folded(
         f"All {found.size:,} points" if found.size <= MOST_ROWS else f"The first {MOST_ROWS} points", rows_table(found)
@@ -74,7 +80,12 @@ def charts(found: Sweep, column: str) -> list[str]:
     drawn = pictures(found, column)
     left = int(np.prod([len(a.values) for a in _others(found)])) - len(drawn)
     more = f"<p>{left} more combinations are in the rows.</p>" if left > 0 else ""
-    return [_key(found), *(picture.html for picture in drawn), more]
+    return [*(picture.html for picture in drawn), more]
+
+
+def named(found: Sweep, name: str) -> list[Picture]:
+    """The pictures of a column, or those of the report where none is named."""
+    return [picture for column in ([name] if name else DRAWN) for picture in pictures(found, column)]
 
 
 def pictures(found: Sweep, column: str) -> list[Picture]:
@@ -88,7 +99,8 @@ def pictures(found: Sweep, column: str) -> list[Picture]:
     drawn = []
     for at in list(product(*(range(len(a.values)) for a in others)))[:MOST_MAPS]:
         fixed = dict(zip((a.name for a in others), at, strict=True))
-        said = ", ".join(f"{a.words} {text_of(a.values[i])}" for a, i in zip(others, at, strict=True))
+        words = [f"{a.words} {text_of(a.values[i])}" for a, i in zip(others, at, strict=True)]
+        said = ". ".join(text for text in (", ".join(words), _key(found)) if text)
         svg = _map(found, plane, fixed, name) if len(plane) == 2 else _curve(found, plane[0], fixed, name)
         drawn.append(Picture(name, _title(name), svg, colours, said, wide=True))
     return drawn
@@ -111,10 +123,11 @@ def _plane(found: Sweep) -> list[Axis]:
 
 
 def _key(found: Sweep) -> str:
+    """How a chart shows what does not fit."""
     if found.columns["fits"].all():
         return ""
     flat = "The line is the frontier of what fits; what is faint does not."
-    return f'<p class="rp-sub">{flat if len(_plane(found)) == 2 else "Hollow dots do not fit."}</p>'
+    return flat if len(_plane(found)) == 2 else "Hollow dots do not fit."
 
 
 def _colours(found: Sweep, everything: bool) -> list[tuple[str, str]]:

@@ -18,12 +18,13 @@ _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 @dataclass(frozen=True)
 class Dot:
-    """One row: its class, both figures, and what to say about it."""
+    """One row: its class, both figures, what to say about it, and its colour where the class does not choose one."""
 
     series: str
     across: float
     up: float
     said: str = ""
+    role: str = ""
 
 
 def scatter_svg(dots: Sequence[Dot], across: str, up: str, label: str, within: float = 0.0) -> str:
@@ -74,8 +75,8 @@ def _clipped(low: float, high: float, factor: float) -> tuple[float, float]:
 
 def series(dots: Sequence[Dot]) -> dict[str, str]:
     """Class → colour's role, by first appearance."""
-    names = list(dict.fromkeys(d.series for d in dots))
-    return {name: SERIES[i % len(SERIES)] for i, name in enumerate(names)}
+    given = {d.series: d.role for d in dots}
+    return {name: role or SERIES[i % len(SERIES)] for i, (name, role) in enumerate(given.items())}
 
 
 def _dot(dot: Dot, x: Scale, y: Scale, role: str, told: bool) -> str:

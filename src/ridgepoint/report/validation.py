@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from html import escape
 from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
 from ridgepoint.report import html
-from ridgepoint.report.svg_bars import legend
+from ridgepoint.report.picture import Picture
 from ridgepoint.report.svg_scatter import Dot, scatter_svg, series_words
 from ridgepoint.report.table import fitted
 
@@ -150,20 +151,32 @@ def left_out(results: list[dict[str, Any]], width: int) -> RenderableType:
 def validation_page(
     document: dict[str, Any], points: dict[str, list[tuple[str, float, float]]], command: str = ""
 ) -> str:
-    """One file: a plot per kind and the tables. ``points`` holds (class, measured, predicted) of each kind."""
+    """One file: the verdict, a plot per kind, and the tables. ``points`` holds (class, measured, predicted) of each kind."""
     summary = document["summary"]
     share = summary["covered"] / summary["rows"] if summary["rows"] else 0.0
     told = f"{summary['covered']:,} of {summary['rows']:,} rows predicted ({share:.1%})"
-    head = f"<h1>Predictions beside measurements</h1><p>{told}</p>"
-    plots = [html.section(kind.capitalize(), _plot(kind, found)) for kind, found in points.items() if found]
     body = [
-        head,
-        *plots,
+        f'<h1>Predictions beside measurements</h1><p class="rp-sub">{told}</p>',
+        _verdict(summary["classes"]),
+        *(html.section(picture.title, picture.html) for picture in pictures(points)),
         html.section("Classes", _html_table(summary["classes"], ("kind", "class", *_COUNTED))),
         html.folded("Groups", _html_table(document["groups"], ("kind", "group", "machine", *_COUNTED))),
         html.folded("Not predicted, and why", _html_table(summary["not_predicted"], ("kind", "reason", "rows"))),
     ]
     return html.html_page("Ridgepoint: validation", body, command)
+
+
+def _verdict(classes: list[dict[str, Any]]) -> str:
+    """The classes with the most rows in one sentence: their median errors, and the plain roofline's."""
+    most = [c for c in sorted(classes, key=lambda c: -c["covered"]) if c["mdape"] is not None and c["covered"]][:3]
+    if not most:
+        return '<p class="rp-verdict rp-warn">Nothing in these tables could be predicted.</p>'
+    said = []
+    for row in most:
+        beside = f", a plain roofline's {percent(row['roofline_mdape'])} %" if row["roofline_mdape"] is not None else ""
+        error = f"<strong>{percent(row['mdape'])} %</strong>"
+        said.append(f"{error} on {row['covered']:,} rows of {escape(str(row['class']))}{beside}")
+    return f'<p class="rp-verdict">Median error: {"; ".join(said)}.</p>'
 
 
 _COUNTED = ("rows", "covered", "mdape", "p90", "bias", "roofline_mdape")
@@ -182,8 +195,13 @@ def _cell(value: Any, name: str) -> str:
     return _bias(value) if name == "bias" else str(value)
 
 
-def _plot(kind: str, points: list[tuple[str, float, float]]) -> str:
-    """Predicted against measured, a colour per class."""
+def pictures(points: dict[str, list[tuple[str, float, float]]]) -> list[Picture]:
+    """Predicted against measured, a plot per kind with a colour per class."""
+    return [_picture(kind, found) for kind, found in points.items() if found]
+
+
+def _picture(kind: str, points: list[tuple[str, float, float]]) -> Picture:
     dots = [Dot(name, measured, predicted) for name, measured, predicted in points]
     svg = scatter_svg(dots, "measured", "predicted", f"{kind}: predicted against measured")
-    return html.figure(svg, "Dots on the line agree.", legend(series_words(dots)))
+    caption = "Dots on the line agree; each class in the unit of its table."
+    return Picture(kind, kind.capitalize(), svg, series_words(dots), caption)

@@ -1,0 +1,39 @@
+"""``--chart`` and ``--html``: files beside what commands print, whole or not at all (design §10)."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import answer
+
+SCENARIO = ("llama-3.1-8b", "--on", "h100-sxm", "--task", "decode", "--batch", "8", "--context", "8k")
+
+
+@pytest.mark.parametrize(
+    ("command", "names"),
+    [
+        (("analyze", *SCENARIO), ("shares", "roofline", "time", "memory")),
+        (("advise", *SCENARIO, "--objective", "energy"), ("waterfall", "roofline")),
+        (("sweep", *SCENARIO, "--vary", "batch=1,8,64", "--vary", "context=1k,32k"), ("time_s", "bottleneck")),
+        (("reproduce", "keyformer"), ()),
+    ],
+)
+def test_commands_write_their_charts(tmp_path: Path, command: tuple[str, ...], names: tuple[str, ...]) -> None:
+    files = {name: tmp_path / f"{name}.svg" for name in names}
+    asked = [word for name, path in files.items() for word in ("--chart", f"{name}={path}")]
+    everything = tmp_path / "all.svg"
+    found = answer(*command, *asked, "--chart", str(everything), "--json")
+    if found.code == 2:  # a paper whose figures cannot be compared draws nothing, and says so
+        assert '"unknown_chart"' in found.out
+        return
+    assert found.code == 0, found
+    assert all(path.read_text().startswith("<svg xmlns=") for path in (*files.values(), everything))
+
+
+@pytest.mark.parametrize("wrong", ["rofline={}/x.svg", "{}/x.gif", "time={}/none/x.svg"])
+def test_what_is_wrong_is_said_and_leaves_nothing(tmp_path: Path, wrong: str) -> None:
+    good = tmp_path / "good.svg"
+    found = answer("analyze", *SCENARIO, "--chart", wrong.format(tmp_path), "--chart", f"time={good}")
+    assert found.code == 2
+    assert "Traceback" not in found.err
+    assert list(tmp_path.glob("*.svg")) == []
