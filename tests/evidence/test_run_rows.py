@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 import ridgepoint as rp
-from ridgepoint.evidence.run_rows import predict_runs, run_groups, run_names
+from ridgepoint.evidence.run_rows import STAND_IN_SPREAD, predict_runs, run_groups, run_names, stand_ins_of
 from ridgepoint.evidence.run_scenarios import found_machine
 from ridgepoint.evidence.tables import read_table
 from ridgepoint.evidence.validate import reasons
+from ridgepoint.evidence.validation import Validation, stand_ins
 from ridgepoint.serving.engines import engines
 from ridgepoint.tasks.inference import without_host
 
@@ -115,7 +116,7 @@ def test_generation_is_a_prefill_and_its_steps(table):
     [
         ({"model": "no-such-model"}, "the catalogue has no such model or network"),
         ({"machine": "no-such-machine"}, "the catalogue has no machine 'no-such-machine'"),
-        ({"framework": "no-such-engine"}, "engine no-such-engine is not described"),
+        ({"framework": "mlperf", "task": "serve"}, "layout, batch and lengths of a tuned submission are not stated"),
         ({"precision": "fp3"}, "precision fp3 is not known"),
         ({"prompt": ""}, "prompt is not stated"),
         ({"tp": 3}, "tp"),
@@ -130,6 +131,32 @@ def test_rows_without_a_scenario_are_counted_with_their_reason(table, change, re
     assert not more
     assert reason in found
     assert result.covered.tolist() == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("task", "mode", "like"),
+    [("decode", "", "vllm"), ("decode", "eager", "pytorch-eager"), ("serve", "", "vllm"), ("forward", "", "tensorrt")],
+)
+def test_software_that_nobody_described_is_predicted_like_another_and_said_so(table, task, mode, like):
+    """Design §8: no row is dropped for its software's name alone, and no figure pretends to know that software."""
+    row = decode(
+        task=task, mode=mode, framework="new", concurrency=8, metric="tpot_ms" if task != "forward" else "time_s"
+    )
+    framework, _, suffix = like.partition("-")
+    read = table(row, row | {"framework": framework, "mode": suffix})
+    result = predict_runs(read)
+    assert stand_ins_of(read) == [like, ""]
+    assert result.predicted[0] == pytest.approx(result.predicted[1])
+    assert result.spread[0] == pytest.approx(STAND_IN_SPREAD * result.spread[1])
+    validation = Validation({"runs": result}, [], 0.0)
+    assert stand_ins(validation) == [{"framework": "new", "like": like, "rows": 1}]
+
+
+def test_a_machine_none_of_whose_networks_can_be_expressed_is_counted(table):
+    row: dict[str, Any] = {"machine": "rtx-3090", "framework": "pytorch", "model": "resnet50"}
+    row |= {"task": "forward", "precision": "fp3"}
+    row |= {"batch": 64, "image_px": 224, "mode": "compiled", "metric": "throughput_samples_s"}
+    assert reasons(predict_runs(table(row))) == [("precision fp3 is not known", 1)]
 
 
 def test_one_impossible_row_does_not_take_its_group_along(table):

@@ -7,7 +7,7 @@ import pytest
 from ridgepoint.cost.evaluate import evaluate
 from ridgepoint.machines.catalog import find_machine
 from ridgepoint.ops import Gemm
-from ridgepoint.serving.engines import Engine, engines, find_engine, speeds, step, with_software
+from ridgepoint.serving.engines import Engine, engines, speeds, step, with_software
 from ridgepoint.work import Repeat
 
 H100 = find_machine("h100-sxm")
@@ -29,10 +29,6 @@ def test_every_engine_says_where_its_numbers_come_from():
         assert one.provenance.kind in ("fitted", "default"), name
         assert one.provenance.source, name
         assert all(0.0 <= part < 1.0 for part in one.hidden_launch.values()), name
-
-
-def test_an_unknown_engine_is_none():
-    assert find_engine("no such") is None
 
 
 def test_a_captured_step_waits_for_the_device_and_an_eager_one_for_its_launches():

@@ -16,7 +16,7 @@ from ridgepoint.evidence.memory_rows import memory_figures
 from ridgepoint.evidence.rows import InexpressibleError, Rows
 from ridgepoint.evidence.run_scenarios import Figure, Figures, found_machine, found_model
 from ridgepoint.evidence.serve_rows import serving_figures
-from ridgepoint.evidence.step_rows import step_figures
+from ridgepoint.evidence.step_rows import described, stand_in, step_figures
 from ridgepoint.evidence.tables import Table
 from ridgepoint.evidence.train_rows import training_figures
 from ridgepoint.evidence.validate import Predicted
@@ -51,6 +51,10 @@ _RESULTS = frozenset(
     )
 )
 """Keys of ``extra`` that say nothing about the scenario's form: numbers of each row, or results."""
+
+
+STAND_IN_SPREAD = 1.5
+"""How much wider the interval is where another engine stands in."""
 
 
 def run_groups(table: Table) -> list[Rows]:
@@ -95,9 +99,20 @@ def predict_runs(table: Table, progress: Callable[[int], None] = lambda done: No
                 refused[int(i)] = "the prediction is not finite: sizes that the layout cannot hold"
             else:
                 predicted[i], roofline[i], spread[i] = value, _at(figure.roofline, place), _at(figure.spread, place)
+    unknown = np.array([name != "" for name in stand_ins_of(table)])
+    spread = np.where(unknown, spread * STAND_IN_SPREAD, spread)
     # A yes or no counts 2 or 1, so that ratios and their logarithms exist.
     answer = np.array([metric == "fits" for metric in table.text["metric"]], dtype=float)
     return Predicted(table, table.measured() + answer, predicted + answer, roofline, spread, refused, [])
+
+
+def stand_ins_of(table: Table) -> list[str]:
+    """The engine that predicts each row in place of software that nobody described; empty where its own does."""
+    columns = (table.text[name] for name in ("source", "framework", "mode", "task"))
+    return [
+        "" if described(source, framework, mode) else stand_in(task, mode)
+        for source, framework, mode, task in zip(*columns, strict=True)
+    ]
 
 
 def _singly(kind: str, rows: Rows, model: Model | Network, machine: Machine) -> list[tuple[Rows, Figures | str]]:

@@ -30,9 +30,9 @@ def serving_figures(rows: Rows, model: Model | Network, machine: Machine) -> Fig
     """TTFT, TPOT, throughput, power and energy per token in the steady state."""
     if isinstance(model, Network):
         raise InexpressibleError(f"{model.name} generates no tokens")
-    engine = engine_of(rows)
-    if rows.text("source").startswith("mlperf"):
+    if rows.text("framework") == "mlperf":
         raise InexpressibleError("layout, batch and lengths of a tuned submission are not stated")
+    engine = engine_of(rows)
     plan = _plan(rows, model, machine, engine)
     load = _load(rows, engine)
     prompt = _prompt(rows)

@@ -7,27 +7,46 @@ from dataclasses import replace
 import numpy as np
 
 from ridgepoint.cost.energy import power_w
-from ridgepoint.evidence.rows import InexpressibleError, Rows
+from ridgepoint.evidence.rows import Rows
 from ridgepoint.evidence.run_scenarios import Figure, Figures, Timed, degrees, timed, whole, with_formats
 from ridgepoint.machines.machine import Machine
 from ridgepoint.models.architecture import Model
 from ridgepoint.models.networks.network import Network
 from ridgepoint.plan import Plan
-from ridgepoint.serving.engines import Engine, find_engine, speeds, step, with_software
+from ridgepoint.serving.engines import Engine, engines, speeds, step, with_software
 from ridgepoint.tasks import Decode, Forward, Prefill
 from ridgepoint.tasks.build import build
 from ridgepoint.work import Repeat, Seq, Work
 
+STAND_INS = {"forward": "tensorrt", "train_step": "nemo", "finetune_step": "nemo"} | dict.fromkeys(
+    ("prefill", "decode", "generate", "serve"), "vllm"
+)
+"""Today's usual software for a task: what rows of software that nobody described are predicted with."""
+
 
 def engine_of(rows: Rows) -> Engine:
-    """The engine that the rows' framework and mode name."""
-    framework, mode = rows.text("framework"), rows.text("mode")
+    """The engine that the rows' framework and mode name, or the one that stands in for it."""
+    name = described(*(rows.text(column) for column in ("source", "framework", "mode")))
+    return engines()[name or stand_in(rows.text("task"), rows.text("mode"))]
+
+
+def described(source: str, framework: str, mode: str) -> str:
+    """The name that the catalogue has for a row's software; empty where it has none.
+
+    >>> described("splitwise", "vllm", ""), described("", "vllm", "serve"), described("", "tgi", "")
+    ('splitwise:vllm', 'vllm', '')
+    """
     name = f"{framework}-{mode}" if mode in ("eager", "compiled") else framework
-    return find_engine(f"{rows.text('source')}:{name}") or find_engine(name) or _unknown(name)
+    return next((known for known in (f"{source}:{name}", name, framework) if known in engines()), "")
 
 
-def _unknown(name: str) -> Engine:
-    raise InexpressibleError(f"engine {name} is not described")
+def stand_in(task: str, mode: str) -> str:
+    """What predicts software that nobody described.
+
+    >>> stand_in("serve", ""), stand_in("forward", "eager")
+    ('vllm', 'pytorch-eager')
+    """
+    return f"pytorch-{mode}" if mode in ("eager", "compiled") else STAND_INS.get(task, "vllm")
 
 
 def plan_of(rows: Rows, model: Model | Network, machine: Machine, engine: Engine) -> Plan:

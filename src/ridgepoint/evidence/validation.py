@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import cached_property, reduce
@@ -17,7 +18,7 @@ from ridgepoint.cost.evaluate import evaluate, rules_of
 from ridgepoint.evidence import attention_rows, matrix_rows, other_rows
 from ridgepoint.evidence.configurations import latency_class, rankings
 from ridgepoint.evidence.rows import Builder, express
-from ridgepoint.evidence.run_rows import predict_runs, run_names
+from ridgepoint.evidence.run_rows import predict_runs, run_names, stand_ins_of
 from ridgepoint.evidence.tables import Table, find_tables, read_table
 from ridgepoint.evidence.validate import (
     SHORT_S,
@@ -184,11 +185,23 @@ def document(validation: Validation) -> dict[str, Any]:
             for kind, result in results.items()
             for reason, rows in reasons(result)
         ],
+        "stand_ins": stand_ins(validation),
         "ranks": [asdict(rank) for rank in rankings(results["runs"])] if "runs" in results else [],
         "worst": [asdict(row) for result in results.values() for row in worst_rows(result)],
     }
     answer: dict[str, Any] = finite({"groups": [asdict(group) for group in validation.groups], "summary": summary})
     return answer | {"citations": list(validation.citations)}
+
+
+def stand_ins(validation: Validation) -> list[dict[str, Any]]:
+    """Software that nobody described, what predicts its rows, and how many are predicted so."""
+    found: Counter[tuple[str, str]] = Counter()
+    for kind in ("runs", "memory"):
+        if kind in validation.results:
+            result = validation.results[kind]
+            pairs = zip(result.table.text["framework"], stand_ins_of(result.table), result.covered, strict=True)
+            found.update((name, like) for name, like, covered in pairs if like and covered)
+    return [{"framework": name, "like": like, "rows": rows} for (name, like), rows in found.most_common()]
 
 
 def finite(value: Any) -> Any:

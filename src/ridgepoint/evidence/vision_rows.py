@@ -78,7 +78,8 @@ def network_figures(groups: list[tuple[Rows, Network, Machine]]) -> list[Figures
     together: dict[str, list[tuple[int, Passes, Machine]]] = {}
     for place, (rows, net, machine) in enumerate(groups):
         try:
-            together.setdefault(machine.name, []).append((place, passes(rows, net, machine), machine))
+            work = passes(rows, net, machine)
+            together.setdefault(machine.name, []).append((place, work, machine))
         except (InexpressibleError, RidgepointError) as error:
             found[place] = str(error).split("\n")[0]
     for members in together.values():

@@ -32,6 +32,7 @@ def page(document: dict[str, Any], width: int) -> RenderableType:
     parts += _classes(summary["classes"], width)
     parts += _ranks(summary["ranks"], width)
     parts += _reasons(summary["not_predicted"], width)
+    parts += _stand_ins(summary["stand_ins"], width)
     parts += _worst(summary["worst"], width)
     share = summary["covered"] / summary["rows"] if summary["rows"] else 0.0
     told = f"{summary['covered']} of {summary['rows']} rows predicted ({share:.1%}) in {summary['seconds']:.1f} s"
@@ -113,6 +114,14 @@ def _reasons(reasons: list[dict[str, Any]], width: int, most: int = 20) -> list[
         rest = sum(row["rows"] for row in reasons[most:])
         rows.append(["", f"{len(reasons) - most} further reasons (--json lists all)", str(rest)])
     return _titled("Not predicted", fitted(("kind", "reason", "rows"), rows, width, wordy=(1,), left=(0,)))
+
+
+def _stand_ins(stand_ins: list[dict[str, Any]], width: int) -> list[RenderableType]:
+    if not stand_ins:
+        return []
+    rows = [[row["framework"] or "(not stated)", row["like"], str(row["rows"])] for row in stand_ins]
+    title = "Software that is not described: predicted like another, with a wider interval"
+    return _titled(title, fitted(("framework", "like", "rows"), rows, width, left=(0, 1)))
 
 
 def _worst(worst: list[dict[str, Any]], width: int) -> list[RenderableType]:

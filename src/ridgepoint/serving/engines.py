@@ -84,11 +84,6 @@ def engines() -> dict[str, Engine]:
     return {name: msgspec.convert(values, Engine) for name, values in raw.items()}
 
 
-def find_engine(name: str) -> Engine | None:
-    """The engine of that name, or None."""
-    return engines().get(name)
-
-
 def step(
     device: Work, machine: Machine, engine: Engine, sequences: Num, decode: bool = False, tokens: Num = 0.0
 ) -> Work:
