@@ -63,12 +63,13 @@ class Call:
     @property
     def inputs(self) -> tuple[Value, ...]:
         """All tensors among the arguments, in order."""
-        return tuple(_values((self.args, tuple(self.kwargs.values()))))
+        return tuple(tensors_of((self.args, tuple(self.kwargs.values()))))
 
 
-def _values(argument: Any) -> Iterator[Value]:
+def tensors_of(argument: Any) -> Iterator[Value]:
+    """The tensors in an argument, in order."""
     if isinstance(argument, Value):
         yield argument
     elif isinstance(argument, tuple | list):
         for item in argument:
-            yield from _values(item)
+            yield from tensors_of(item)

@@ -113,7 +113,7 @@ def label(call: Call, draft: Draft) -> str:
     """
     words = [word for word in call.shown.split(".") if word]
     if not call.leaf or not words:
-        words.append("attention" if draft.kind == "attention" else call.name.strip("_"))
+        words.append("attention" if draft.kind == "attention" else draft.options.get("operation", call.name.strip("_")))
     if call.backward:
         words.append(draft.suffix or "grad")
     elif draft.suffix:

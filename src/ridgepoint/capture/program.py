@@ -33,8 +33,11 @@ def load(file: Path, factory: str) -> Any:
             model = found()
         except Exception:
             text = " ".join(str(first).split())[:300]
+            absent = "compiled with CUDA" in text or "NVIDIA driver" in text
             raise RidgepointError(
-                "bad_file", f"{file}:{factory} failed: {type(first).__name__}: {text}", "it must run without arguments"
+                "bad_file",
+                f"{file}:{factory} failed: {type(first).__name__}: {text}",
+                "no device is needed: make meshes and tensors on 'cpu'" if absent else "it must run without arguments",
             ) from first
     if not isinstance(model, torch.nn.Module):
         raise RidgepointError(

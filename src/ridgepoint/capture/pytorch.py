@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from ridgepoint.capture.distributed import local, ranks_of
+from ridgepoint.capture.distributed import group_of, local
 from ridgepoint.capture.extra import needed
 from ridgepoint.capture.fit import DifferentProgramsError, Sampled, fitted, holds
 from ridgepoint.capture.kernels_as_calls import fused_attention
@@ -34,7 +34,8 @@ Arguments = tuple[dict[str, Any], list[Any]]
 class Subject:
     """What is captured: a module on the meta device, its inputs for given sizes, and the task.
 
-    ``around`` is entered for every recording.
+    ``around`` is entered for every recording; ``mode`` is the one that the module's tensors pretend to be real under, if
+    they do.
     """
 
     module: Any
@@ -43,6 +44,7 @@ class Subject:
     task: str = "forward"
     around: Callable[[], Any] = nullcontext
     shorten: bool = True
+    mode: Any = None
 
 
 @dataclass
@@ -97,17 +99,18 @@ def record(subject: Subject, sizes: Mapping[str, int]) -> Graph:
         warnings.simplefilter("ignore")
         subject.module.train(training)
         runs = stack.enter_context(shortened(subject.module)) if subject.shorten else []
-        recorder = Recorder(ranks_of)
+        recorder = Recorder(group_of, subject.mode)
         recorder.name(subject.module, {run.path for run in runs})
         for tensor in (*subject.module.parameters(), *subject.module.buffers()):
             recorder.know(tensor, "parameter")
+        stack.enter_context(subject.mode or nullcontext())
+        stack.enter_context(torch.device("cpu" if subject.mode else "meta"))
         keywords, caches = subject.arguments(sizes)
         for tensor in _all_tensors(tuple(keywords.values()), torch):
             recorder.know(tensor, "input")
         for tensor in caches:
             recorder.know(tensor, "cache")
         stack.enter_context(subject.around())
-        stack.enter_context(torch.device("meta"))
         stack.enter_context(fused_attention())
         if not training:
             stack.enter_context(torch.no_grad())
@@ -170,12 +173,6 @@ def explained(error: Exception, subject: Subject, sizes: Mapping[str, int]) -> R
             "data_dependent",
             f"{name} decides by the values of a tensor{where}, which a capture without weights does not know",
             "make that part depend on shapes or on the configuration alone, or capture the modules around it",
-        )
-    if name.startswith("FSDP"):
-        return RidgepointError(
-            "bad_capture",
-            f"{name}: sharding of parameters needs real tensors",
-            "leave it out and say --zero 3 to analyze",
         )
     if isinstance(error, TypeError) and "argument" in text:
         return RidgepointError(
@@ -314,7 +311,7 @@ def spec_arguments(inputs: Iterable[Any]) -> Callable[[Mapping[str, int]], Argum
 
     def arguments(sizes: Mapping[str, int]) -> Arguments:
         numbers = {name: float(size) for name, size in sizes.items()}
-        made = {i.name: torch.empty(i.shape(numbers), dtype=getattr(torch, i.type), device="meta") for i in given}
+        made = {i.name: torch.empty(i.shape(numbers), dtype=getattr(torch, i.type)) for i in given}
         return made, []
 
     return arguments

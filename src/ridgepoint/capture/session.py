@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from ridgepoint.capture.distributed import process_group
+from ridgepoint.capture.distributed import materialized, one_step, process_group, replicas
 from ridgepoint.capture.extra import needed
 from ridgepoint.capture.inputs import read_inputs
 from ridgepoint.errors import RidgepointError
@@ -52,7 +52,7 @@ def capture(
         )
     with process_group(ranks):
         work = _program(target, inputs, tasks or ("forward",), say)
-    return msgspec.structs.replace(work, ranks=float(ranks))
+        return msgspec.structs.replace(work, ranks=float(ranks))
 
 
 def _program(target: str, inputs: Sequence[str], tasks: Sequence[str], say: Say) -> WorkFile:
@@ -68,8 +68,13 @@ def _program(target: str, inputs: Sequence[str], tasks: Sequence[str], say: Say)
     for task in tasks:
         if task not in ("forward", "train"):
             raise RidgepointError("bad_task", f"a module is not captured for '{task}'", "use --task forward or train")
-    subjects = [Subject(module, spec_arguments(given.inputs), given.sizes, task) for task in tasks]
-    return _work(path.stem if factory in ("build", "model", "main") else factory, target, subjects, say)
+    mode = materialized(module)
+    subjects = [
+        Subject(module, spec_arguments(given.inputs), given.sizes, task, lambda: one_step(module), mode=mode)
+        for task in tasks
+    ]
+    work = _work(path.stem if factory in ("build", "model", "main") else factory, target, subjects, say)
+    return msgspec.structs.replace(work, replicas=replicas(module))
 
 
 def _check_inputs(module: Any, given: set[str]) -> None:

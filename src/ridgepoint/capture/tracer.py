@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ridgepoint.capture import collectives
-from ridgepoint.capture.calls import Call, Value
+from ridgepoint.capture.calls import Call, Value, tensors_of
 from ridgepoint.capture.distributed import local
 from ridgepoint.capture.draft import Program
 from ridgepoint.capture.rules import drafts
@@ -26,7 +26,9 @@ _OWN = ("/torch/", "/ridgepoint/capture/", "/functorch/", "contextlib.py", "<fro
 class Recorder:
     """Turns what passes by into a program. ``roles`` name the tensors that are known beforehand, by storage."""
 
-    ranks: Callable[[Any], float] = lambda group: 1.0
+    group: Callable[[Any], tuple[float, float]] = lambda arguments: (1.0, 1.0)
+    mode: Any = None
+    """The mode under which tensors only pretend to be real, where they do; others of its kind ask PyTorch about shapes."""
     program: Program = field(default_factory=Program)
     backward: bool = False
     paths: dict[int, str] = field(default_factory=dict)
@@ -37,6 +39,8 @@ class Recorder:
     _stack: list[str] = field(default_factory=list)
     _tensor_of: dict[int, int] = field(default_factory=dict)
     _held: list[Any] = field(default_factory=list)
+    _packed: set[int] = field(default_factory=set)
+    """Tensors that sharding of parameters packs for collectives of its own, which run beside the computation."""
     _path_of_step: dict[int, str] = field(default_factory=dict)
     _last_path: str = ""
 
@@ -55,9 +59,11 @@ class Recorder:
             self.shown[path] = "" if path == inner else f"{known}.{'*' if starred else last}".lstrip(".")
 
     def know(self, tensor: Any, role: str) -> Value:
-        """Say what a tensor is."""
-        value = self.value(tensor)
-        self.program.roles[value.id] = role
+        """Say what a tensor is; a gradient is one from when its memory was asked for."""
+        at = self.value(tensor).id
+        self.program.roles[at] = role
+        while role == "gradient" and (at := self.program.over.get(at, -1)) >= 0:
+            self.program.roles[at] = role
         return self.value(tensor)
 
     def value(self, tensor: Any) -> Value:
@@ -90,13 +96,20 @@ class Recorder:
         if self.backward and name in ("copy_", "clone", "new_empty_strided") and self._accumulates():
             self._same(result if name != "copy_" else args[0], args[1] if name == "copy_" else args[0])
             return
-        given = self._translate(args)
-        named = {key: self._translate(v) for key, v in kwargs.items()}
-        if name.rstrip("_") == "view" or (not inside and name not in _EFFECTS):
+        written = _written(function, args, kwargs)
+        if name.rstrip("_") == "view" or not (inside or written):
             return
-        results = self._results(function, args, kwargs, inside)
-        if name in collectives.RULES and function.namespace in ("_c10d_functional", "c10d"):
-            named["ranks"] = self.ranks((args, kwargs))
+        given = self._translate(args)
+        named = {key: self._translate(v) for key, v in kwargs.items() if key != "out"}  # which is not read
+        if function.namespace in ("_c10d_functional", "c10d"):
+            in_place = name.endswith("_")  # which schemas of collectives do not say
+            written = written or (inside if in_place else [])
+            if name in collectives.RULES:
+                named["ranks"], named["stride"] = self.group((args, kwargs))
+                named["beside"] = bool({v.id for v in tensors_of(given)} & self._packed)
+        results = self._results(written, inside, again=function.namespace != "fsdp")
+        if function.namespace == "fsdp":
+            self._packed |= {value.id for value in results}
         call = Call(
             _base(name),
             given,
@@ -107,26 +120,24 @@ class Recorder:
             _line(),
             self.backward,
             _is_pointwise(function),
-            path in self.leaves,
+            path in self.leaves and function.namespace in _COMPUTING,
         )
         self.program.drafts += [(call, draft) for draft in drafts(call)]
 
-    def _results(self, function: Any, args: Any, kwargs: Any, inside: list[Any]) -> tuple[Value, ...]:
-        """The results; a tensor that is written in place gets a new version in the same memory."""
-        written = [
-            value
-            for spec, value in _arguments(function, args, kwargs)
-            if spec.alias_info is not None and spec.alias_info.is_write
-        ]
-        for tensor in (t for value in written for t in _tensors(value)):
-            self._renew(tensor)
-        return tuple(self.value(t) for t in (inside or [t for value in written for t in _tensors(value)]))
+    def _results(self, written: list[Any], inside: list[Any], again: bool) -> tuple[Value, ...]:
+        """The results; a tensor that is written in place gets a new version in the same memory (``again``), or in memory of
+        its own where what it held was given back meanwhile.
+        """
+        for tensor in written:
+            self._renew(tensor, again)
+        return tuple(self.value(t) for t in (inside or written))
 
-    def _renew(self, tensor: Any) -> None:
+    def _renew(self, tensor: Any, again: bool) -> None:
         old = self.value(tensor).id
         new = len(self.program.values)
         self.program.values[new] = self.program.values[old]
-        self.program.over[new] = old
+        if again:
+            self.program.over[new] = old
         role = self.program.roles.get(old)
         if role in ("cache", "parameter"):
             self.program.roles[new] = role
@@ -157,6 +168,10 @@ class Recorder:
             return tuple(self._translate(item) for item in argument)
         return argument
 
+    def is_question(self, given: Any, result: Any) -> bool:
+        """Whether PyTorch asks itself about shapes: on tensors that pretend to be real, and not for us."""
+        return any(getattr(t, "fake_mode", self.mode) is not self.mode for t in (*_tensors(given), *_tensors(result)))
+
     # --- where in the program -----------------------------------------------------------------------------------------
 
     def _path(self) -> str:
@@ -186,8 +201,7 @@ class Recorder:
                 if any(hasattr(kind, "redistribute") for kind in types):
                     return NotImplemented  # a tensor over ranks: what this rank does comes by next
                 result = function(*args, **named)
-                made = (*types, *map(type, _tensors(result)))
-                if not any(kind.__name__ == "FakeTensor" for kind in made):  # PyTorch asking itself about shapes
+                if not recorder.is_question((*args, *named.values()), result):
                     recorder.record(function, args, named, result)
                 return result
 
@@ -207,7 +221,8 @@ class Recorder:
             yield
 
 
-_EFFECTS = ("copy_",)
+_COMPUTING = ("aten", "ridgepoint")
+"""Libraries of which a call in a module without modules inside is what that module does."""
 
 
 def _base(name: str) -> str:
@@ -229,6 +244,12 @@ def _tensors(value: Any) -> list[Any]:
     if _is_tensor(value):
         return [value]
     return [t for item in value for t in _tensors(item)] if isinstance(value, tuple | list) else []
+
+
+def _written(function: Any, args: Any, kwargs: Any) -> list[Any]:
+    """Tensors that a call writes in place."""
+    specs = _arguments(function, args, kwargs)
+    return [t for spec, v in specs if spec.alias_info is not None and spec.alias_info.is_write for t in _tensors(v)]
 
 
 def _arguments(function: Any, args: Any, kwargs: Any) -> Iterator[tuple[Any, Any]]:

@@ -57,8 +57,16 @@ def network_layout(net: Network, machine: Machine, plan: Plan) -> Layout:
             f"{net.name} was captured for {ranks:g} ranks, and {machine.name} has {machine.devices} devices",
             f"use a machine with a multiple of {ranks:g} devices",
         )
-    dp = plan.dp if plan.dp is not None else float(machine.devices // ranks)
-    if np.any(np.asarray(dp) * ranks > machine.devices):
+    replicas = _own_replicas(net)
+    tp, most = ranks / replicas, float(machine.devices // ranks) * replicas
+    dp = plan.dp if plan.dp is not None else most
+    if np.any(np.asarray(dp) % replicas):
+        raise RidgepointError(
+            "bad_plan",
+            f"{net.name} was captured with {replicas:g} sharded replicas, and dp = {np.max(dp):g}",
+            f"give --dp in multiples of {replicas:g}, or leave it out",
+        )
+    if np.any(np.asarray(dp) * tp > machine.devices):
         raise RidgepointError(
             "bad_plan", f"dp = {np.max(dp):g}, but {machine.name} has {machine.devices} devices", "lower --dp"
         )
@@ -67,8 +75,19 @@ def network_layout(net: Network, machine: Machine, plan: Plan) -> Layout:
         if machine.devices > ranks
         else ()
     )
-    own = (f"tensor parallel over {ranks:g} devices, as captured",) if ranks > 1.0 else ()
-    return Layout(ranks, 1.0, dp, 1.0, 1.0, own if plan.dp is not None else (*own, *said))
+    own = (f"tensor parallel over {tp:g} devices, as captured",) if tp > 1.0 else ()
+    if replicas > 1.0:
+        own = (
+            *own,
+            f"parameters sharded over {replicas:g} replicas, as captured; gathers and reductions of gradients run beside the "
+            "computation, but for the first and the last",
+        )
+    return Layout(tp, 1.0, dp, 1.0, 1.0, own if plan.dp is not None else (*own, *said))
+
+
+def _own_replicas(net: Network) -> float:
+    """Replicas among which a captured pass itself shares parameters and reduces gradients."""
+    return float(net.option("replicas", 1.0))
 
 
 def formats_of(net: Network, plan: Plan) -> tuple[str, str]:
@@ -200,6 +219,8 @@ def _train(net: Network, layout: Layout, task: Train, plan: Plan) -> Parts:
     gradients nor optimizer states (a row-wise optimizer keeps one number per row).
     """
     _check_training(net, plan)
+    replicas = _own_replicas(net)
+    outside = replace(layout, tp=layout.tp * replicas, dp=layout.dp / replicas)
     whole = plan if plan.micro_batch is not None else replace(plan, micro_batch=per_replica(task.batch, layout))
     size, count = micro_batch(task, whole, layout)
     tape = forward_tape(net, plan, size, _sizes(net, task), "train")
@@ -208,14 +229,14 @@ def _train(net: Network, layout: Layout, task: Train, plan: Plan) -> Parts:
     back = own or backward(forward)
     again = [forward] if plan.recompute == "full" else []
     parameters = Trained(tape.total_parameters - tape.sparse_parameters)
-    exchange = [] if is_one(layout.dp) else [gradient_exchange(_execution(tape), layout, plan, parameters)]
+    exchange = [] if is_one(outside.dp) else [gradient_exchange(_execution(tape), outside, plan, parameters)]
     together = Overlap(back, *exchange) if plan.overlap_gradients else Seq(back, *exchange)
     last = sometimes(plan, together, back)
-    update = optimizer_step(_execution(tape), layout, plan, parameters)
+    update = optimizer_step(_execution(tape), outside, plan, parameters)
     device = Seq(Repeat(count - 1.0, Seq(forward, *again, back)), forward, *again, last, update)
     entries = {
-        "weights": _weight_bytes(tape) / at_stage(plan, 3.0, layout.dp, 1.0),
-        **training_state(_execution(tape), layout, plan, parameters),
+        "weights": _weight_bytes(tape) / at_stage(plan, 3.0, outside.dp, 1.0),
+        **training_state(_execution(tape), outside, plan, parameters),
         "activations": tape.stated.peak_bytes if tape.stated and own else saved_bytes(forward, 0, 1.0, False),
     }
     return (("train", device, 1.0),), entries

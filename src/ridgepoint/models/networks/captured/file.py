@@ -24,7 +24,8 @@ class WorkFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     ``sizes`` are the sizes of the usual input by name (without the batch, which is ``batch``), ``format`` the number format
     that the model's own tensors have, ``parameters`` trained numbers by module, ``passes`` the graphs by task, ``method``
     how the formulas were found, ``fixed`` a batch that the
-    formulas do not vary, ``ranks`` the devices of which the passes are one's part.
+    formulas do not vary, ``ranks`` the devices of which the passes are one's part, ``replicas`` how many of these have samples
+    of their own (sharded data parallelism).
     """
 
     ridgepoint_work: int
@@ -39,6 +40,7 @@ class WorkFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     captured_with: str = ""
     fixed: dict[str, float] = {}
     ranks: float = 1.0
+    replicas: float = 1.0
     notes: tuple[str, ...] = ()
 
 
@@ -118,7 +120,13 @@ def to_network(work: WorkFile) -> Network:
     return Network(
         name=work.name,
         family=FAMILY,
-        config=(("work", work), ("format", work.format), ("tasks", tuple(work.passes)), ("ranks", work.ranks)),
+        config=(
+            ("work", work),
+            ("format", work.format),
+            ("tasks", tuple(work.passes)),
+            ("ranks", work.ranks),
+            ("replicas", work.replicas),
+        ),
         inputs=tuple(work.sizes.items()),
         domain="captured",
         title=work.title,

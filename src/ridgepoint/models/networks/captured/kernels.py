@@ -14,7 +14,7 @@ from ridgepoint.models.networks.captured.fusion import groups
 from ridgepoint.models.networks.captured.graph import ELEMENT_BYTES, Graph, Kernel, Tensor
 from ridgepoint.numeric import Num, plain
 from ridgepoint.ops import Attention, Collective, Conv, Gemm, Scan, Stream
-from ridgepoint.work import Op, Repeat, Seq, Work
+from ridgepoint.work import Op, Overlap, Repeat, Seq, Work
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +26,10 @@ class Unknown(Op):
     kind: ClassVar[str] = "unknown"
     read_bytes: Num
     write_bytes: Num
+
+
+Part = tuple[Work, bool]
+"""Work, and whether it runs beside the others."""
 
 
 @dataclass(frozen=True)
@@ -73,12 +77,13 @@ class Evaluation:
 
     def passes(self) -> tuple[Work, Work | None]:
         """Forward, and backward where the graph has one."""
-        forward, back = list[Work](), list[Work]()
+        forward, back = list[Part](), list[Part]()
         for times, members in self.runs():
             op = self._op(members)
-            part: Work = op if times == 1.0 else Repeat(times, op)
+            beside = bool(self.graph.kernels[members[0]].options.get("beside"))
+            part = (op if times == 1.0 else Repeat(times, op), beside)
             (forward if members[0] < self.graph.turn else back).append(part)
-        return Seq(*forward), Seq(*back) if self.graph.backward >= 0 else None
+        return _together(forward), _together(back) if self.graph.backward >= 0 else None
 
     def runs(self) -> Iterator[tuple[float, list[int]]]:
         """Kernels that run as one, and how often."""
@@ -167,6 +172,17 @@ class Evaluation:
         return {name: self.num(size) for name, size in kernel.sizes.items()} | kernel.options
 
 
+def _together(parts: list[Part]) -> Work:
+    """Parts in order; what runs beside the computation (gathers ahead, reductions behind) at the same time as it, but for
+    the first and the last of it, which have nothing to hide behind.
+    """
+    beside = [at for at, (_, hidden) in enumerate(parts) if hidden][1:-1]
+    if not beside:
+        return Seq(*(work for work, _ in parts))
+    main = [work for at, (work, _) in enumerate(parts) if at not in beside]
+    return Overlap(Seq(*main), Seq(*(parts[at][0] for at in beside)))
+
+
 def _pattern(kernels: list[Kernel]) -> str:
     """The pattern of kernels that run as one: that of the reduction among them, else of a look-up, else elementwise."""
     patterns = [str(k.options.get("pattern", "elementwise")) for k in kernels]
@@ -209,6 +225,7 @@ def _scan(at: Evaluation, kernel: Kernel) -> Op:
 
 def _collective(at: Evaluation, kernel: Kernel) -> Op:
     fields = at.fields(kernel)
+    fields.pop("beside", None)
     size = fields.pop("elements") * at.formats.bytes(at.graph.tensors[kernel.reads[0][0]])
     return Collective(**fields, bytes=size, label=kernel.label)
 
