@@ -21,6 +21,7 @@ COMMANDS = {
     "plan": "Plans: the best training layouts, serving fleets.",
     "techniques": "Techniques: list, show.",
     "capture": "Real code or an ONNX file becomes work: kernels and sizes, without weights.",
+    "trace": "A PyTorch profile read: time by op and component, idle devices, launches; beside a prediction.",
     "models": "Models: list, show, import.",
     "machines": "Machines: list, show, compare.",
     "papers": "549 papers: list, search, show.",

@@ -59,7 +59,7 @@ SETTINGS = (
     Setting("--cp", "plan", "cp", "N", LAYOUT, "context parallel degree"),
     Setting("--micro-batch", "plan", "micro_batch", "N", TRAINING, "sequences of one micro-batch"),
     Setting("--zero", "plan", "zero_stage", "0–3", TRAINING, "ZeRO stage"),
-    Setting("--recompute", "plan", "recompute", "RULE", TRAINING, "none, selective or full"),
+    Setting("--recompute", "plan", "recompute", "RULE", TRAINING, "none, selective, sqrt, full or planned"),
     Setting(
         "--schedule", "plan", "schedule", "NAME", TRAINING, "gpipe, 1f1b, interleaved, zero_bubble or zero_bubble_2"
     ),
@@ -108,6 +108,26 @@ def takes_scenario(command: Callable[..., None]) -> Callable[..., None]:
     """A command whose parameter ``request`` is filled from MODEL, ``--on`` and ``SETTINGS``; its own options follow."""
     shared = [*subjects(), *(parameter(setting) for setting in SETTINGS), *_repeated()]
     return filled(command, shared, "request", _request)
+
+
+def may_take_scenario(command: Callable[..., None]) -> Callable[..., None]:
+    """As ``takes_scenario`` for a command about something else: the model is an option, and ``request`` None without it."""
+    model, machine = subjects()
+    option = typer.Option("--model", metavar="MODEL", help="Model, to stand beside: as of analyze", show_default=False)
+    asked = model.replace(default=None, annotation=Annotated[str | None, option])
+    shared = [asked, machine, *(parameter(setting) for setting in SETTINGS), *_repeated()]
+    return filled(command, shared, "request", _possible_request)
+
+
+def _possible_request(values: dict[str, Any]) -> Request | None:
+    if values["model"] is not None:
+        return _request(values)
+    said = [s.words.partition("/")[0] for s in SETTINGS if values[s.parameter] is not None]
+    said += [word for name, word, *_ in _REPEATED if values[name]]
+    said += ["--on"] if values["machine"] is not None else []
+    if said:
+        raise RidgepointError("bad_usage", f"{said[0]} is given without a model", "add --model MODEL")
+    return None
 
 
 def filled(

@@ -35,7 +35,8 @@ def fitted(
     if any(titles):
         table.add_row(*(Text(titles[i], style="dim") for i in kept))
     for row in rows:
-        table.add_row(*(row[i] for i in kept))
+        # A name may hold what would read as markup.
+        table.add_row(*(cell if isinstance(cell := row[i], Text) else Text(cell) for i in kept))
     return table
 
 

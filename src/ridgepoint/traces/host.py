@@ -23,6 +23,8 @@ class Host:
     """Nanoseconds in which an operator or call was the innermost of its thread."""
     operator: Ints
     """The innermost operator around an event, itself included; -1 outside all."""
+    caller: Ints
+    """The operator around an event's own, or -1."""
     components: tuple[str, ...]
     component: Ints
     """Place in ``components`` (whose first is the empty name)."""
@@ -31,32 +33,34 @@ class Host:
 def host(trace: Trace) -> Host:
     """The host's side of a trace."""
     total = len(trace)
-    own, operator, inner, outer, linked = (np.full(total, value, dtype=np.int64) for value in (0, -1, -1, -1, -1))
+    own = np.zeros(total, dtype=np.int64)
+    operator, caller, inner, outer, linked = (np.full(total, -1, dtype=np.int64) for _ in range(5))
     contexts: list[int] = []
     silent = {i for i, name in enumerate(trace.names) if not names_a_part(name)}
     engine = {i for i, name in enumerate(trace.names) if name.startswith(_ENGINE)}
     for events in _threads(trace):
         role, name, back = (column[events].tolist() for column in (trace.role, trace.name, trace.backward))
         above = parents(trace.start[events], trace.end[events], np.arange(len(events))).tolist()
-        within, around, by_op, by_link = ([-1] * len(events) for _ in range(4))
+        within, around, by_op, by_caller, by_link = ([-1] * len(events) for _ in range(5))
         for i, parent in enumerate(above):
             if parent >= 0:
                 around[i] = within[i] = within[parent]
-                by_op[i], by_link[i] = by_op[parent], by_link[parent]
+                by_op[i], by_caller[i], by_link[i] = by_op[parent], by_caller[parent], by_link[parent]
             if role[i] <= MODULE and not (role[i] == NOTE and name[i] in silent):
                 within[i] = i
             elif role[i] == OP:
-                by_op[i] = i
+                by_caller[i], by_op[i] = by_op[i], i
                 if back[i] or name[i] in engine:
                     by_link[i] = i
-        for column, found in ((inner, within), (outer, around), (operator, by_op), (linked, by_link)):
+        columns = ((inner, within), (outer, around), (operator, by_op), (caller, by_caller), (linked, by_link))
+        for column, found in columns:
             places = np.array(found, dtype=np.int64)
             column[events] = np.where(places >= 0, events[places], -1)
         contexts += [int(events[i]) for i, place in enumerate(within) if place == i]
         work = events[trace.role[events] >= OP]
         own[work] = own_times(trace.start[work], trace.end[work], np.arange(len(work)))
     names, component = _components(trace, inner, linked, paths(trace, contexts, outer))
-    return Host(own, operator, names, component)
+    return Host(own, operator, caller, names, component)
 
 
 def _threads(trace: Trace) -> Iterator[Ints]:

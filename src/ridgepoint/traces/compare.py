@@ -1,0 +1,158 @@
+"""Measured beside predicted: one execution in a trace, and an estimate of the same scenario.
+
+Both sides tell every second once: own times of the trace sum to the time that devices were busy, critical seconds of an
+estimate sum to its time. What a device waits for its host stands beside what the estimate spends on launches and host work.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ridgepoint.cost.evaluate import Component
+from ridgepoint.errors import RidgepointError
+from ridgepoint.estimates import Estimate
+from ridgepoint.machines.machine import Machine
+from ridgepoint.traces.kinds import HOST
+from ridgepoint.traces.profile import OUTSIDE, Profile
+
+LAUNCH = "launch"
+_HOST_KINDS = (HOST, "delay")
+_PROCESSORS = ("cpu", "soc", "mcu")
+_GRADIENT = re.compile(r"\.grad\w*$")
+
+
+@dataclass(frozen=True)
+class Beside:
+    """Seconds of one execution: measured, and predicted; None where one side has nothing of that name."""
+
+    name: str
+    measured_s: float | None
+    predicted_s: float | None
+
+    @property
+    def ratio(self) -> float | None:
+        """Predicted over measured."""
+        if not self.measured_s or self.predicted_s is None:
+            return None
+        return self.predicted_s / self.measured_s
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One execution measured and predicted: in all, by kind of op, and by component where both sides name it alike."""
+
+    estimate: Estimate
+    runs: float
+    whole: Beside
+    kinds: tuple[Beside, ...]
+    components: tuple[Beside, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def within(self) -> bool:
+        """Whether the measured time lies in the estimate's interval."""
+        low, high = self.estimate.interval_s
+        return bool(low <= (self.whole.measured_s or 0.0) <= high)
+
+
+def compare(found: Profile, est: Estimate, runs: float | None = None) -> Comparison:
+    """``found`` beside ``est``. ``runs``: how often the trace executes the scenario's task; its steps, or once.
+
+    Errors: ``bad_option`` for a sweep, or for ``runs`` that are no positive number.
+    """
+    if est.shape != ():
+        raise RidgepointError("bad_option", "a trace is compared with one scenario, not with a sweep")
+    times = runs if runs is not None else float(len(found.steps_s)) or 1.0
+    if not 0.0 < times < float("inf"):
+        raise RidgepointError("bad_option", f"--runs is {times:g}", "say how often the trace executes the task")
+    share = 1.0 / times / max(len(found.devices), 1)
+    components = est.cost.components
+    return Comparison(
+        estimate=est,
+        runs=times,
+        whole=Beside("whole", found.span_s / times, float(est.time_s)),
+        kinds=_joined(_measured_kinds(found, share), _predicted_kinds(components)),
+        components=_components(found, share, components),
+        warnings=tuple(_warnings(found, est.scenario.machine, runs)),
+    )
+
+
+def _measured_kinds(found: Profile, share: float) -> dict[str, float]:
+    seconds: dict[str, float] = {}
+    for row in found.by_kind:
+        seconds[row.kind] = seconds.get(row.kind, 0.0) + row.time_s * share
+    idle = found.idle_s * share * max(len(found.devices), 1)
+    seconds[HOST] = seconds.get(HOST, 0.0) + idle
+    return seconds
+
+
+def _predicted_kinds(components: list[Component]) -> dict[str, float]:
+    seconds: dict[str, float] = {HOST: 0.0}
+    for component in components:
+        launch = float(component.critical_by_resource.get(LAUNCH, 0.0))
+        kind = HOST if component.kind in _HOST_KINDS else component.kind
+        seconds[kind] = seconds.get(kind, 0.0) + float(component.critical_s) - launch
+        seconds[HOST] += launch
+    return seconds
+
+
+def _joined(measured: Mapping[str, float], predicted: Mapping[str, float]) -> tuple[Beside, ...]:
+    names = dict.fromkeys((*measured, *predicted))
+    found = [Beside(name, measured.get(name), predicted.get(name)) for name in names]
+    taking = [one for one in found if (one.measured_s or 0.0) > 0.0 or (one.predicted_s or 0.0) > 0.0]
+    return tuple(sorted(taking, key=lambda one: -max(one.measured_s or 0.0, one.predicted_s or 0.0)))
+
+
+def _components(found: Profile, share: float, components: list[Component]) -> tuple[Beside, ...]:
+    """Beside each other by name; empty where no component of the model is named in the trace."""
+    predicted: dict[str, float] = {}
+    for component in components:
+        name = _GRADIENT.sub(" backward", component.label)
+        predicted[name] = predicted.get(name, 0.0) + float(component.critical_s)
+    measured: dict[str, float] = {}
+    events = found.counted
+    own = found.own[events].tolist()
+    for event, nanoseconds in zip(events.tolist(), own, strict=True):
+        name = _named(found, event, predicted)
+        measured[name] = measured.get(name, 0.0) + nanoseconds
+    if not measured.keys() & predicted.keys():
+        return ()
+    return _joined({name: value * 1e-9 * share for name, value in measured.items()}, predicted)
+
+
+def _named(found: Profile, event: int, known: Mapping[str, float]) -> str:
+    """An event's component, or one of the operators around it within that, whichever the model knows."""
+    component = found.component_of(event)
+    if component in known:
+        return component
+    path, space, backward = component.removeprefix(OUTSIDE).partition(" ")
+    operator = int(found.operator[event])
+    while operator >= 0:
+        short = found.labels[operator].rpartition("::")[2].strip("_")
+        inside = f"{path}.{short}".strip(".") + space + backward
+        if inside in known:
+            return inside
+        operator = int(found.host.caller[operator])
+    return component
+
+
+def _warnings(found: Profile, machine: Machine, runs: float | None) -> list[str]:
+    said = []
+    if runs is None and not len(found.steps_s):
+        said.append("the trace tells no steps apart: it counts as one execution of the task; --runs says otherwise")
+    if found.on_host:
+        if machine.device.kind not in _PROCESSORS:
+            said.append(f"the trace is of a processor, the prediction of {machine.device.title}")
+        return said
+    named = {device.name for device in found.devices}
+    for name in sorted(named):
+        telling = [
+            word for word in re.split(r"[\s_-]+", name) if re.search(r"[A-Za-z]", word) and re.search(r"\d", word)
+        ]
+        if telling and telling[0].lower() not in f"{machine.device.title} {machine.name}".lower().replace("-", " "):
+            said.append(f"the trace was recorded on {name}, the prediction is of {machine.device.title}")
+    if machine.devices > 1 and len(found.devices) not in (1, machine.devices):
+        said.append(f"the trace has {len(found.devices)} devices, the machine {machine.devices}")
+    return said
