@@ -14,6 +14,7 @@ import numpy as np
 
 from ridgepoint.cost.evaluate import evaluate
 from ridgepoint.numeric import Array
+from ridgepoint.serving.citing import reliance_of
 from ridgepoint.serving.deployment import Deployment
 from ridgepoint.serving.engines import Engine, speeds
 from ridgepoint.serving.loops import Pace, closed_loop
@@ -67,6 +68,11 @@ class Operating:
     def tokens_per_s(self) -> Array:
         """Output tokens of a replica per second."""
         return np.asarray(self.steady.tokens_per_s, dtype=float)
+
+    @cached_property
+    def citations(self) -> tuple[str, ...]:
+        """What the curve relied on."""
+        return reliance_of(self.deployment).lines
 
     @cached_property
     def knee(self) -> int:
