@@ -32,7 +32,7 @@ def test_sizes_of_tasks_too(task, name, size):
     [
         ("weights", "bf61", "did you mean"),
         ("zero_stage", 4, "0, 1, 2 or 3"),
-        ("recompute", "some", "none, selective, full"),
+        ("recompute", "some", "none, selective, sqrt, full, planned"),
         ("optimizer", "adamm", "adam"),
         ("schedule", "zigzag", "1f1b"),
         ("memory_fraction", 0.0, "fraction"),

@@ -10,7 +10,7 @@ from ridgepoint.errors import RidgepointError
 from ridgepoint.formats import find_format
 from ridgepoint.numeric import Num, as_num
 
-RECOMPUTE = ("none", "selective", "full")
+RECOMPUTE = ("none", "selective", "sqrt", "full", "planned")
 OPTIMIZERS = ("adam", "adam8bit", "adafactor", "lion", "sgd", "none")
 SCHEDULES = ("gpipe", "1f1b", "interleaved", "zero_bubble", "zero_bubble_2")
 TIERS = ("none", "host", "nvme")
@@ -29,6 +29,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
 """Field → the names that it takes."""
 DEGREES = ("tp", "pp", "dp", "ep", "cp")
 LARGEST_DEGREE = 1e7
+Again = tuple[str, ...]
+"""Ops of a layer that run again, by their labels within it; the second of a name is ``norm 2``."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,9 @@ class Plan:
     Engine: ``fused_attention`` (one I/O-aware kernel), ``graph_capture`` (kernel launches without the host),
     ``compiled`` (elementwise chains fused), ``memory_fraction`` (part of device memory that the engine may use).
     Decoding: ``speculated`` draft tokens per sequence that one decode step verifies beside the token of its own.
-    Training: ``zero_stage`` 0–3, ``recompute`` none, selective or full in the part ``recomputed_layers`` of the layers,
+    Training: ``zero_stage`` 0–3, ``recompute`` none, selective (attention scores), full, sqrt (segments of layers of which only
+    the input is kept) in the part ``recomputed_layers`` of the layers, or planned: what must be dropped to fit is chosen op by
+    op, unless ``recomputed`` says it (for each kind of layer: parts of the layers with the ops that run again);
     ``micro_batch`` sequences, ``schedule`` gpipe, 1f1b,
     interleaved with ``chunks`` per device, or zero_bubble (ZB-H1; zero_bubble_2 is ZB-H2, with twice the activations),
     ``vocab_parallel`` (the head divided among the pipeline stages), ``sequence_parallel``, ``context_exchange`` of
@@ -75,6 +79,7 @@ class Plan:
     zero_stage: Num = 0.0
     recompute: str = "none"
     recomputed_layers: Num = 1.0
+    recomputed: tuple[tuple[tuple[float, Again], ...], ...] = ()
     micro_batch: Num | None = None
     schedule: str = "1f1b"
     chunks: Num = 1.0

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import numpy as np
 
+from ridgepoint.errors import RidgepointError
 from ridgepoint.formats import FORMATS
-from ridgepoint.models.architecture import Model
+from ridgepoint.models.architecture import Layer, Model, Stack
 from ridgepoint.models.execution import Execution, Tokens
 from ridgepoint.models.state import saved_bytes, stage_share
 from ridgepoint.models.transformer import layer_work
 from ridgepoint.numeric import Num, plain
 from ridgepoint.ops import Gemm, Stream
-from ridgepoint.plan import Plan
+from ridgepoint.plan import Again, Plan
 from ridgepoint.tasks.layout import Layout
+from ridgepoint.tasks.recomputation import Link, freed_bytes, links
 from ridgepoint.work import Work
 
 OFFLOAD_WINDOW = 2.0
@@ -32,7 +34,38 @@ def recompute_words(plan: Plan) -> str:
     part = float(np.max(plan.recomputed_layers))
     if plan.recompute == "none" or part == 0.0:
         return "none"
+    if plan.recompute == "planned":
+        return planned_words(plan)
     return plan.recompute if part == 1.0 else f"{plan.recompute} {part:.0%}"
+
+
+def planned_words(plan: Plan) -> str:
+    """What planned recomputation found, in words.
+
+    >>> planned_words(Plan(recompute="planned", recomputed=(((0.5, ("feed.activation",)), (0.5, ())),)))
+    'planned (50% of the layers: feed.activation)'
+    """
+    said = []
+    for kind in plan.recomputed:
+        for part, again in kind:
+            if again:
+                labels = ", ".join(again)
+                said.append(f"{part:.0%} of the layers: {labels}" if part < 1.0 else labels)
+    return (
+        f"planned ({'; '.join(said)})"
+        if said
+        else "planned (nothing need be recomputed)"
+        if plan.recomputed
+        else "planned"
+    )
+
+
+def kinds_of(stack: Stack) -> dict[Layer, int]:
+    """Equal layers of a stack together, with how many there are, in the order in which its work lists them."""
+    counts: dict[Layer, int] = {}
+    for layer, count in stack.layers:
+        counts[layer] = counts.get(layer, 0) + count
+    return counts
 
 
 def in_flight(layout: Layout, plan: Plan, count: Num) -> Num:
@@ -47,33 +80,86 @@ def in_flight(layout: Layout, plan: Plan, count: Num) -> Num:
     return plain(most)
 
 
-def of_micro_batch(model: Model, run: Execution, layout: Layout, tokens: Tokens, plan: Plan) -> tuple[Num, Num]:
+def of_micro_batch(
+    model: Model, run: Execution, layout: Layout, tokens: Tokens, count: Num, plan: Plan
+) -> tuple[Num, Num]:
     """(bytes that one micro-batch leaves on the fullest stage, bytes of the one layer that is being recomputed).
 
-    With full recomputation each layer's input is kept, and all of the layer at hand.
+    With full recomputation each layer's input is kept, and all of the layer at hand; with segments (sqrt) one input per segment
+    and all of the segment at hand; as planned what the plan drops in each kind of layer.
     """
     kept: Num = 0.0
     again: Num = 0.0
     slices = 1.0 if run.cut.context_exchange == "all_to_all" else run.cut.cp
+    chosen = iter(_chosen(model, plan))
     for stack in filter(None, (model.encoder, model.decoder)):
-        for layer, number in stack.layers:
+        for layer, number in kinds_of(stack).items():
             work = layer_work(layer, stack.hidden, tokens, run, stack.causal, "l", tokens.context)
             whole = saved_bytes(work, stack.hidden, run.cut.tp, run.cut.sequence, slices)
             held = stage_share(stack.depth, layout.pp) * number * plan.trained_layers
-            if plan.recompute == "full":
+            if plan.recompute == "planned":
+                found = chain(layer, stack, run, tokens)
+                parts = [(part, freed_bytes(found, ops)) for part, ops in next(chosen)]
+                freed: Num = sum(part * size for part, size in parts)
+                again = np.maximum(again, max(size for _, size in parts))
+            elif plan.recompute in ("full", "sqrt"):
                 shard = run.cut.tp if run.cut.sequence else 1.0
                 inputs = run.rows(tokens) * stack.hidden * FORMATS[run.formats.stream].bytes / shard
-                freed = (whole - inputs) * plan.recomputed_layers
-                again = np.maximum(again, np.where(np.asarray(plan.recomputed_layers) > 0.0, whole, 0.0))
+                size = (
+                    segment(held * in_flight(layout, plan, count), inputs, whole) if plan.recompute == "sqrt" else 1.0
+                )
+                freed = (whole - inputs / size) * plan.recomputed_layers
+                again = np.maximum(again, np.where(np.asarray(plan.recomputed_layers) > 0.0, size * whole, 0.0))
             else:
                 freed = (_scores_bytes(work) if plan.recompute == "selective" else 0.0) * plan.recomputed_layers
             kept = kept + held * (whole - freed)
     return kept, again
 
 
+def segment(layers: Num, inputs: Num, whole: Num) -> Num:
+    """Layers of a segment such that L/k inputs and k whole layers are least: k = √(L · input/whole), at least one and at most
+    all (Chen et al. 2016; with the sizes of both). ``layers`` counts every micro-batch that is held.
+
+    >>> float(segment(64.0, 1.0, 1.0)), float(segment(64.0, 1.0, 16.0))
+    (8.0, 2.0)
+    """
+    best = np.sqrt(np.asarray(layers) * np.asarray(inputs) / np.maximum(whole, 1e-30))
+    return plain(np.clip(np.round(best), 1.0, np.maximum(np.asarray(layers), 1.0)))
+
+
+def chain(layer: Layer, stack: Stack, run: Execution, tokens: Tokens) -> list[Link]:
+    """The ops of a layer with what each keeps."""
+    slices = 1.0 if run.cut.context_exchange == "all_to_all" else run.cut.cp
+    work = layer_work(layer, stack.hidden, tokens, run, stack.causal, "l", tokens.context)
+    return links(work, "l", stack.hidden, run.cut.tp, run.cut.sequence, slices)
+
+
+def _chosen(model: Model, plan: Plan) -> tuple[tuple[tuple[float, Again], ...], ...]:
+    """What each kind of layer computes again.
+
+    Errors: ``bad_plan`` where nothing was chosen yet, or for another number of kinds.
+    """
+    if plan.recompute != "planned":
+        return ()
+    kinds = sum(len(kinds_of(stack)) for stack in (model.encoder, model.decoder) if stack is not None)
+    if not plan.recomputed:
+        raise RidgepointError(
+            "bad_plan",
+            "planned recomputation is found for one layout at a time",
+            "search with none, selective, sqrt or full, then plan the best layout",
+        )
+    if len(plan.recomputed) != kinds:
+        raise RidgepointError(
+            "bad_plan",
+            f"plan.recomputed is for {len(plan.recomputed)} kinds of layers; {model.name} has {kinds}",
+            "leave it out: it is found",
+        )
+    return plan.recomputed
+
+
 def on_device(model: Model, run: Execution, layout: Layout, tokens: Tokens, count: Num, plan: Plan) -> Num:
     """Activations in device memory at the fullest moment of the schedule; of offloaded ones a window of layers."""
-    kept, again = of_micro_batch(model, run, layout, tokens, plan)
+    kept, again = of_micro_batch(model, run, layout, tokens, count, plan)
     if plan.offload_activations != "none":
         layers = np.maximum(np.ceil(model.main.depth / np.asarray(layout.pp, dtype=float)), 1.0)
         return plain(kept * np.minimum(OFFLOAD_WINDOW / layers, in_flight(layout, plan, count)) + again)

@@ -161,7 +161,7 @@ def _away(
         shard = at_stage(plan, 3.0, parameters.sharded(layout), parameters.total)
         found[f"{plan.offload_params}/weights"] = shard * FORMATS[run.formats.stream].bytes
     if plan.offload_activations != "none":
-        kept, _ = of_micro_batch(model, run, layout, tokens, plan)
+        kept, _ = of_micro_batch(model, run, layout, tokens, count, plan)
         found[f"{plan.offload_activations}/activations"] = kept * in_flight(layout, plan, count)
     return found
 

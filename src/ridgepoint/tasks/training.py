@@ -17,6 +17,7 @@ from ridgepoint.tasks import Train
 from ridgepoint.tasks.activations import of_micro_batch
 from ridgepoint.tasks.inference import per_replica
 from ridgepoint.tasks.layout import Layout
+from ridgepoint.tasks.recomputation import again_of
 from ridgepoint.tasks.trained import backward_pass, learned, only, with_adapters
 from ridgepoint.tasks.updates import (
     Trained,
@@ -28,7 +29,7 @@ from ridgepoint.tasks.updates import (
     sometimes,
     tier_of,
 )
-from ridgepoint.work import Mix, Op, Overlap, Pipeline, Repeat, Seq, Stage, Work
+from ridgepoint.work import Mix, Op, Overlap, Pipeline, Repeat, Seq, Stage, Work, ops
 
 
 def micro_batch(task: Train, plan: Plan, layout: Layout) -> tuple[Num, Num]:
@@ -103,12 +104,32 @@ def _passes(
     body: Work = Seq(*layers)
     if plan.trainable == "lora":
         body = with_adapters(body, run, plan.lora_rank)
-    again = [Repeat(plan.recomputed_layers, work) for work in recomputed(body, plan.recompute)]
+    again = _again(layers, body, run, plan)
     back = Seq(*again, backward_pass(body, plan))
     reached = back if is_one(plan.trained_layers) else Repeat(plan.trained_layers, back)
     whole = plan.trainable == "full" and is_one(plan.trained_layers)
     first = [backward_pass(Seq(*before), plan)] if before and whole else []
     return Seq(*before, body, *after), Seq(*(backward_pass(w, plan) for w in reversed(after)), reached, *first)
+
+
+def _again(layers: list[Work], body: Work, run: Execution, plan: Plan) -> list[Work]:
+    """What runs forward a second time, before the backward pass."""
+    if plan.recompute != "planned":
+        return [Repeat(plan.recomputed_layers, work) for work in recomputed(body, plan.recompute)]
+    kinds = [(kind, at) for stack in layers for kind in stack.children() for at in (_prefix(kind),)]
+    found: list[Work] = []
+    for (kind, at), parts in zip(kinds, plan.recomputed, strict=True):
+        for part, again in parts:
+            work = again_of(kind, at, again)
+            wanted = with_adapters(work, run, plan.lora_rank) if plan.trainable == "lora" else work
+            found += [Repeat(part, wanted)] if again else []
+    return found
+
+
+def _prefix(work: Work) -> str:
+    """What the labels of a stack's layers begin with: ``layers``, ``encoder.layers``."""
+    label = next(ops(work)).label
+    return label[: label.index("layers") + len("layers")]
 
 
 def _head(model: Model, run: Execution, tokens: Tokens, plan: Plan, part: str, stages: Num) -> list[Work]:
@@ -128,10 +149,10 @@ def _head(model: Model, run: Execution, tokens: Tokens, plan: Plan, part: str, s
 
 
 def recomputed(layers: Work, recompute: str) -> list[Work]:
-    """What runs forward a second time: nothing, attention without its projections, or every layer."""
+    """What runs forward a second time: nothing, attention without its projections, or every layer (in segments too)."""
     if recompute == "none":
         return []
-    if recompute == "full":
+    if recompute in ("full", "sqrt"):
         return [layers]
     return [_only_attention(layers)]
 
@@ -214,7 +235,7 @@ def _moved_activations(
     """What each micro-batch keeps, out after its forward pass and back before its backward pass."""
     if plan.offload_activations == "none":
         return []
-    kept, _ = of_micro_batch(model, run, layout, tokens, plan)
+    kept, _ = of_micro_batch(model, run, layout, tokens, count, plan)
     tier = tier_of(plan.offload_activations)
     out = Transfer(bytes=kept, tier=tier, direction="write", label="offload.activations_out")
     back = Transfer(bytes=kept, tier=tier, direction="read", label="offload.activations_in")

@@ -4,12 +4,13 @@ import pytest
 
 pytest.importorskip("torch")
 
-from ridgepoint.models.networks.captured.memory import memory  # noqa: E402
-from ridgepoint.training.remat.captured import captured_flow  # noqa: E402
-from ridgepoint.training.remat.flow import order_without, run  # noqa: E402
-from ridgepoint.training.remat.planner import plan_flow  # noqa: E402
-from tests.capture import models  # noqa: E402
-from tests.capture.test_modules import capture_pass, played, subject  # noqa: E402
+from ridgepoint.capture.pytorch import capture_pass
+from ridgepoint.models.networks.captured.memory import memory
+from ridgepoint.training.remat.captured import captured_flow
+from ridgepoint.training.remat.flow import order_without, run
+from ridgepoint.training.remat.planner import plan_flow
+from tests.capture import models
+from tests.capture.test_modules import played, subject
 
 SIZES = {"batch": 2, "seq": 64}
 

@@ -1,0 +1,82 @@
+"""Planned recomputation resolved: which ops the layers of one scenario run again so that its step fits (design §3)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from ridgepoint.cost.evaluate import evaluate
+from ridgepoint.errors import RidgepointError
+from ridgepoint.machines.machine import Machine
+from ridgepoint.models.architecture import Model
+from ridgepoint.models.execution import Execution, Tokens
+from ridgepoint.models.state import stage_share
+from ridgepoint.plan import Plan
+from ridgepoint.tasks import Train
+from ridgepoint.tasks.activations import chain, in_flight, kinds_of
+from ridgepoint.tasks.layout import Layout
+from ridgepoint.tasks.memory import ledger, usable_fraction
+from ridgepoint.tasks.recomputation import Kind, choices, planned
+from ridgepoint.tasks.training import micro_batch
+from ridgepoint.work import Op
+
+
+def with_planned(
+    model: Model, machine: Machine, run: Execution, layout: Layout, task: Train, plan: Plan, room: float | None = None
+) -> Plan:
+    """``plan`` with what its layers compute again; ``room`` bytes per device are those that the run may use where not said.
+
+    Errors: ``bad_plan`` for a sweep, and beside offloaded activations, which take their room elsewhere.
+    """
+    if plan.recompute != "planned" or plan.recomputed:
+        return plan
+    if plan.offload_activations != "none":
+        raise RidgepointError(
+            "bad_plan", "planned recomputation and offloaded activations answer the same question", "use one of them"
+        )
+    if any(np.ndim(v) for v in (layout.tp, layout.pp, layout.dp, layout.ep, layout.cp, *task.sizes().values())):
+        raise RidgepointError(
+            "bad_plan",
+            "planned recomputation is found for one scenario at a time",
+            "sweep over none, selective or full",
+        )
+    kinds, parts = found(model, machine, run, layout, task, plan, room)
+    chosen = tuple(
+        tuple((part, kind.choices[number].again) for part, number in each)
+        for kind, each in zip(kinds, parts, strict=True)
+    )
+    return replace(plan, recomputed=chosen)
+
+
+def found(
+    model: Model, machine: Machine, run: Execution, layout: Layout, task: Train, plan: Plan, room: float | None = None
+) -> tuple[list[Kind], tuple[tuple[tuple[float, int], ...], ...]]:
+    """Every kind of layer with its choices, and the parts of its layers under each."""
+    kinds = layer_kinds(model, machine, run, layout, task, plan)
+    whole = ledger(model, machine, run, layout, task, replace(plan, recompute="none"))
+    usable = machine.memory_bytes * usable_fraction(plan, True) if room is None else room
+    return kinds, planned(kinds, float(whole.total_bytes) - usable)
+
+
+def layer_kinds(model: Model, machine: Machine, run: Execution, layout: Layout, task: Train, plan: Plan) -> list[Kind]:
+    """The layers of the fullest stage by kind, each with its choices."""
+    size, count = micro_batch(task, plan, layout)
+    tokens = Tokens(size, task.seq, task.seq, keep=task.seq)
+    held = float(in_flight(layout, plan, count))
+    seconds: dict[Op, float] = {}
+
+    def of(op: Op) -> float:
+        if op not in seconds:
+            seconds[op] = float(evaluate(op, machine).time_s)
+        return seconds[op]
+
+    return [
+        Kind(
+            float(stage_share(stack.depth, layout.pp)) * number * float(plan.trained_layers),
+            held,
+            choices(chain(layer, stack, run, tokens), of),
+        )
+        for stack in filter(None, (model.encoder, model.decoder))
+        for layer, number in kinds_of(stack).items()
+    ]
