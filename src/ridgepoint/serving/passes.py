@@ -113,7 +113,7 @@ def passes(model: Model, machine: Machine, plan: Plan, fused: bool = True) -> tu
             f"{model.name} reads its prompt with an encoder, which request-by-request serving does not cover",
             "use `ridgepoint analyze --task generate`",
         )
-    if any(np.ndim(getattr(plan, f.name)) for f in fields(plan)):
+    if any(isinstance(getattr(plan, f.name), np.ndarray) for f in fields(plan)):
         raise RidgepointError("bad_plan", "a plan to serve holds an array", "give one number per degree")
     if plan.speculated:
         raise RidgepointError(
