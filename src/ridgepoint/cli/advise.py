@@ -11,6 +11,7 @@ from ridgepoint.cli.citing import Citations, print_citations
 from ridgepoint.cli.files import Charts, Html, chart_files, write_charts
 from ridgepoint.cli.options import takes_scenario
 from ridgepoint.cli.output import command_line, console, print_json, print_page
+from ridgepoint.errors import RidgepointError
 from ridgepoint.request import Request, to_scenario
 from ridgepoint.units import parse_quantity
 
@@ -31,10 +32,11 @@ def advise(
         typer.Option(
             "--objective",
             metavar="NAME",
-            help="latency, throughput, cost, energy or memory.",
+            help="latency (default), throughput, cost, energy or memory; serving: throughput (default), cost, latency.",
             rich_help_panel=_ADVICE,
+            show_default=False,
         ),
-    ] = "latency",
+    ] = "",
     quality: Annotated[
         str,
         typer.Option("--quality", metavar="GRADE", help="exact (same answers), near or any.", rich_help_panel=_ADVICE),
@@ -47,6 +49,14 @@ def advise(
     ] = None,
     tpot: Annotated[
         str | None, typer.Option("--tpot", metavar="TIME", help="Most per further token.", rich_help_panel=_ADVICE)
+    ] = None,
+    rate: Annotated[
+        str | None,
+        typer.Option("--rate", metavar="R", help="Requests per second (serving).", rich_help_panel=_ADVICE),
+    ] = None,
+    engine: Annotated[
+        str | None,
+        typer.Option("--engine", metavar="NAME", help="vllm, sglang or trtllm (serving).", rich_help_panel=_ADVICE),
     ] = None,
     memory: Annotated[
         str | None, typer.Option("--memory", metavar="SIZE", help="Most per device.", rich_help_panel=_ADVICE)
@@ -74,7 +84,16 @@ def advise(
         load_file(own)
     files = chart_files(chart)
     limits = Limits(_quantity(ttft, "s"), _quantity(tpot, "s"), _quantity(memory, "B"), quality, training_free)
-    found = advice(to_scenario(request), objective, limits)
+    if request.task == "serve":
+        from ridgepoint.cli.advise_serve import serve
+
+        others = {"--memory": memory is not None, "--html": html is not None, "--chart": bool(files)}
+        serve(request, others, (rate, engine), objective, limits, (top, combine, everything), citations, as_json)
+        return
+    if rate is not None or engine is not None:
+        said = "--rate" if rate is not None else "--engine"
+        raise RidgepointError("bad_option", f"{said} belongs to the task serve", "add --task serve")
+    found = advice(to_scenario(request), objective or "latency", limits)
     if html is not None:
         from ridgepoint.report.html_advice import advice_page as html_page
         from ridgepoint.scenario_file import write_whole

@@ -311,7 +311,7 @@ def _binds(offers: list[Offer], slo: Slo, buckets: tuple[Bucket, ...]) -> str:
     """Which bucket a device type cannot serve, how near it comes and in what."""
     for b, bucket in enumerate(buckets):
         curves = [offer.curves[b] for offer in offers]
-        if any(curve is not None and curve.most_within(slo.ttft_s, slo.tpot_s) is not None for curve in curves):
+        if any(curve is not None and curve.most_within(slo.ttft_s, slo.tpot_s) > 0.0 for curve in curves):
             continue
         size = f"prompts of {bucket.prompt:,.0f} and outputs of {bucket.output:,.0f} tokens"
         known = [curve for curve in curves if curve is not None]

@@ -67,11 +67,23 @@ class OpenLoop:
     ttft_s: Array
     tpot_s: Array
 
-    def most_within(self, ttft_s: float | None, tpot_s: float | None) -> int | None:
-        """Position of the highest rate that keeps both means; None where none does."""
-        good = (self.ttft_s <= (ttft_s or np.inf)) & (self.tpot_s <= (tpot_s or np.inf))
-        found = np.flatnonzero(good)
-        return int(found[np.argmax(self.rate[found])]) if found.size else None
+    def most_within(self, ttft_s: float | None, tpot_s: float | None) -> float:
+        """The highest rate that keeps both means, between the points of the curve; 0 where none does."""
+        most = np.inf if ttft_s is None else ttft_s, np.inf if tpot_s is None else tpot_s
+        rising = slice(0, int(np.argmax(self.rate)) + 1)
+        rates, first, each = self.rate[rising], self.ttft_s[rising], self.tpot_s[rising]
+        good = np.flatnonzero((first <= most[0]) & (each <= most[1]))
+        if not good.size:
+            return 0.0
+        last = int(good[-1])
+        if last + 1 == len(rates):
+            return float(rates[last])
+        parts = [
+            (limit - values[last]) / (values[last + 1] - values[last])
+            for limit, values in zip(most, (first, each), strict=True)
+            if values[last + 1] > limit
+        ]
+        return float(rates[last] + min(parts) * (rates[last + 1] - rates[last]))
 
     @property
     def most(self) -> float:

@@ -55,12 +55,7 @@ class Offer:
 
     def rates(self, slo: Slo) -> Floats:
         """Requests of each bucket per second that one replica serves within the goals; 0 where it cannot."""
-        return np.array([0.0 if curve is None else _rate(curve, slo) for curve in self.curves])
-
-
-def _rate(curve: OpenLoop, slo: Slo) -> float:
-    at = curve.most_within(slo.ttft_s, slo.tpot_s)
-    return 0.0 if at is None else float(curve.rate[at])
+        return np.array([0.0 if curve is None else curve.most_within(slo.ttft_s, slo.tpot_s) for curve in self.curves])
 
 
 @dataclass(frozen=True)
