@@ -152,6 +152,10 @@ def test_fsdp_file_is_yaml_of_the_layout():
     ("target", "plan", "says"),
     [
         ("megatron", {"pp": 4, "dp": 4, "schedule": "zero_bubble", "zero_stage": 1.0}, "zero_bubble"),
+        ("megatron", {"recompute": "sqrt"}, "sqrt"),
+        ("fsdp", {"recompute": "sqrt"}, "sqrt"),
+        ("deepspeed", {"recompute": "sqrt"}, "sqrt"),
+        ("torchtitan", {"recompute": "sqrt"}, "sqrt"),
         ("megatron", {"offload_params": "host"}, "offload params"),
         ("megatron", {"optimizer": "lion"}, "lion"),
         ("megatron", {"model": "mamba2-2.7b", "seq": 2048}, "mamba2"),

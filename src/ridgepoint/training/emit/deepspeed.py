@@ -89,7 +89,7 @@ def _recompute(facts: Facts) -> dict[str, Any]:
     rule, part = facts.recompute
     away = facts.plan.offload_activations
     _REFUSE.unless(
-        rule != "selective" and part in (0.0, 1.0),
+        rule in ("none", "full") and part in (0.0, 1.0),
         f"recomputation of {part:.0%} of the layers ({rule})",
         "use --recompute full --recomputed-layers 1, or --recompute none",
     )

@@ -80,7 +80,7 @@ def _sharding(facts: Facts) -> dict[str, Any]:
     )
     _REFUSE.unless(plan.offload_activations == "none", "offloaded activations", "leave --offload-activations out")
     _REFUSE.unless(
-        rule != "selective" and part in (0.0, 1.0),
+        rule in ("none", "full") and part in (0.0, 1.0),
         f"recomputation of {part:.0%} of the layers ({rule})",
         "use --recompute full --recomputed-layers 1, or --recompute none",
     )

@@ -164,6 +164,9 @@ def _recompute(facts: Facts) -> Options:
     rule, part = facts.recompute
     if rule == "none":
         return {}
+    _REFUSE.unless(
+        rule in ("selective", "full"), f"recomputation that is {rule}", "use --recompute full, selective or none"
+    )
     if rule == "selective":
         _REFUSE.unless(part == 1.0, "selective recomputation in a part of the layers", "use --recomputed-layers 1")
         return {"--recompute-granularity": "selective"}
