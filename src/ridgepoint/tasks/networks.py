@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ridgepoint.cost.evaluate import evaluate
 from ridgepoint.cost.ledger import Ledger
 from ridgepoint.errors import RidgepointError, unknown_name
 from ridgepoint.formats import FORMATS
@@ -18,10 +19,12 @@ from ridgepoint.models.networks.network import Network
 from ridgepoint.models.networks.registry import play
 from ridgepoint.models.networks.tape import Tape
 from ridgepoint.models.pieces import is_one
-from ridgepoint.models.state import peak_transient_bytes, saved_bytes
+from ridgepoint.models.state import peak_transient_bytes
 from ridgepoint.numeric import Num
 from ridgepoint.plan import Plan
 from ridgepoint.tasks import Decode, Forward, Prefill, Sample, Task, Train
+from ridgepoint.tasks.activations import recompute_words
+from ridgepoint.tasks.blocks import again, blocks, kept_bytes, planned_blocks
 from ridgepoint.tasks.inference import per_replica
 from ridgepoint.tasks.layout import Layout
 from ridgepoint.tasks.memory import device_ledger, runtime_bytes
@@ -127,6 +130,9 @@ def build_network(net: Network, machine: Machine, task: Task, plan: Plan) -> Net
         raise RidgepointError("bad_task", f"{net.name} has no task '{task.name}'", f"use --task {tasks}")
     layout = network_layout(net, machine, plan)
     acts, weights = formats_of(net, plan)
+    if isinstance(task, Train) and plan.recompute == "planned" and not plan.recomputed:
+        _check_training(net, plan)
+        plan = _with_planned(net, machine, layout, task, plan)
     said = (
         *layout.assumptions,
         *net.notes,
@@ -143,7 +149,8 @@ def _training_notes(task: Task, plan: Plan) -> tuple[str, ...]:
     if not isinstance(task, Train):
         return ()
     batch = "the device's whole batch (no --micro-batch given)" if plan.micro_batch is None else "as given"
-    return (f"micro-batch: {batch}; optimizer {plan.optimizer}; ZeRO stage {shown_stage(plan)}",)
+    said = f"micro-batch: {batch}; optimizer {plan.optimizer}; ZeRO stage {shown_stage(plan)}"
+    return (said if plan.recompute == "none" else f"{said}; recomputation {recompute_words(plan)}",)
 
 
 def _sizes(net: Network, task: Task) -> dict[str, Num]:
@@ -225,19 +232,21 @@ def _train(net: Network, layout: Layout, task: Train, plan: Plan) -> Parts:
     size, count = micro_batch(task, whole, layout)
     tape = forward_tape(net, plan, size, _sizes(net, task), "train")
     own = tape.stated.backward if tape.stated is not None else None
+    _refuse_captured(net, tape, plan)
     forward = with_statistics(tape.work)
     back = own or backward(forward)
-    again = [forward] if plan.recompute == "full" else []
+    chain = blocks(forward)
+    runs_again = again(chain, forward, plan)
     parameters = Trained(tape.total_parameters - tape.sparse_parameters)
     exchange = [] if is_one(outside.dp) else [gradient_exchange(_execution(tape), outside, plan, parameters)]
     together = Overlap(back, *exchange) if plan.overlap_gradients else Seq(back, *exchange)
     last = sometimes(plan, together, back)
     update = optimizer_step(_execution(tape), outside, plan, parameters)
-    device = Seq(Repeat(count - 1.0, Seq(forward, *again, back)), forward, *again, last, update)
+    device = Seq(Repeat(count - 1.0, Seq(forward, *runs_again, back)), forward, *runs_again, last, update)
     entries = {
         "weights": _weight_bytes(tape) / at_stage(plan, 3.0, outside.dp, 1.0),
         **training_state(_execution(tape), outside, plan, parameters),
-        "activations": tape.stated.peak_bytes if tape.stated and own else saved_bytes(forward, 0, 1.0, False),
+        "activations": tape.stated.peak_bytes if tape.stated and own else kept_bytes(chain, plan),
     }
     return (("train", device, 1.0),), entries
 
@@ -253,6 +262,40 @@ def _check_training(net: Network, plan: Plan) -> None:
     }
     for name in (name for name, given in asked.items() if given):
         raise RidgepointError("bad_plan", f"{name} is not modelled for the network {net.name}", "leave it out")
+    if plan.recompute == "selective":
+        raise RidgepointError(
+            "bad_plan",
+            f"selective recomputation is of a transformer's attention scores; {net.name} is a network",
+            "use --recompute full, sqrt or planned: its blocks run again",
+        )
+
+
+def _with_planned(net: Network, machine: Machine, layout: Layout, task: Train, plan: Plan) -> Plan:
+    """``plan`` with the blocks that run again so that the step fits."""
+    _, entries = _train(net, layout, task, replace(plan, recompute="none"))
+    without = device_ledger(machine, task, plan, {**entries, "runtime": runtime_bytes(machine)})
+    excess = without.total_bytes - without.usable_bytes
+    if np.ndim(excess):
+        raise RidgepointError(
+            "bad_plan", "planned recomputation is found for one scenario at a time", "sweep over none, sqrt or full"
+        )
+    whole = plan if plan.micro_batch is not None else replace(plan, micro_batch=per_replica(task.batch, layout))
+    size, _ = micro_batch(task, whole, layout)
+    tape = forward_tape(net, plan, size, _sizes(net, task), "train")
+    _refuse_captured(net, tape, plan)
+    chain = blocks(with_statistics(tape.work))
+    chosen = planned_blocks(chain, float(excess), lambda work: float(evaluate(work, machine).time_s))
+    return replace(plan, recomputed=chosen)
+
+
+def _refuse_captured(net: Network, tape: Tape, plan: Plan) -> None:
+    """A captured step says itself what it keeps."""
+    if tape.stated is not None and tape.stated.backward is not None and plan.recompute != "none":
+        raise RidgepointError(
+            "bad_plan",
+            f"{net.name} is a captured training step, whose capture says what it keeps: --recompute does not change it",
+            "use `ridgepoint plan recompute FILE.work.json --on MACHINE --memory SIZE`, or capture it with checkpointing",
+        )
 
 
 def _execution(tape: Tape) -> Execution:
