@@ -37,7 +37,9 @@ def test_a_trace_and_the_files_that_are_written(run, tmp_path):
     assert [row["output_tokens"] for row in rows] == ["5", "7"]
     assert float(rows[1]["arrived_s"]) == 0.5
     events = json.loads((tmp_path / "b.json").read_text())["traceEvents"]
-    assert {event["ph"] for event in events} == {"M", "b", "e", "C"}
+    assert {event["ph"] for event in events} == {"M", "X", "b", "e", "C"}
+    steps = run("trace", str(tmp_path / "b.json"), "--json").document
+    assert {row["name"] for row in steps["components"]} <= {"read", "decode", "read and decode"}
 
 
 def test_overload_is_said(run):

@@ -97,3 +97,36 @@ def test_nothing_is_written_when_it_is_refused(run, tmp_path):
     (tmp_path / "t.json").write_text(json.dumps({"traceEvents": []}))
     assert run("trace", "t.json", "--html", "out.html").code == 2
     assert not (tmp_path / "out.html").exists()
+
+
+def test_what_analyze_exports_is_read_back(run, tmp_path):
+    scenario = ("llama-3.1-8b", "--on", "h100-sxm", "--task", "decode", "--batch", "8", "--context", "4k")
+    expected = run("analyze", *scenario, "--perfetto", "a.json.gz", "--json").document
+    found = run("trace", "a.json.gz", "--model", *scenario, "--runs", "1", "--json").document
+    assert found["span_s"] == pytest.approx(expected["time_s"], rel=1e-5)
+    assert found["comparison"]["ratio"] == pytest.approx(1.0, rel=1e-5)
+    assert all(row["ratio"] == pytest.approx(1.0, rel=1e-2) for row in found["comparison"]["components"])
+
+
+def test_what_plan_train_exports_is_read_back(run, tmp_path):
+    plan = ("llama-3.2-1b", "--on", "8xh100-sxm", "--global-batch", "16", "--seq", "2k")
+    best = run("plan", "train", *plan, "--pp", "4", "--perfetto", "p.json", "--json").document["layouts"][0]
+    found = run("trace", "p.json", "--json").document
+    assert len(found["devices"]) == 4
+    assert found["span_s"] == pytest.approx(best["step_time_s"], rel=0.02)
+
+
+def test_a_captured_model_is_exported(run, tmp_path):
+    pytest.importorskip("torch")
+    target = f"{ROOT / 'docs' / 'examples' / 'small_net.py'}:build"
+    made = run(
+        "analyze", target, "--input", "image: float32[B,3,64,64]", "--on", "h100-sxm", "--perfetto", "c.json", "--json"
+    )
+    found = run("trace", "c.json", "--json").document
+    assert found["span_s"] == pytest.approx(made.document["time_s"], rel=1e-4)
+    assert "blocks.*.conv" in {row["name"] for row in found["components"]}
+
+
+def test_serving_curves_have_no_time_line(run):
+    scenario = ("llama-3.1-8b", "--on", "h100-sxm", "--task", "serve", "--prompt", "1k", "--output", "100")
+    assert run("analyze", *scenario, "--perfetto", "a.json", "--json").error["kind"] == "bad_option"

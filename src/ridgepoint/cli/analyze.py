@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ridgepoint.cli.citing import Citations, print_citations
-from ridgepoint.cli.files import Charts, Html, chart_files, write_charts
+from ridgepoint.cli.files import Charts, Html, Perfetto, chart_files, write_charts, write_trace
 from ridgepoint.cli.options import takes_scenario
 from ridgepoint.cli.output import command_line, console, print_json, print_page
 from ridgepoint.request import Request, to_scenario
@@ -26,6 +26,7 @@ def analyze(
     plot: Annotated[bool, typer.Option("--plot", help="Also draw the roofline with its components.")] = False,
     html: Html = None,
     chart: Charts = None,
+    perfetto: Perfetto = None,
     citations: Citations = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
@@ -34,7 +35,8 @@ def analyze(
         from ridgepoint.cli.operating import serve
 
         others = {"--strict": strict, "--bound": bound, "--plot": plot, "--chart": bool(chart)}
-        serve(request, others | {"--save": save is not None, "--html": html is not None}, citations, as_json)
+        written = {"--save": save is not None, "--html": html is not None, "--perfetto": perfetto is not None}
+        serve(request, others | written, citations, as_json)
         return
     from ridgepoint.document import document
     from ridgepoint.estimates import Estimate
@@ -51,6 +53,8 @@ def analyze(
         from ridgepoint.report.charts import pictures
 
         write_charts(files, lambda: pictures(est), f"{est.scenario.model.name} on {est.scenario.machine.name}")
+    if perfetto is not None:
+        write_trace(est, perfetto)
     if as_json:
         print_json(document(est))
         return

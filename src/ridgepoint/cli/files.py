@@ -1,4 +1,4 @@
-"""``--html`` and ``--chart``: the files that commands write beside what they print."""
+"""``--html``, ``--chart`` and ``--perfetto``: the files that commands write beside what they print."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from ridgepoint.estimates import Estimate
     from ridgepoint.report.picture import Picture
     from ridgepoint.report.picture_file import Wanted
 
@@ -27,6 +28,28 @@ Charts = Annotated[
     ),
 ]
 """Annotation of a command's parameter ``chart``; ``chart_files`` reads it before anything is computed."""
+
+Perfetto = Annotated[
+    Path | None,
+    typer.Option(
+        "--perfetto",
+        metavar="FILE",
+        help="Write its time line for ui.perfetto.dev: .json or .json.gz.",
+        show_default=False,
+    ),
+]
+"""Annotation of a command's parameter ``perfetto``."""
+
+
+def write_trace(est: Estimate, path: Path) -> None:
+    """Write the time line of an estimate.
+
+    Errors: ``bad_file``.
+    """
+    from ridgepoint.report.perfetto import write
+    from ridgepoint.report.work_line import estimate_trace
+
+    write(estimate_trace(est), path)
 
 
 def chart_files(said: Sequence[str] | None) -> list[Wanted]:

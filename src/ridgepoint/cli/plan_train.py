@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from ridgepoint.cli.citing import Citations, print_citations
+from ridgepoint.cli.files import Perfetto, write_trace
 from ridgepoint.cli.options import ENGINE, FORMATS, LAYOUT, SETTINGS, TRAINING, compiled, filled, parameter, subjects
 from ridgepoint.cli.output import console, print_json, print_page, progress_bar
 from ridgepoint.errors import RidgepointError
@@ -68,10 +68,7 @@ def train(
     schedule: Annotated[
         bool, typer.Option("--gantt", help="Draw the best layout's pipeline.", rich_help_panel=_RUN)
     ] = False,
-    trace: Annotated[
-        Path | None,
-        typer.Option("--trace", metavar="FILE.json", help="Write that pipeline for Perfetto.", rich_help_panel=_RUN),
-    ] = None,
+    perfetto: Perfetto = None,
     target: Annotated[
         str | None,
         typer.Option(
@@ -118,15 +115,12 @@ def train(
             **plan_values(request),
         )
     line = None
-    if schedule or trace is not None:
+    if schedule:
         from ridgepoint.training.timeline import timeline
 
         line = timeline(found.best)
-    if trace is not None and line is not None:
-        from ridgepoint.report.schedule import trace_text
-        from ridgepoint.scenario_file import write_whole
-
-        write_whole(trace, trace_text(line, f"{found.model.name} on {found.machine.name}"))
+    if perfetto is not None:
+        write_trace(found.best.estimate, perfetto)
     written = None
     if target is not None:
         from ridgepoint.training.emit import emit
@@ -143,7 +137,7 @@ def train(
     from ridgepoint.report.train_plan import page
 
     screen = console()
-    print_page(page(found, screen.width, line if schedule else None), screen)
+    print_page(page(found, screen.width, line), screen)
     if citations:
         print_citations(found.citations, screen)
 

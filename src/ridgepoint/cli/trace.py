@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ridgepoint.cli.citing import Citations, print_citations
+from ridgepoint.cli.files import Html
 from ridgepoint.cli.options import may_take_scenario
 from ridgepoint.cli.output import command_line, console, print_json, print_page
 from ridgepoint.errors import RidgepointError
@@ -25,9 +26,7 @@ def trace(
         typer.Option("--runs", metavar="N", help="Executions of the task in the trace (its steps, or 1)."),
     ] = None,
     top: Annotated[int, typer.Option("--top", metavar="N", min=1, help="Rows of each table.")] = DEFAULT_ROWS,
-    html: Annotated[
-        Path | None, typer.Option("--html", metavar="FILE", help="Write the report as one page with charts.")
-    ] = None,
+    html: Html = None,
     citations: Citations = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from ridgepoint.report.perfetto import Event, Span, asynchronous, counter, device_events, document, write
 from ridgepoint.serving.outcome import Outcome
 from ridgepoint.serving.series import series
 
 COLUMNS = ("arrived_s", "began_s", "first_s", "done_s", "replica", "put_back", "cached_tokens")
 MOST_TRACED = 20_000
-"""Requests of a Perfetto trace: its viewer keeps all of them in memory."""
+"""Requests of a Perfetto trace, and actions of a replica: its viewer keeps all of them in memory."""
 
 
 def write_csv(found: Outcome, path: Path) -> None:
@@ -30,24 +29,36 @@ def write_csv(found: Outcome, path: Path) -> None:
 
 
 def write_perfetto(found: Outcome, path: Path) -> None:
-    """Every request's waiting, reading and decoding by replica, and counters over time."""
-    with path.open("w", encoding="utf-8") as stream:
-        json.dump({"displayTimeUnit": "ms", "traceEvents": list(_events(found))}, stream)
+    """What every replica did, every request's waiting, reading and decoding there, and counters over time."""
+    titles = {number: f"replica {number}" for number in range(len(found.replicas))}
+    events = [*device_events(_actions(found), titles), *_requests(found), *_counters(found)]
+    write(document(events, titles.values()), path)
 
 
-def _events(found: Outcome) -> Iterator[dict[str, Any]]:
-    for number in range(len(found.replicas)):
-        yield {"ph": "M", "name": "process_name", "pid": number, "args": {"name": f"replica {number}"}}
+def _actions(found: Outcome) -> Iterator[Span]:
+    """Prompts read and steps decoded, replica by replica; steps of an unchanged batch are one span."""
+    for number, done in enumerate(found.actions):
+        log = {name: done.log[name][:MOST_TRACED].tolist() for name in ("start_s", "seconds", "steps", "sequences")}
+        reading = set(done.reads["row"].astype(np.int64).tolist())
+        for row, (start, seconds, steps, sequences) in enumerate(zip(*log.values(), strict=True)):
+            parts = [name for name, does in (("read", row in reading), ("decode", sequences > 0)) if does]
+            name = " and ".join(parts) or "wait"
+            told = {"steps": steps, "sequences": sequences}
+            yield Span(name, start, start + seconds, number, "engine", "step", name, max(steps, 1.0), more=told)
+
+
+def _requests(found: Outcome) -> Iterator[Event]:
     columns = {name: found.columns[name] for name in COLUMNS}
     for i in np.flatnonzero(found.completed)[:MOST_TRACED].tolist():
         arrived, began, first, done = (float(columns[name][i]) for name in COLUMNS[:4])
         where = int(columns["replica"][i])
         for phase, start, end in (("wait", arrived, began), ("read", began, first), ("decode", first, done)):
-            at = {"name": phase, "cat": "request", "pid": where, "tid": 0, "id": i}
-            yield at | {"ph": "b", "ts": start * 1e6, "args": {"request": i}}
-            yield at | {"ph": "e", "ts": end * 1e6}
+            yield from asynchronous(phase, "request", i, where, start, end, request=i)
+
+
+def _counters(found: Outcome) -> Iterator[Event]:
     over_time = series(found, bins=500)
     ends = over_time.pop("end_s")
     for name, values in over_time.items():
         for end, value in zip(ends.tolist(), values.tolist(), strict=True):
-            yield {"ph": "C", "name": name, "pid": 0, "ts": end * 1e6, "args": {name: value}}
+            yield counter(name, 0, end, value)

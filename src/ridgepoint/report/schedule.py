@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from rich.text import Text
 
+from ridgepoint.report.perfetto import Span, device_events, document
 from ridgepoint.training.schedule import Pass, TimeLine
+from ridgepoint.training.schedule import Span as ScheduledPass
 from ridgepoint.units import duration
 
 STYLES = {"forward": "cyan", "backward": "green", "weights": "yellow"}
@@ -44,35 +45,21 @@ def gantt(line: TimeLine, width: int) -> Text:
     return text.append(f"{'':9}0 to {duration(line.makespan_s)}: {legend}", "dim")
 
 
+def pass_span(span: ScheduledPass, start_s: float = 0.0, scale: float = 1.0) -> Span:
+    """A pass as work on the device of its stage, of a schedule that begins at ``start_s`` and takes ``scale`` times as long."""
+    which = kind(span.work)
+    told = {"microbatch": span.work.microbatch, "chunk": span.work.chunk}
+    begin, end = start_s + scale * span.start_s, start_s + scale * span.end_s
+    return Span(f"{which} {span.work.microbatch}", begin, end, span.stage, kind="pass", component=which, more=told)
+
+
 def trace(line: TimeLine, name: str = "pipeline") -> dict[str, Any]:
-    """The schedule in the Trace Event Format: one row per stage, times in microseconds.
+    """The schedule as a trace: a device per stage, times in microseconds.
 
     >>> from ridgepoint.training.schedule import simulate
     >>> events = trace(simulate([1.0], [2.0], microbatches=1, schedule="1f1b"))["traceEvents"]
     >>> [(e["name"], e["ts"], e["dur"]) for e in events if e["ph"] == "X"]
     [('forward 0', 0.0, 1000000.0), ('backward 0', 1000000.0, 2000000.0)]
     """
-    named: list[dict[str, Any]] = [{"ph": "M", "pid": 1, "name": "process_name", "args": {"name": name}}]
-    named += [
-        {"ph": "M", "pid": 1, "tid": stage, "name": "thread_name", "args": {"name": f"stage {stage}"}}
-        for stage in range(line.stages)
-    ]
-    spans = [
-        {
-            "ph": "X",
-            "pid": 1,
-            "tid": span.stage,
-            "name": f"{kind(span.work)} {span.work.microbatch}",
-            "cat": kind(span.work),
-            "ts": span.start_s * 1e6,
-            "dur": (span.end_s - span.start_s) * 1e6,
-            "args": {"microbatch": span.work.microbatch, "chunk": span.work.chunk},
-        }
-        for span in line.spans
-    ]
-    return {"traceEvents": [*named, *spans], "displayTimeUnit": "ms"}
-
-
-def trace_text(line: TimeLine, name: str) -> str:
-    """``trace`` as a file's text."""
-    return json.dumps(trace(line, name))
+    titles = {stage: f"{name}, stage {stage}" for stage in range(line.stages)}
+    return document(device_events(map(pass_span, line.spans), titles), titles.values())

@@ -96,7 +96,8 @@ def trace_facts(found: Profile) -> Iterator[tuple[str, str, str]]:
         extremes = f"p90 {duration(told['p90'])}, largest {duration(told['largest'])}; {launches.kernels:,} kernels"
         yield "Launch to start", f"{duration(told['p50'])}", f"median; {extremes}"
     waits = f"{duration(found.waiting_s)} of it in calls that wait for a device" if found.waiting_s else ""
-    yield "Host busy", duration(found.host_busy_s), waits
+    if found.host_busy_s:
+        yield "Host busy", duration(found.host_busy_s), waits
 
 
 def _causes(idle: object) -> Iterator[str]:
@@ -149,6 +150,7 @@ def _launch_bound(found: Profile, width: int) -> Iterator[RenderableType]:
     if not stretches:
         return
     whole = sum(s.end - s.start for s in stretches) * NS
+    waited = whole - sum(s.busy for s in stretches) * NS
     rows: list[list[Cell]] = [
         [
             found.component_of(s.first),
@@ -159,8 +161,8 @@ def _launch_bound(found: Profile, width: int) -> Iterator[RenderableType]:
         ]
         for s in sorted(stretches, key=lambda s: s.start - s.end)[:STRETCHES]
     ]
-    times = "stretch" if len(stretches) == 1 else "stretches"
-    title = f"Launch-bound: {len(stretches):,} {times} of kernels that the device waited for, {duration(whole)}"
+    times = "1 stretch" if len(stretches) == 1 else f"{len(stretches):,} stretches"
+    title = f"Launch-bound: {times} of {duration(whole)}, in which the device waits {duration(waited)} for launches"
     yield Text("")
     yield section(title, fitted(["longest in", "at", "length", "kernels", "busy"], rows, width - INDENT))
 

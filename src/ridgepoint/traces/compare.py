@@ -110,7 +110,8 @@ def _components(found: Profile, share: float, components: list[Component]) -> tu
     predicted: dict[str, float] = {}
     for component in components:
         name = _GRADIENT.sub(" backward", component.label)
-        predicted[name] = predicted.get(name, 0.0) + float(component.critical_s)
+        launch = float(component.critical_by_resource.get(LAUNCH, 0.0))
+        predicted[name] = predicted.get(name, 0.0) + float(component.critical_s) - launch
     measured: dict[str, float] = {}
     events = found.counted
     own = found.own[events].tolist()
@@ -124,7 +125,7 @@ def _components(found: Profile, share: float, components: list[Component]) -> tu
 
 def _named(found: Profile, event: int, known: Mapping[str, float]) -> str:
     """An event's component, or one of the operators around it within that, whichever the model knows."""
-    component = found.component_of(event)
+    component = _GRADIENT.sub(" backward", found.component_of(event))
     if component in known:
         return component
     path, space, backward = component.removeprefix(OUTSIDE).partition(" ")

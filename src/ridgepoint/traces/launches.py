@@ -14,6 +14,8 @@ CLOCK_NS, CLOCK_SHARE = 10_000, 0.01
 """Kernels may seem to start this long before their launch, or this part of them earlier still, before clocks count as mixed."""
 SHORTEST_STRETCH = 3
 """Kernels that wait for the host one after the other before it is called a launch-bound stretch."""
+IDLE_SHARE = 0.1
+"""Part of a stretch that the device must be idle: where kernels are long, late launches cost nothing worth naming."""
 
 
 @dataclass(frozen=True)
@@ -146,6 +148,8 @@ def stretches(trace: Trace, kernels: Ints, launcher: Ints) -> list[Stretch]:
         if stop - first < SHORTEST_STRETCH:
             continue
         members = kernels[first:stop]
+        begin, end = int(free[first]), int(trace.end[members].max())
         busy = int((trace.end[members] - trace.start[members]).sum())
-        found.append(Stretch(int(free[first]), int(trace.end[members].max()), int(members[0]), stop - first, busy))
+        if end - begin - busy >= IDLE_SHARE * (end - begin):
+            found.append(Stretch(begin, end, int(members[0]), stop - first, busy))
     return found

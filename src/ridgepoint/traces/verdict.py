@@ -95,6 +95,8 @@ WORDS = {
     "collective": "communication",
     "transfer": "copies to and from the device",
     "host": "operators that move no data",
+    "pass": "passes of pipeline stages",
+    "step": "steps of the engine",
 }
 """Kinds of op in words."""
 

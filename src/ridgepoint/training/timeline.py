@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ridgepoint.cost.combine import combine
+from ridgepoint.cost.evaluate import Cost
 from ridgepoint.errors import RidgepointError
 from ridgepoint.kernels.demand import settle
 from ridgepoint.training.layouts import LaidOut
@@ -19,7 +20,12 @@ def timeline(layout: LaidOut) -> TimeLine:
     if not pipelines:
         raise RidgepointError("bad_plan", "one pipeline stage has no schedule to show", "fix --pp to at least 2")
     (pipeline,) = pipelines
-    demands = layout.estimate.cost.demands
+    return pipeline_timeline(pipeline, layout.estimate.cost)
+
+
+def pipeline_timeline(pipeline: Pipeline, cost: Cost) -> TimeLine:
+    """The schedule of one pipeline of the work behind ``cost``."""
+    demands = cost.demands
 
     def seconds(part: Work | None) -> float:
         return 0.0 if part is None else float(combine(part, lambda op: settle(demands[id(op)])).time_s)
