@@ -10,7 +10,8 @@ import typer
 
 from ridgepoint.cli.citing import Citations, print_citations
 from ridgepoint.cli.deployments import takes_deployment
-from ridgepoint.cli.output import console, print_json, print_page, progress_bar
+from ridgepoint.cli.files import Charts, Html, chart_files, write_charts
+from ridgepoint.cli.output import command_line, console, print_json, print_page, progress_bar
 from ridgepoint.errors import RidgepointError
 from ridgepoint.units import parse_count, parse_quantity
 
@@ -49,6 +50,8 @@ def simulate(
     latency: Annotated[str | None, _option("--latency", "TIME", "goal: time in all", GOALS)] = None,
     table: Annotated[Path | None, _option("--csv", "FILE", "one row per request", OUT)] = None,
     perfetto: Annotated[Path | None, _option("--perfetto", "FILE", "a trace for ui.perfetto.dev", OUT)] = None,
+    html: Html = None,
+    chart: Charts = None,
     citations: Citations = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.", rich_help_panel=OUT)] = False,
 ) -> None:
@@ -58,6 +61,7 @@ def simulate(
     from ridgepoint.serving.simulate import simulate_requests
     from ridgepoint.serving.summary import document
 
+    files = chart_files(chart)
     count = None if requests is None else whole_number("--requests", requests)
     lengths = (prompt, output)
     if trace is not None:
@@ -73,6 +77,15 @@ def simulate(
         write_csv(found, table)
     if perfetto is not None:
         write_perfetto(found, perfetto)
+    if html is not None:
+        from ridgepoint.report.html_simulation import simulation_page
+        from ridgepoint.scenario_file import write_whole
+
+        write_whole(html, simulation_page(found, command_line()))
+    if files:
+        from ridgepoint.report.html_simulation import pictures
+
+        write_charts(files, lambda: pictures(found), f"{given.model.name} on {given.machine.name}")
     if as_json:
         print_json(document(found))
         return

@@ -16,6 +16,8 @@ from importlib.metadata import version
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 """A page may load nothing and run nothing, whatever a name in it says."""
 _LEFT = ' class="l"'
+_UNIT = 3
+"""Letters of a unit that stands with its number."""
 
 
 @cache
@@ -74,12 +76,26 @@ def table(titles: Sequence[str], rows: Iterable[Sequence[str]], left: Sequence[i
 
 
 def facts(rows: Iterable[tuple[str, str, str]]) -> str:
-    """Key figures: label, figure, remark."""
-    items = "".join(
-        f"<div><dt>{escape(label)}</dt><dd>{escape(figure_)}<small>{escape(remark)}</small></dd></div>"
-        for label, figure_, remark in rows
-    )
-    return f'<dl class="rp-facts">{items}</dl>'
+    """Key figures: label, figure, remark. Of a figure in words the number stands out."""
+    items = []
+    for label, figure_, remark in rows:
+        value, unit = _split(figure_)
+        beside = f" <span>{escape(unit)}</span>" if unit else ""
+        small = f"<small>{escape(remark)}</small>" if remark else ""
+        items.append(f"<div><dt>{escape(label)}</dt><dd>{escape(value)}{beside}{small}</dd></div>")
+    return f'<dl class="rp-facts">{"".join(items)}</dl>'
+
+
+def _split(figure_: str) -> tuple[str, str]:
+    """A figure with its short unit, and the words after it.
+
+    >>> _split("19.1 ms"), _split("3 % of arithmetic peak"), _split("$0.663 per million tokens"), _split("1,670 tokens/s")
+    (('19.1 ms', ''), ('3 %', 'of arithmetic peak'), ('$0.663', 'per million tokens'), ('1,670', 'tokens/s'))
+    """
+    number, _, rest = figure_.partition(" ")
+    unit, _, more = rest.partition(" ")
+    short = len(unit) <= _UNIT and unit not in ("of", "per")
+    return (f"{number} {unit}".strip(), more) if short else (number, rest)
 
 
 def folded(title: str, *content: str) -> str:

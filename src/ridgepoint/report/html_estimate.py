@@ -41,13 +41,18 @@ def head(est: Estimate) -> Iterator[str]:
 def verdict_html(est: Estimate) -> str:
     """The sentence that says it all; a scenario that does not fit says that first."""
     fits, used, most = fit_words(est)
-    sentence = escape(" ".join(verdict(est)).removeprefix("Bottleneck: "))
     label, figure_, _ = next(result_rows(est))
-    time = escape(f"{label} {figure_}, {ratio(float(est.headroom))} the physical limit: ")
+    first, *others = verdict(est)[1:-1]
+    share, _, name = first.rstrip(".,").partition(" % ")
+    time = f"<strong>{escape(label)} {escape(figure_)}, limited by {escape(name)}</strong>"
+    also = " ".join(others).rstrip(".")
+    beside = f": {escape(share)} % of the time{escape(f', then {also}' if also else '')}. "
+    end = escape(f"That is {ratio(float(est.headroom))} the physical limit. {verdict(est)[-1]}")
+    said = time + beside + end
     if est.memory.fits:
-        return f'<p class="rp-verdict"><strong>{time}</strong>{sentence}</p>'
+        return f'<p class="rp-verdict">{said}</p>'
     refused = f'<span class="rp-no">It {fits}</span>: {escape(used)}{escape(", " + most if most else "")}. '
-    return f'<p class="rp-verdict rp-warn">{refused}If it did: <strong>{time}</strong>{sentence}</p>'
+    return f'<p class="rp-verdict rp-warn">{refused}If it did: {said}</p>'
 
 
 def body(est: Estimate) -> Iterator[str]:

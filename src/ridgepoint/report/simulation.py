@@ -23,6 +23,7 @@ LATENCIES = (
     ("tpot_s", "Time per further token"),
     ("latency_s", "Time in all"),
 )
+LATENCY_TITLES = ("", "mean", "p50", "p90", "p99", "95 % interval of p90")
 
 
 def page(found: Outcome, width: int) -> RenderableType:
@@ -46,50 +47,61 @@ def _sections(found: Outcome, width: int) -> Iterator[RenderableType]:
 
 
 def _headline(found: Outcome) -> Text:
+    given = found.deployment
+    load, how = subjects(found)
+    text = Text.assemble((given.model.name, "bold"), " on ", (given.machine.name, "bold"))
+    text.append(f" · {load}\n")
+    return text.append(how, style="dim")
+
+
+def subjects(found: Outcome) -> tuple[str, str]:
+    """What came, and what served it, in words."""
     given, requests = found.deployment, found.requests
     rate = f" · {number(requests.rate)} requests/s" if requests.rate else ""
-    text = Text.assemble((given.model.name, "bold"), " on ", (given.machine.name, "bold"))
-    text.append(f" · {requests.source} · {len(requests):,} requests{rate}\n")
     layout = given.passes.layout
     degrees = " ".join(f"{n} {getattr(layout, n):g}" for n in ("tp", "pp", "ep", "cp") if getattr(layout, n) > 1)
     pools = f", {given.prefill_replicas} of them read prompts" if given.prefill_replicas else ""
     replicas = f"{given.replicas} replica{'s' if given.replicas > 1 else ''} of {given.devices_per_replica}"
     prompts, outputs = (count(round(float(c.mean()))) for c in (requests.prompt, requests.output))
-    return text.append(
+    return f"{requests.source} · {len(requests):,} requests{rate}", (
         f"{given.engine}, {replicas} device{'s' if given.devices_per_replica > 1 else ''}"
         f"{' (' + degrees + ')' if degrees else ''}{pools}; "
-        f"prompts {prompts}, outputs {outputs} tokens in the mean",
-        style="dim",
+        f"prompts {prompts}, outputs {outputs} tokens in the mean"
     )
 
 
 def _latencies(found: Outcome, width: int) -> Table:
-    rows: list[list[Cell]] = []
-    for name, title in LATENCIES:
-        one = found.summary(name)
-        if one is None:
-            continue
-        interval = one.interval.get("p90")
-        beside = f"{duration(interval[0])} – {duration(interval[1])}" if interval else ""
-        figures = (one.mean, one.p50, one.p90, one.p99)
-        rows.append([title, *(Text(duration(v), style="bold") for v in figures), Text(beside, style="dim")])
-    gaps = found.token_gap_s
-    if gaps is not None:
-        figures = (gaps["mean"], gaps["p50"], gaps["p90"], gaps["p99"])
-        rows.append(["Gap between tokens", *(Text(duration(v)) for v in figures), ""])
+    rows: list[list[Cell]] = [
+        [title, *(Text(figure, style="bold") for figure in figures), Text(beside, style="dim")]
+        for title, *figures, beside in latency_rows(found)
+    ]
     if not rows:
         return fitted([""], [["no request was completed"]], width)
-    return fitted(["", "mean", "p50", "p90", "p99", "95 % interval of p90"], rows, width)
+    return fitted(LATENCY_TITLES, rows, width)
+
+
+def latency_rows(found: Outcome) -> Iterator[tuple[str, ...]]:
+    """Rows of ``LATENCY_TITLES``; none where no request was completed."""
+    for name, title in LATENCIES:
+        one = found.summary(name)
+        if one is not None:
+            interval = one.interval.get("p90")
+            beside = f"{duration(interval[0])} – {duration(interval[1])}" if interval else ""
+            yield title, *map(duration, (one.mean, one.p50, one.p90, one.p99)), beside
+    gaps = found.token_gap_s
+    if gaps is not None:
+        yield "Gap between tokens", *(duration(gaps[q]) for q in ("mean", "p50", "p90", "p99")), ""
 
 
 def _results(found: Outcome, width: int) -> Table:
     rows: list[list[Cell]] = [
-        [label, Text(figure, style="bold"), Text(remark, style="dim")] for label, figure, remark in _facts(found)
+        [label, Text(figure, style="bold"), Text(remark, style="dim")] for label, figure, remark in facts(found)
     ]
     return fitted(["", "", ""], rows, width, wordy=(2,), left=(0, 1))
 
 
-def _facts(found: Outcome) -> Iterator[tuple[str, str, str]]:
+def facts(found: Outcome) -> Iterator[tuple[str, str, str]]:
+    """(label, figure, what to know about it), most important first."""
     yield (
         "Throughput",
         f"{number(found.requests_per_s)} requests/s",

@@ -51,6 +51,13 @@ def titled(said: str, *children: str) -> str:
     )
 
 
+def told(said: str, *children: str) -> str:
+    """As ``titled`` for one of many marks whose chart says what they show: under the pointer only, without the focus."""
+    return element(
+        "g", element("title", html.escape(said)), *children, aria_hidden="true", data_said=said, class_="rp-mark"
+    )
+
+
 def chart(height: float, label: str, *children: str) -> str:
     """A fluid chart of ``height`` pixels; ``label`` says what it shows to those who do not see it."""
     return element(

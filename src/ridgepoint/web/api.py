@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import fields
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
 from functools import cache
 from typing import Any
 
@@ -31,7 +31,7 @@ from ridgepoint.report.html_estimate import (
     time_figure,
     verdict_html,
 )
-from ridgepoint.report.html_sweep import charts, rows_table, sweep_head
+from ridgepoint.report.html_sweep import charts, rows_table, sweep_head, sweep_page
 from ridgepoint.request import command_of, sizes_of
 from ridgepoint.scenario import usual_task
 from ridgepoint.scenario_file import request_text
@@ -41,6 +41,7 @@ from ridgepoint.search.sweep import check, sweep_request
 from ridgepoint.search.table import csv_text
 from ridgepoint.search.table import document as sweep_document
 from ridgepoint.tasks import TASKS
+from ridgepoint.web.commands import command
 from ridgepoint.web.scenarios import (
     KEYS,
     Asked,
@@ -173,7 +174,7 @@ def toml(body: Body) -> str:
     return request_text(asked.request)
 
 
-def _swept(body: Body) -> Sweep:
+def _swept(body: Body) -> tuple[Sweep, str]:
     given = table(body, "the body", (*KEYS, "vary", "column"))
     asked = _asked(given)
     axes = [axis(name, values) for name, values in table(given.get("vary"), "vary").items()]
@@ -187,7 +188,17 @@ def _swept(body: Body) -> Sweep:
         )
     for a in axes:
         _check_names(a)
-    return sweep_request(asked.request, axes, resolve=asked.resolve)
+    words = [word for a in axes for word in ("--vary", f"{a.name}={_axis_text(given['vary'][a.name])}")]
+    said = command("sweep", replace(asked.request, sizes=_unvaried(asked.request.sizes, axes)), *words)
+    return sweep_request(asked.request, axes, resolve=asked.resolve), said
+
+
+def _axis_text(values: object) -> str:
+    return ",".join(map(str, values)) if isinstance(values, list) else str(values)
+
+
+def _unvaried(sizes: Mapping[str, Any], axes: Sequence[Axis]) -> dict[str, Any]:
+    return {name: value for name, value in sizes.items() if name not in {a.name for a in axes}}
 
 
 def _check_names(a: Axis) -> None:
@@ -202,7 +213,7 @@ def _check_names(a: Axis) -> None:
 
 def sweep(body: Body) -> dict[str, Any]:
     """All combinations of ``vary``: the document of ``sweep --json``, and charts of ``column``."""
-    found = _swept(body)
+    found, said = _swept(body)
     column = body.get("column", "time_s")
     if not isinstance(column, str):
         raise bad("column is no name", "write it like time_s")
@@ -211,9 +222,14 @@ def sweep(body: Body) -> dict[str, Any]:
         "charts": "".join(charts(found, column)),
         "rows": rows_table(found),
     }
-    return {**sweep_document(found), "view": view}
+    return {**sweep_document(found), "command": said, "view": view}
 
 
 def sweep_csv(body: Body) -> str:
     """The rows of ``sweep --out FILE.csv``."""
-    return csv_text(_swept(body))
+    return csv_text(_swept(body)[0])
+
+
+def sweep_report(body: Body) -> str:
+    """The report of ``sweep --html``."""
+    return sweep_page(*_swept(body))

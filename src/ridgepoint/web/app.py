@@ -24,7 +24,7 @@ FILES = {
     "/page.css": ("page.css", "text/css; charset=utf-8"),
     **{
         f"/{name}.js": (f"{name}.js", "text/javascript; charset=utf-8")
-        for name in ("page", "state", "form", "views", "ask")
+        for name in ("page", "state", "form", "views", "serving", "ask")
     },
     "/icon.svg": ("icon.svg", "image/svg+xml"),
 }

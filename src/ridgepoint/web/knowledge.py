@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from ridgepoint.advice.advice import advice
+from ridgepoint.advice.advice import Advice, advice
 from ridgepoint.advice.remedies import Limits
 from ridgepoint.evidence.papers.catalog import find_paper, list_papers
 from ridgepoint.evidence.papers.search import search_papers
-from ridgepoint.report.html_advice import remedies, waterfall
+from ridgepoint.report.html_advice import advice_page, explained, hardware, presuming, remedies, waterfall
 from ridgepoint.report.techniques import facts
 from ridgepoint.techniques.registry import techniques as registered
+from ridgepoint.web.commands import command
 from ridgepoint.web.scenarios import KEYS, bad, read_scenario
 from ridgepoint.web.scenarios import table as json_table
 
@@ -57,11 +58,28 @@ def paper(body: Body) -> dict[str, Any]:
 
 
 def advise(body: Body) -> dict[str, Any]:
-    """What would lift the limit of a scenario: the document of ``advise --json``, and its waterfall."""
+    """What would lift the limit of a scenario: the document of ``advise --json``, the command, and parts of its report."""
+    found, said = _advice(body)
+    parts = {
+        "waterfall": waterfall,
+        "remedies": remedies,
+        "explained": explained,
+        "presuming": presuming,
+        "hardware": hardware,
+    }
+    return {**found.to_dict(), "command": said, "view": {name: part(found) for name, part in parts.items()}}
+
+
+def advice_report(body: Body) -> str:
+    """The report of ``advise --html``."""
+    return advice_page(*_advice(body))
+
+
+def _advice(body: Body) -> tuple[Advice, str]:
     given = json_table(body, "the body", (*KEYS, "objective", "quality"))
     asked = read_scenario({key: value for key, value in given.items() if key in KEYS})
     objective, quality = given.get("objective", "latency"), given.get("quality", "near")
     if not isinstance(objective, str) or not isinstance(quality, str):
         raise bad("objective and quality are names", "leave them out for latency and near")
-    found = advice(asked.scenario, objective, Limits(quality=quality))
-    return {**found.to_dict(), "view": {"waterfall": waterfall(found), "remedies": remedies(found)}}
+    said = command("advise", asked.request, "--objective", objective, "--quality", quality)
+    return advice(asked.scenario, objective, Limits(quality=quality)), said

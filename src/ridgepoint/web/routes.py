@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from ridgepoint.web import api, knowledge
+from ridgepoint.web import api, knowledge, serving
 
 JSON, HTML, CSV, TOML = "application/json", "text/html", "text/csv", "application/toml"
 SCENARIO = "Scenario"
@@ -41,6 +41,25 @@ _VARY = {
     },
     "column": {"type": "string", "description": "column that is charted: time_s, tokens_per_s, bottleneck …"},
 }
+_TEXT = {"oneOf": [{"type": "string"}, {"type": "number"}]}
+_LOAD = {
+    "load": {
+        "type": "object",
+        "description": "rate (requests per second) or concurrency; prompt and output such as 1k or lognormal:1k; "
+        f"arrivals such as poisson, even or bursty:2; requests, at most {serving.MOST_REQUESTS:,}; seed",
+        "properties": dict.fromkeys(serving.LOAD, _TEXT),
+        "additionalProperties": False,
+    },
+    "goals": {
+        "type": "object",
+        "description": "times such as 500ms that a request must keep to count as good",
+        "properties": dict.fromkeys(serving.GOALS, _TEXT),
+        "additionalProperties": False,
+    },
+    "engine": {"type": "string", "description": "vllm, sglang or trtllm"},
+    "view": {"type": "boolean"},
+}
+_ADVICE = {"objective": _NAME, "quality": _NAME}
 _MODEL = {"model": {"$ref": "#/components/schemas/Model"}}
 
 ROUTES = (
@@ -55,7 +74,11 @@ ROUTES = (
     Route("POST", "/api/scenario", api.toml, TOML, scenario=True, file="scenario.toml"),
     Route("POST", "/api/sweep", api.sweep, scenario=True, properties=_VARY, required=("vary",)),
     Route("POST", "/api/sweep.csv", api.sweep_csv, CSV, True, _VARY, ("vary",), "sweep.csv"),
-    Route("POST", "/api/advise", knowledge.advise, scenario=True, properties={"objective": _NAME, "quality": _NAME}),
+    Route("POST", "/api/sweep.html", api.sweep_report, HTML, True, _VARY, ("vary",), "sweep.html"),
+    Route("POST", "/api/advise", knowledge.advise, scenario=True, properties=_ADVICE),
+    Route("POST", "/api/advise.html", knowledge.advice_report, HTML, True, _ADVICE, file="advice.html"),
+    Route("POST", "/api/simulate", serving.simulate, scenario=True, properties=_LOAD),
+    Route("POST", "/api/simulate.html", serving.simulation, HTML, True, _LOAD, file="simulation.html"),
     Route("POST", "/api/papers", knowledge.papers, properties={"question": _NAME}),
     Route("POST", "/api/paper", knowledge.paper, properties={"slug": _NAME}, required=("slug",)),
 )

@@ -166,7 +166,7 @@ export function short(value) {
 const trim = (value) => String(Number(value.toPrecision(3)));
 
 // A slider on a logarithmic scale with the value beside it, both saying the same.
-function slider(id, words, value, [low, high], read, onInput, reset) {
+export function slider(id, words, value, [low, high], read, onInput, reset) {
   const number = read(value);
   const place = Number.isFinite(number) && number > 0 ? Math.log2(number) : low;
   const text = make("input", { id, value, inputmode: "numeric", spellcheck: "false" });
@@ -178,7 +178,7 @@ function slider(id, words, value, [low, high], read, onInput, reset) {
   return make("div", { class: "slider" }, label, range, text);
 }
 
-const amount = (text) => {
+export const amount = (text) => {
   const [, digits, letter] = /^\s*([\d.]+(?:e[+-]?\d+)?)\s*([kKMG]?)\s*$/.exec(String(text)) || [];
   return digits ? Number(digits) * { "": 1, k: 1024, K: 1024, M: 2 ** 20, G: 2 ** 30 }[letter] : NaN;
 };
@@ -262,10 +262,11 @@ function showPlan(scenario) {
   const formats = [["", "default"], ...known.formats.map((name) => [name, name])];
   const serving = ["prefill", "decode", "generate"].includes(scenario.task);
   const flag = (on, off) => [["", "default"], ["true", on], ["false", off]];
+  const degrees = ["tp", "pp", "dp", "ep", "cp"].map((name) => field(name, name, null, "auto"));
   const groups = [
     [field("weights", "weights", formats), field("acts", "products read", formats), serving && field("kv", "KV cache", formats)],
-    ["tp", "pp", "dp", "ep", "cp"].map((name) => field(name, name, null, "auto")),
-    [field("graph_capture", "kernel launches", flag("in a graph", "one by one")), field("compiled", "mode", flag("compiled", "eager")), field("fused_attention", "attention", flag("one kernel", "unfused"))],
+    degrees,
+    [field("graph_capture", "launches", flag("in a graph", "one by one")), field("compiled", "mode", flag("compiled", "eager")), field("fused_attention", "attention", flag("one kernel", "unfused"))],
   ];
   if (scenario.task === "train") groups.push([
     field("micro_batch", "micro-batch", null, "auto"),
@@ -275,7 +276,7 @@ function showPlan(scenario) {
     field("schedule", "schedule", [["", "1f1b"], ["gpipe", "gpipe"], ["interleaved", "interleaved"], ["zero_bubble", "zero bubble"]]),
   ]);
   const focus = document.activeElement?.id;
-  $("plan").replaceChildren(...groups.map((group) => make("div", { class: "fields" }, ...group.filter(Boolean))));
+  $("plan").replaceChildren(...groups.map((group) => make("div", { class: group === degrees ? "fields five" : "fields" }, ...group.filter(Boolean))));
   if (focus?.startsWith("plan-")) $(focus)?.focus();
 }
 

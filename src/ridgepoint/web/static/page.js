@@ -3,11 +3,12 @@
 import { get, later, latest, post } from "./ask.js";
 import { adopt, adoptMachine, dropTechnique, make, setUp, show } from "./form.js";
 import { body, copy, current, link, load, MOST, state } from "./state.js";
-import { showAdvice, showCompare, showPapers, showResult, showSweep, showWrong, setUpSweep, sweepBody } from "./views.js";
+import { serveBody, setUpServing, showServing } from "./serving.js";
+import { adviceBody, showAdvice, showCompare, showPapers, showResult, showSweep, showWrong, setUpSweep, sweepBody } from "./views.js";
 
 const $ = (id) => document.getElementById(id);
-const TABS = { result: "Result", sweep: "Sweep", compare: "Compare", advice: "What would help", papers: "Papers" };
-const VIEWS = { sweep: () => showSweep(model, () => changed({ view: false })), compare: showCompare, advice: showAdvice, papers: () => showPapers(loadScenario) };
+const TABS = { result: "Result", sweep: "Sweep", compare: "Compare", advice: "What would help", serving: "Serving", papers: "Papers" };
+const VIEWS = { sweep: () => showSweep(model, () => changed({ view: false })), compare: showCompare, advice: showAdvice, serving: showServing, papers: () => showPapers(loadScenario) };
 const askEstimate = latest("/api/estimate");
 let model = null;
 let known = { model: "", machine: "" };
@@ -19,9 +20,10 @@ async function start() {
   try {
     const [models, machines, choices, techniques] = await Promise.all(["models", "machines", "choices", "techniques"].map((name) => get(`/api/${name}`)));
     setUp({ models, machines, choices, techniques }, changed);
+    setUpServing(write);
     await refresh();
   } catch (error) { showWrong(error, choose); }
-  addEventListener("hashchange", () => { if (location.hash !== link()) { load(location.hash); refresh(); } });
+  addEventListener("hashchange", () => { if (location.hash !== link()) { load(location.hash); setUpServing(write); mark(); refresh(); } });
 }
 
 // Something was changed by the user: `what` may say that the model or the machine is another.
@@ -114,6 +116,7 @@ function tabs() {
 }
 
 function mark() {
+  $("results").dataset.view = state.view;
   for (const name of Object.keys(TABS)) {
     const chosen = name === state.view;
     $(`tab-${name}`).setAttribute("aria-selected", String(chosen));
@@ -144,9 +147,25 @@ function save(name, type, text) {
   setTimeout(() => URL.revokeObjectURL(address), 1000);
 }
 
+// The report and the figures are those of the view that is open, as far as it has any.
+const REPORTS = {
+  result: ["report", () => body(current())],
+  sweep: ["sweep.html", () => sweepBody(model)],
+  advice: ["advise.html", adviceBody],
+  serving: ["simulate.html", serveBody],
+};
+const FIGURES = { result: ["estimate", () => body(current())], sweep: ["sweep", () => sweepBody(model)], advice: ["advise", adviceBody], serving: ["simulate", serveBody] };
+const NAMES = { result: "ridgepoint", sweep: "sweep", advice: "advice", serving: "simulation" };
+
+async function file(kinds) {
+  const view = state.view in kinds ? state.view : "result";
+  const [path, asked] = kinds[view];
+  return [NAMES[view], await post(`/api/${path}`, asked())];
+}
+
 const FILES = {
-  html: async () => save("ridgepoint.html", "text/html", await post("/api/report", body(current()))),
-  json: async () => save("ridgepoint.json", "application/json", JSON.stringify(await post("/api/estimate", body(current())), null, 2)),
+  html: async () => { const [name, text] = await file(REPORTS); save(`${name}.html`, "text/html", text); },
+  json: async () => { const [name, { view, ...figures }] = await file(FIGURES); save(`${name}.json`, "application/json", JSON.stringify(figures, null, 2)); },
   toml: async () => save("scenario.toml", "application/toml", await post("/api/scenario", body(current()))),
   csv: async () => { setUpSweep(); save("sweep.csv", "text/csv", await post("/api/sweep.csv", sweepBody(model))); },
 };
@@ -158,7 +177,7 @@ for (const button of document.querySelectorAll("[data-file]")) {
   });
 }
 $("share").addEventListener("click", () => { history.replaceState(null, "", link()); copyText(location.href, "The link holds the whole scenario"); });
-$("copy-command").addEventListener("click", () => copyText($("command").textContent, "Copied"));
+for (const button of document.querySelectorAll(".command button")) button.addEventListener("click", () => copyText(button.previousElementSibling.textContent, "Copied"));
 for (const id of ["sweep-up", "sweep-across", "sweep-column"]) $(id).addEventListener("change", () => VIEWS.sweep());
 for (const id of ["objective", "quality"]) $(id).addEventListener("change", () => VIEWS.advice());
 $("question").addEventListener("input", later(200, () => VIEWS.papers()));
@@ -171,7 +190,7 @@ function tip(event) {
   const found = event.target.closest?.(".rp-mark");
   $("tip").hidden = !found;
   if (!found) return;
-  $("tip").textContent = found.getAttribute("aria-label");
+  $("tip").textContent = found.getAttribute("aria-label") || found.dataset.said;
   const box = found.getBoundingClientRect();
   const [x, y] = event.type === "focusin" ? [box.left + box.width / 2, box.bottom] : [event.clientX, event.clientY];
   $("tip").style.left = `${Math.max(4, Math.min(x + 12, innerWidth - $("tip").offsetWidth - 8))}px`;

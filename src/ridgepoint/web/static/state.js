@@ -1,11 +1,13 @@
 // Scenarios, and how a link holds them. The part after # is not sent to any server.
 //   #model=…&on=8xh100-sxm&task=decode&batch=32&plan.tp=8&input.nodes=1000&apply=…~model=…      one part per scenario
-//   the first part may say view=… (the tab) and active=… (the scenario that is shown)
+//   the first part may say view=… (the tab), active=… (the scenario that is shown) and serve.rate=… (what a simulation serves)
 
 export const MOST = 4;
 export const FIRST = { model: "llama-3.1-8b", machine: "h100-sxm", task: "decode", sizes: { batch: "32", context: "8192" }, inputs: {}, plan: {}, apply: [], config: null };
+// What arrives at a simulated deployment.
+export const LOAD = { rate: "4", prompt: "1024", output: "256", spread: "lognormal", arrivals: "poisson", requests: "1000", engine: "vllm", ttft: "500ms", tpot: "50ms", seed: "0" };
 
-export const state = { scenarios: [copy(FIRST)], active: 0, view: "result" };
+export const state = { scenarios: [copy(FIRST)], active: 0, view: "result", load: { ...LOAD } };
 
 export const current = () => state.scenarios[state.active];
 
@@ -43,6 +45,7 @@ export function link() {
   const parts = state.scenarios.map(part);
   if (state.view !== "result") parts[0].set("view", state.view);
   if (state.active) parts[0].set("active", state.active);
+  for (const [key, value] of Object.entries(state.load)) if (value !== LOAD[key]) parts[0].set(`serve.${key}`, value);
   return "#" + parts.map((said) => said.toString()).join("~");
 }
 
@@ -56,7 +59,7 @@ function read(text) {
     else if (key === "config") try { found.config = JSON.parse(value); } catch { /* the name alone is left */ }
     else if (key.startsWith("input.")) found.inputs[key.slice(6)] = value;
     else if (key.startsWith("plan.")) found.plan[key.slice(5)] = value;
-    else if (key !== "view" && key !== "active") found.sizes[key] = value;
+    else if (key !== "view" && key !== "active" && !key.startsWith("serve.")) found.sizes[key] = value;
   }
   return found;
 }
@@ -68,6 +71,7 @@ export function load(hash) {
   const first = new URLSearchParams(parts[0]);
   state.scenarios = parts.map(read);
   state.view = first.get("view") || "result";
+  state.load = Object.fromEntries(Object.entries(LOAD).map(([key, usual]) => [key, first.get(`serve.${key}`) ?? usual]));
   state.active = Math.min(Math.max(Number(first.get("active")) || 0, 0), parts.length - 1);
 }
 

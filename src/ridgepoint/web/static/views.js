@@ -1,7 +1,7 @@
 // What is shown: parts of the report as the server draws them, sweeps, comparisons, advice, papers.
 
 import { latest, post } from "./ask.js";
-import { addTechnique, make, short } from "./form.js";
+import { addTechnique, amount, make, short } from "./form.js";
 import { body, copy, current, FIRST, state } from "./state.js";
 
 const $ = (id) => document.getElementById(id);
@@ -15,6 +15,25 @@ export function fill(element, html) {
   element.innerHTML = html;
   for (const summary of element.querySelectorAll("details > summary")) if (open.has(summary.textContent)) summary.parentElement.open = true;
   for (const title of element.querySelectorAll("svg title")) title.remove();  // the tip says the same
+  for (const map of element.querySelectorAll("svg:has([data-x])")) rove(map);
+}
+
+// A map is one stop of the tab key; arrow keys move inside.
+function rove(map) {
+  const cells = [...map.querySelectorAll("[data-x]")];
+  const at = (x, y) => cells.find((cell) => Number(cell.dataset.x) === x && Number(cell.dataset.y) === y);
+  for (const cell of cells) cell.setAttribute("tabindex", -1);
+  cells[0].setAttribute("tabindex", 0);
+  map.addEventListener("keydown", (event) => {
+    const [dx, dy] = { ArrowRight: [1, 0], ArrowLeft: [-1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] }[event.key] || [];
+    const cell = event.target.closest("[data-x]");
+    const next = cell && dx != null && at(Number(cell.dataset.x) + dx, Number(cell.dataset.y) + dy);
+    if (!next) return;
+    event.preventDefault();
+    cell.setAttribute("tabindex", -1);
+    next.setAttribute("tabindex", 0);
+    next.focus();
+  });
 }
 
 export function showResult(found) {
@@ -44,7 +63,7 @@ export function showWrong(error, choose) {
 // A sentence starts with a capital, unless its first word is a name.
 const capital = (text) => (/^[a-z]+(?![\w.-])/.test(text) ? text.charAt(0).toUpperCase() + text.slice(1) : text);
 
-function failed(element) {
+export function failed(element) {
   return (error) => {
     if (error.name === "AbortError") return;
     element.replaceChildren(make("div", { class: "error" }, make("strong", {}, capital(error.message)), make("p", {}, capital(error.hint || ""))));
@@ -94,6 +113,9 @@ export async function showSweep(model, changed) {
     const found = await askSweep(asked);
     fill($("sweep"), found.view.head + found.view.charts + `<details><summary>All points</summary>${found.view.rows}</details>`);
     const [up, across] = Object.keys(asked.vary);
+    $("command-sweep").textContent = found.command;
+    const now = [across, up].map((name) => found.vary[name]?.findIndex((value) => Number(value) === Number(valueOf(name))) ?? 0);
+    $("sweep").querySelector(`[data-x="${now[0]}"][data-y="${now[1]}"]`)?.classList.add("here");
     const choose = (cell) => {
       put(up, found.vary[up][Number(cell.dataset.y)]);
       if (across) put(across, found.vary[across][Number(cell.dataset.x)]);
@@ -105,6 +127,8 @@ export async function showSweep(model, changed) {
     }
   } catch (error) { failed($("sweep"))(error); }
 }
+
+const valueOf = (name) => amount(current().sizes[name] ?? current().inputs[name] ?? current().plan[name] ?? 1);
 
 function put(name, value) {
   const scenario = current();
@@ -123,7 +147,7 @@ const ROWS = [
   ["tokens per second", (d) => d.throughput.tokens_per_s, rounded, 1],
   ["samples per second", (d) => (d.throughput.tokens_per_s ? null : d.throughput.samples_per_s), rounded, 1],
   ["memory per device", (d) => d.memory.total_gb, (v) => `${rounded(v)} GB`, -1],
-  ["power", (d) => d.power_w, (v) => `${short(v)}W`, -1],
+  ["power", (d) => d.power_w, (v) => `${short(v)}W`, 0],
   ["energy per token", (d) => d.energy_j_per_token, (v) => `${rounded(v)} J`, -1],
   ["cost per million tokens", (d) => d.cost_usd_per_million_tokens, (v) => `$${rounded(v)}`, -1],
 ];
@@ -163,19 +187,23 @@ export async function showCompare() {
     return make("div", {}, make("h3", {}, `${letters[i]}: ${state.scenarios[i].model} on ${state.scenarios[i].machine}`), box);
   });
   const table = make("table", {}, make("thead", {}, head), make("tbody", {}, ...rows));
+  $("compare").style.setProperty("--columns", answers.length);
   $("compare").replaceChildren(make("div", { class: "rp-scroll" }, table), make("p", { class: "about" }, note), make("div", { class: "two" }, ...bars));
 }
 
 // Advice -------------------------------------------------------------------------------------------------------------------
 
 const askAdvice = latest("/api/advise");
+export const adviceBody = () => ({ ...body(current()), objective: $("objective").value, quality: $("quality").value });
 
 export async function showAdvice() {
   $("advice").replaceChildren(make("p", { class: "busy" }, "Trying every technique …"));
   try {
-    const found = await askAdvice({ ...body(current()), objective: $("objective").value, quality: $("quality").value });
-    fill($("advice"), `<h2>One after the other</h2>${found.view.waterfall}<h2>What would help</h2>${found.view.remedies || "<p>Nothing that is known here.</p>"}`);
-    for (const cell of $("advice").querySelectorAll("tbody td:first-child")) {
+    const found = await askAdvice(adviceBody());
+    const { waterfall, remedies, explained, presuming, hardware } = found.view;
+    fill($("advice"), `<h2>One after the other</h2>${waterfall}<h2>Each alone</h2><p class="about">A click switches one on.</p><div class="remedies">${remedies}</div>${explained}${presuming}${hardware}`);
+    $("command-advice").textContent = found.command;
+    for (const cell of $("advice").querySelectorAll(".remedies tbody td:first-child")) {
       const name = cell.textContent;
       cell.replaceChildren(make("button", { type: "button", "aria-label": `Switch ${name} on`, on: { click: () => addTechnique(name) } }, name));
     }
