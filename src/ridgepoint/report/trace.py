@@ -38,9 +38,9 @@ def _sections(found: Profile, width: int, beside: Comparison | None, top: int) -
     yield Text("")
     yield section("Where the span goes", _shares(found, width - INDENT))
     yield Text("")
-    yield section("Time by op", _rows(found, found.ops, width - INDENT, top, "op"))
+    yield section("Time by op", _rows(found.ops, width - INDENT, top, "op"))
     yield Text("")
-    yield section("Time by component", _rows(found, found.components, width - INDENT, top, "component"))
+    yield section("Time by component", _rows(found.components, width - INDENT, top, "component", "events"))
     yield from _launch_bound(found, width)
     if beside is not None:
         yield from _beside(beside, width, top)
@@ -102,16 +102,16 @@ def trace_facts(found: Profile) -> Iterator[tuple[str, str, str]]:
 
 def _causes(idle: object) -> Iterator[str]:
     words = {
-        "host": "before the launch",
+        "host": "not launched",
         "launch": "launching",
-        "queued": "launched already",
-        "unknown": "no launch known",
-        "end": "after the last kernel",
+        "queued": "queued",
+        "unknown": "unknown",
+        "end": "at the end",
     }
     for name, said in words.items():
         nanoseconds = getattr(idle, name)
         if nanoseconds:
-            yield f"{duration(nanoseconds * NS)} {said}"
+            yield f"{said} {duration(nanoseconds * NS)}"
 
 
 def _shares(found: Profile, width: int) -> Table:
@@ -123,7 +123,7 @@ def _shares(found: Profile, width: int) -> Table:
     return fitted(["", "", ""], rows, width, wordy=(0,), left=(2,))
 
 
-def _rows(found: Profile, rows: Sequence[Row], width: int, top: int, title: str) -> Table:
+def _rows(rows: Sequence[Row], width: int, top: int, title: str, counted: str = "runs") -> Table:
     whole = sum(row.time_s for row in rows) or 1.0
     shown = list(rows[:top]) if len(rows) > top + 1 else list(rows)
     cells: list[list[Cell]] = [
@@ -142,7 +142,7 @@ def _rows(found: Profile, rows: Sequence[Row], width: int, top: int, title: str)
         seconds = sum(row.time_s for row in rest)
         runs = count(sum(row.count for row in rest))
         cells.append([f"other ({len(rest)})", "", runs, duration(seconds), percent(seconds / whole), ""])
-    return fitted([title, "kind", "runs", "own time", "share", ""], cells, width, wordy=(0,), left=(1, 5))
+    return fitted([title, "kind", counted, "own time", "share", ""], cells, width, wordy=(0,), left=(1, 5))
 
 
 def _launch_bound(found: Profile, width: int) -> Iterator[RenderableType]:

@@ -2,8 +2,8 @@
 
 Three things name a component, best first: a note ``module:layers.0.mlp`` (``traces.naming``), which is the module's own path;
 ``nn.Module`` events of ``with_stack=True``, which know classes but not attributes; ``record_function``. Repeated layers share
-a name: numbers of a path become ``*``, equal modules that hold others ``[*]``; equal modules without inner ones keep their
-place, counted from 0 in the order of their first call.
+a name: numbers of a path become ``*``, equal modules that hold others ``[*]``; a few equal modules without inner ones keep
+their place, counted from 0 in the order of their first call.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from ridgepoint.traces.intervals import Ints
 NAMED = "module:"
 """A note that names a module by its path."""
 STEP = "ProfilerStep#"
+MOST_ALIKE = 16
+"""Equal modules without inner ones that are told apart; more of them are a list."""
 _TRANSPARENT = (STEP, "nccl:", "PyTorch Profiler")
 _NUMBER = re.compile(r"(^|\.)\d+(?=\.|$)")
 _INSTANCE = re.compile(r"^(.*)_(\d+)$")
@@ -91,5 +93,6 @@ def _module_labels(instances: dict[str, _Instance]) -> dict[str, str]:
     labels = {}
     for (_, kind, holds), members in alike.items():
         for i, name in enumerate(members):
-            labels[name] = kind if len(members) == 1 else f"{kind}[*]" if holds else f"{kind}[{i}]"
+            together = holds or len(members) > MOST_ALIKE
+            labels[name] = kind if len(members) == 1 else f"{kind}[*]" if together else f"{kind}[{i}]"
     return labels
