@@ -182,8 +182,9 @@ class Transfer(Op):
 
 @dataclass(frozen=True, kw_only=True)
 class Host(Op):
-    """Work of the host processor: ``launches`` kernel launches from a framework, plus ``seconds`` of other host time,
-    spread over ``workers`` processes; ``bytes`` move through its memory, which all devices of a node share.
+    """Work of the host processor: ``launches`` kernel launches from a framework (``eager``: from an interpreter), plus
+    ``seconds`` of other host time, spread over ``workers`` processes; ``bytes`` move through its memory, which all devices
+    of a node share.
     """
 
     kind: ClassVar[str] = "host"
@@ -191,6 +192,7 @@ class Host(Op):
     seconds: Num = 0.0
     workers: Num = 1.0
     bytes: Num = 0.0
+    eager: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,6 +26,13 @@ def test_launches_take_the_dispatch_time_of_the_table() -> None:
     assert seconds(Host(launches=500.0, seconds=1e-3, workers=2.0)) == (500.0 * dispatch + 1e-3) / 2.0
 
 
+def test_an_interpreter_takes_longer_to_start_a_kernel_than_compiled_code() -> None:
+    """Eager baselines would else be as fast as engines: a step of small kernels waits for the host."""
+    eager, compiled = (seconds(Host(launches=500.0, eager=eager)) for eager in (True, False))
+    assert eager == 500.0 * H100.coefficients.host.eager_s
+    assert 3.0 < eager / compiled < 20.0
+
+
 @given(st.floats(0.0, 1e5), st.floats(0.0, 10.0), st.floats(1.0, 64.0))
 def test_expected_is_never_below_the_bound_and_stands_on_the_host(launches: float, time: float, workers: float) -> None:
     op = Host(launches=launches, seconds=time, workers=workers)

@@ -20,7 +20,7 @@ from ridgepoint.machines.machine import Machine
 from ridgepoint.models.networks.network import Network
 from ridgepoint.numeric import Array, Num
 from ridgepoint.plan import Plan
-from ridgepoint.serving.engines import Engine
+from ridgepoint.serving.engines import Engine, dispatch_s
 from ridgepoint.tasks import Forward, Train
 from ridgepoint.tasks.build import build
 from ridgepoint.tasks.inference import kernel_count, without_host
@@ -101,7 +101,7 @@ def network_figures(groups: list[tuple[Rows, Network, Machine]]) -> list[Figures
 def pass_seconds(one: Passes, machine: Machine, every: Totals, part: slice) -> Array:
     """Seconds of a pass: what its kernels take, or what the host needs to launch them."""
     host = machine.coefficients.host
-    each = host.graph_launch_s if one.engine.captured else one.engine.dispatch_s or host.dispatch_s
+    each = host.graph_launch_s if one.engine.captured else dispatch_s(one.engine, machine)
     on_host = 0.0 if machine.device.kind in ("cpu", "mcu") else each
     return np.asarray(np.maximum(np.maximum(every.seconds[part], one.launches * on_host), every.bound_s[part]))
 

@@ -56,7 +56,7 @@ def bound(op: Host, machine: Machine) -> Demand:
 
 
 def expected(op: Host, machine: Machine) -> Demand:
-    """Launches at the framework's dispatch time, plus the stated seconds, over the workers.
+    """Launches at the framework's time, compiled or interpreted, plus the stated seconds, over the workers.
 
     >>> from ridgepoint.machines.catalog import find_machine
     >>> from ridgepoint.kernels.demand import settle
@@ -65,7 +65,8 @@ def expected(op: Host, machine: Machine) -> Demand:
     >>> bool(one == 2 * two)
     True
     """
-    seconds = op.launches * machine.coefficients.host.dispatch_s + op.seconds
+    table = machine.coefficients.host
+    seconds = op.launches * (table.eager_s if op.eager else table.dispatch_s) + op.seconds
     busy = {"host": seconds / _workers(op, machine), **_memory(op, machine, MEMORY_EFFICIENCY)}
     return Demand((Phase(busy),), notes=_notes(op, machine))
 

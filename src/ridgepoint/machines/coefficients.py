@@ -194,7 +194,9 @@ class HostTable(Table, frozen=True, forbid_unknown_fields=True):
     """``kernels/host.py``: the framework on the CPU."""
 
     dispatch_s: float
-    """Host time to dispatch one kernel from eager framework code."""
+    """Host time to start one kernel from compiled code."""
+    eager_s: float
+    """The same from an interpreter, which goes through several operators (views, casts, checks) for each kernel counted."""
     graph_launch_s: float
     """Host time to launch one captured graph."""
 

@@ -40,7 +40,7 @@ class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Whether elementwise chains are fused."""
     fused_attention: bool = True
     dispatch_s: float = 0.0
-    """Host time per kernel where nothing is captured; 0: the machine's own."""
+    """Host time per kernel where nothing is captured; 0: the machine's own, of compiled or of interpreted code."""
     step_s: float = 0.0
     """Serial host time of one step."""
     sequence_s: float = 0.0
@@ -96,10 +96,16 @@ def step(
     if engine.captured and decode:
         launches = Host(seconds=host.graph_launch_s, label="host.graph_launch")
     else:
-        each = engine.dispatch_s or host.dispatch_s
+        each = dispatch_s(engine, machine)
         launches = Host(seconds=kernel_count(device) * each, label="host.dispatch")
     serial = engine.step_s + engine.sequence_s * sequences + engine.token_s * tokens
     return Seq(Overlap(device, launches), Host(seconds=serial, label="host.engine"))
+
+
+def dispatch_s(engine: Engine, machine: Machine) -> float:
+    """Host time to start one kernel: the engine's own, or the machine's for compiled or interpreted code."""
+    host = machine.coefficients.host
+    return engine.dispatch_s or (host.dispatch_s if engine.compiled else host.eager_s)
 
 
 def speeds(machine: Machine, engine: Engine) -> dict[str, float]:

@@ -39,7 +39,8 @@ class Phase:
     """A part of a run that is launched in one way: ``work`` of one device, ``count`` times.
 
     ``role``: ``first`` leads to the first token, ``next`` happens for every further token of a sequence (``count`` is then
-    per token and may be fractional), ``""`` is anything else. ``captured``: the host starts it as one graph.
+    per token and may be fractional), ``""`` is anything else. ``captured``: the host starts it as one graph; ``eager``: an
+    interpreter starts its kernels.
     """
 
     name: str
@@ -47,10 +48,11 @@ class Phase:
     count: Num = 1.0
     role: str = ""
     captured: bool = False
+    eager: bool = False
 
     def hosted(self, machine: Machine) -> Work:
         """All of it beside the host that launches it."""
-        return times(self.count, with_host(self.work, machine, self.captured))
+        return times(self.count, with_host(self.work, machine, self.captured, self.eager))
 
 
 @dataclass(frozen=True)
@@ -154,7 +156,8 @@ def _network(net: Network, machine: Machine, task: Task, plan: Plan) -> Built:
     run = build_network(net, machine, task, plan)
     captured = _captured(plan, isinstance(task, Decode))
     role = {"prefill": "first", "decode": "next"}
-    phases = tuple(Phase(name, work, count, role.get(name, ""), captured) for name, work, count in run.parts)
+    eager = not plan.compiled
+    phases = tuple(Phase(name, work, count, role.get(name, ""), captured, eager) for name, work, count in run.parts)
     batch = task.sizes()["batch"]
     each = {"prefill": getattr(task, "prompt", 0.0), "decode": 1.0}.get(task.name, 0.0)
     return Built(machine, phases, run.ledger, run.layout, batch * each, batch, assumptions=run.assumptions)
@@ -162,14 +165,14 @@ def _network(net: Network, machine: Machine, task: Task, plan: Plan) -> Built:
 
 def _prefill(model: Model, run: Execution, layout: Layout, task: Prefill, plan: Plan) -> dict[str, Any]:
     work = prefill_work(model, run, layout, task.batch, task.prompt)
-    phase = Phase("prefill", work, role="first", captured=_captured(plan, False))
+    phase = Phase("prefill", work, role="first", captured=_captured(plan, False), eager=not plan.compiled)
     return {"phases": (phase,), "tokens": task.batch * task.prompt, "samples": task.batch}
 
 
 def _decode(model: Model, run: Execution, layout: Layout, task: Decode, plan: Plan) -> dict[str, Any]:
     source = task.context if model.encoder is not None else 0.0
     work = decode_work(model, run, layout, task.batch, task.context, source, 1.0 + plan.speculated)
-    phase = Phase("decode", work, role="next", captured=_captured(plan, True))
+    phase = Phase("decode", work, role="next", captured=_captured(plan, True), eager=not plan.compiled)
     return {"phases": (phase,), "tokens": task.batch, "samples": task.batch}
 
 
@@ -177,8 +180,8 @@ def _generate(model: Model, run: Execution, layout: Layout, task: Generate, plan
     first, step = generate_parts(model, run, layout, task, 1.0 + plan.speculated)
     return {
         "phases": (
-            Phase("prefill", first, role="first", captured=_captured(plan, False)),
-            Phase("decode", step, role="next", captured=_captured(plan, True)),
+            Phase("prefill", first, role="first", captured=_captured(plan, False), eager=not plan.compiled),
+            Phase("decode", step, role="next", captured=_captured(plan, True), eager=not plan.compiled),
         ),
         "steps": np.maximum(task.output - 1.0, 0.0),
         "tokens": task.batch * task.output,
@@ -187,13 +190,18 @@ def _generate(model: Model, run: Execution, layout: Layout, task: Generate, plan
 
 
 def _forward(model: Model, run: Execution, layout: Layout, task: Forward, plan: Plan) -> dict[str, Any]:
-    phase = Phase("forward", forward_work(model, run, layout, task.batch, task.seq), captured=_captured(plan, False))
+    phase = Phase(
+        "forward",
+        forward_work(model, run, layout, task.batch, task.seq),
+        captured=_captured(plan, False),
+        eager=not plan.compiled,
+    )
     return {"phases": (phase,), "tokens": task.batch * task.seq, "samples": task.batch}
 
 
 def _train(model: Model, run: Execution, layout: Layout, task: Train, plan: Plan) -> dict[str, Any]:
     work = step_work(model, run, layout, task, plan, device_parameters(model, run, layout, plan))
-    phase = Phase("train", work, captured=_captured(plan, False))
+    phase = Phase("train", work, captured=_captured(plan, False), eager=not plan.compiled)
     return {"phases": (phase,), "tokens": task.batch * task.seq, "samples": task.batch}
 
 

@@ -165,8 +165,9 @@ def has_host(machine: Machine) -> bool:
     return machine.device.kind not in ("cpu", "mcu") and machine.device.family not in ("x86", "arm")
 
 
-def with_host(work: Work, machine: Machine, captured: bool) -> Work:
-    """The device's work beside the host that launches it: each kernel from the framework, or one captured graph.
+def with_host(work: Work, machine: Machine, captured: bool, eager: bool = False) -> Work:
+    """The device's work beside the host that launches it: each kernel from the framework (``eager``: one that interprets),
+    or one captured graph.
 
     A processor launches nothing: it runs the operators itself.
     """
@@ -174,7 +175,7 @@ def with_host(work: Work, machine: Machine, captured: bool) -> Work:
         return work
     if captured:
         return Overlap(work, Host(seconds=machine.coefficients.host.graph_launch_s, label="host.graph_launch"))
-    return Overlap(work, Host(launches=kernel_count(work), label="host.dispatch"))
+    return Overlap(work, Host(launches=kernel_count(work), eager=eager, label="host.dispatch"))
 
 
 def without_host(work: Work) -> Work:

@@ -13,7 +13,7 @@ from ridgepoint.scenario import Scenario, Values
 from ridgepoint.tasks.build import Built
 from ridgepoint.techniques.conditions import every, infers
 from ridgepoint.techniques.registry import technique
-from ridgepoint.techniques.rewrite import edited, only, with_entries, with_ops
+from ridgepoint.techniques.rewrite import edited, only, with_entries, with_ops, with_phases
 from ridgepoint.techniques.technique import Parameter
 from ridgepoint.work import Op, Repeat, Seq, Work, ops
 
@@ -82,7 +82,10 @@ def _evaluated(built: Built, given: Scenario, values: Values) -> Built:
         return _stepwise(op) if stepwise else Repeat(values["iterations"], _iteration(op, values["jacobian"]))
 
     changed = with_ops(built, only(Scan, change))
-    return changed if stepwise else _with_jacobians(changed, built, values["jacobian"])
+    if stepwise:
+        # Every operator of the loop is counted: none of them stands for several that an interpreter goes through.
+        return with_phases(changed, lambda phase: replace(phase, eager=False))
+    return _with_jacobians(changed, built, values["jacobian"])
 
 
 def _product(op: Scan, rows: Num) -> Gemm:

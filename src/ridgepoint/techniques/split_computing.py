@@ -26,13 +26,13 @@ from ridgepoint.techniques.technique import Parameter
 from ridgepoint.work import Op, Seq, Work, ops
 
 
-def elsewhere(work: Work, machine: Machine, label: str) -> Delay:
+def elsewhere(work: Work, machine: Machine, label: str, eager: bool = False) -> Delay:
     """``work`` on another machine, launched from its host: to this one a fixed time, computed with that machine's kernels.
 
     >>> elsewhere(Gemm(m=4096.0, n=4096.0, k=4096.0), find_machine("h100-sxm"), "server").seconds > 1e-4
     True
     """
-    return Delay(seconds=evaluate(with_host(work, machine, False), machine).time_s, label=label)
+    return Delay(seconds=evaluate(with_host(work, machine, False, eager), machine).time_s, label=label)
 
 
 def _server(given: Scenario, values: Values) -> str:
@@ -89,7 +89,7 @@ def _split(built: Built, given: Scenario, values: Values) -> Built:
         head, tail = cut(phase.work, share)
         sent = (written_bytes(head) if share > 0.0 else _input_bytes(given, built)) * values["compression"]
         message = Delay(seconds=sent / values["uplink"] + values["round_trip"], label="network")
-        rest = (message, elsewhere(tail, server, "server")) if any(True for _ in ops(tail)) else ()
+        rest = (message, elsewhere(tail, server, "server", phase.eager)) if any(True for _ in ops(tail)) else ()
         phases.append(replace(phase, work=Seq(head, *rest)))
         kept += float(np.max(summed(head, _weights)))
         whole += float(np.max(summed(phase.work, _weights)))
