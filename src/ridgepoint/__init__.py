@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from ridgepoint.serving.workload import Requests, client_requests, poisson_requests, session_requests
     from ridgepoint.tasks import Decode, Forward, Generate, Prefill, Sample, Train
     from ridgepoint.training.planner import TrainPlan, plan_train
+    from ridgepoint.training.remat.recompute import RecomputePlan, plan_recompute
 
 __version__ = "0.1.0"
 
@@ -48,6 +49,7 @@ __all__ = [
     "Outcome",
     "Plan",
     "Prefill",
+    "RecomputePlan",
     "Requests",
     "Requirement",
     "RidgepointError",
@@ -64,6 +66,7 @@ __all__ = [
     "find_machine",
     "find_model",
     "papers",
+    "plan_recompute",
     "plan_serve",
     "plan_train",
     "poisson_requests",
@@ -96,6 +99,7 @@ _HOMES = {
     "ridgepoint.serving.workload": ("Requests", "client_requests", "poisson_requests", "session_requests"),
     "ridgepoint.tasks": ("Decode", "Forward", "Generate", "Prefill", "Sample", "Train"),
     "ridgepoint.training.planner": ("TrainPlan", "plan_train"),
+    "ridgepoint.training.remat.recompute": ("RecomputePlan", "plan_recompute"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 _MODULES = {"papers": "ridgepoint.evidence.papers"}

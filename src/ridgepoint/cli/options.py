@@ -204,10 +204,10 @@ def _repeated() -> list[inspect.Parameter]:
     return found
 
 
-def _input_sizes(written: list[str] | None) -> dict[str, str]:
+def input_sizes(written: list[str] | None) -> dict[str, str]:
     """What ``--size NAME=N`` says.
 
-    >>> _input_sizes(["nodes=1k", "edges = 20"])
+    >>> input_sizes(["nodes=1k", "edges = 20"])
     {'nodes': '1k', 'edges': '20'}
     """
     found = {}
@@ -224,7 +224,7 @@ def _request(values: dict[str, Any]) -> Request:
     said = {s.field: s.words.partition("/")[0] for s, _ in given}
     sizes = {s.field: v for s, v in given if s.table == "sizes"}
     plan = {s.field: compiled(v) if s.field == "compiled" else v for s, v in given if s.table == "plan"}
-    inputs = _input_sizes(values["inputs"])
+    inputs = input_sizes(values["inputs"])
     sizes |= {name: inputs.pop(name) for name in [*inputs] if name in {s.field for s in SETTINGS if s.table == "sizes"}}
     techniques = tuple(values["apply"] or ())
     values = {**values, "model": work_file_of(values["model"], values["tensors"], values["_task"])}

@@ -9,7 +9,7 @@ import typer
 
 app = typer.Typer(help="Plans: training layouts, serving fleets.", add_completion=False)
 
-for _name in ("train", "serve"):
+for _name in ("train", "serve", "recompute"):
     if find_spec(f"ridgepoint.cli.plan_{_name}") is not None:
         app.command(_name)(getattr(import_module(f"ridgepoint.cli.plan_{_name}"), _name))
 

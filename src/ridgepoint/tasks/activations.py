@@ -45,12 +45,13 @@ def planned_words(plan: Plan) -> str:
     >>> planned_words(Plan(recompute="planned", recomputed=(((0.5, ("feed.activation",)), (0.5, ())),)))
     'planned (50% of the layers: feed.activation)'
     """
-    said = []
+    seen: dict[str, int] = {}
     for kind in plan.recomputed:
         for part, again in kind:
             if again:
-                labels = ", ".join(again)
-                said.append(f"{part:.0%} of the layers: {labels}" if part < 1.0 else labels)
+                words = f"{part:.0%} of the layers: " * (part < 1.0) + ", ".join(again)
+                seen[words] = seen.get(words, 0) + 1
+    said = [words if many == 1 else f"{words} ({many}×)" for words, many in seen.items()]
     return (
         f"planned ({'; '.join(said)})"
         if said

@@ -22,10 +22,8 @@ from ridgepoint.tasks.training import micro_batch
 from ridgepoint.work import Op
 
 
-def with_planned(
-    model: Model, machine: Machine, run: Execution, layout: Layout, task: Train, plan: Plan, room: float | None = None
-) -> Plan:
-    """``plan`` with what its layers compute again; ``room`` bytes per device are those that the run may use where not said.
+def with_planned(model: Model, machine: Machine, run: Execution, layout: Layout, task: Train, plan: Plan) -> Plan:
+    """``plan`` with what its layers compute again.
 
     Errors: ``bad_plan`` for a sweep, and beside offloaded activations, which take their room elsewhere.
     """
@@ -41,7 +39,7 @@ def with_planned(
             "planned recomputation is found for one scenario at a time",
             "sweep over none, selective or full",
         )
-    kinds, parts = found(model, machine, run, layout, task, plan, room)
+    kinds, parts = found(model, machine, run, layout, task, plan)
     chosen = tuple(
         tuple((part, kind.choices[number].again) for part, number in each)
         for kind, each in zip(kinds, parts, strict=True)
@@ -50,12 +48,12 @@ def with_planned(
 
 
 def found(
-    model: Model, machine: Machine, run: Execution, layout: Layout, task: Train, plan: Plan, room: float | None = None
+    model: Model, machine: Machine, run: Execution, layout: Layout, task: Train, plan: Plan
 ) -> tuple[list[Kind], tuple[tuple[tuple[float, int], ...], ...]]:
     """Every kind of layer with its choices, and the parts of its layers under each."""
     kinds = layer_kinds(model, machine, run, layout, task, plan)
     whole = ledger(model, machine, run, layout, task, replace(plan, recompute="none"))
-    usable = machine.memory_bytes * usable_fraction(plan, True) if room is None else room
+    usable = machine.memory_bytes * usable_fraction(plan, True)
     return kinds, planned(kinds, float(whole.total_bytes) - usable)
 
 

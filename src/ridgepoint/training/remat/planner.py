@@ -1,10 +1,4 @@
-"""``plan_recompute``: what to compute again in the backward pass so that a training step fits into a memory budget.
-
-Two kinds of models, two ways. A captured step is a flow of results: any of them may be dropped and computed again, planned
-exactly by CP-SAT (``[search]``) or by the heuristic without. Layers and blocks of parametric models are chains of ops: every
-choice of what a layer keeps is looked at, and layers are given the choices that cost the least time
-(``tasks/recomputation.py``).
-"""
+"""The plan of one flow of results within a memory budget: exact by CP-SAT (``[search]``), or by the heuristic without."""
 
 from __future__ import annotations
 
