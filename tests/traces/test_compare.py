@@ -1,5 +1,6 @@
 """Measured beside predicted (issue 7): both sides tell every second once, and what is not known is said."""
 
+import json
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ def test_both_sides_sum_to_their_wholes():
     beside = compare(read(gpu()), estimate(), runs=2)
     assert beside.whole.measured_s == pytest.approx(150e-6)
     assert sum(row.measured_s or 0.0 for row in beside.kinds) == pytest.approx(beside.whole.measured_s)
-    assert sum(row.predicted_s or 0.0 for row in beside.kinds) == pytest.approx(beside.whole.predicted_s)
+    assert sum(row.predicted_s or 0.0 for row in beside.kinds) == pytest.approx(beside.whole.predicted_s, rel=1e-5)
     assert beside.components == ()  # modules of this trace are no components of the model
     assert not beside.within
 
@@ -48,37 +49,33 @@ def test_steps_are_executions():
 
 
 def test_components_stand_beside_each_other_where_both_name_them():
-    """Operators of a module that the model tells apart (``add`` in ``blocks.*``) are found by the operators around them."""
+    """Operators of a module that the model tells apart (``norm`` in ``layers``) are found by the operators around them."""
     made = Recording()
-    made.add("user_annotation", "module:layers.3", 0.0, 100.0)
-    made.add("user_annotation", "module:layers.3.feed", 5.0, 40.0)
+    made.add("user_annotation", "module:layers.attention.qkv", 5.0, 40.0)
     made.op("aten::linear", 10.0, 30.0)
-    made.op("aten::norm", 50.0, 20.0)
-    made.op("aten::empty", 52.0, 4.0)
-    found = compare(read(made), Named(estimate()), runs=1)  # type: ignore[arg-type]
+    made.add("user_annotation", "module:layers", 50.0, 40.0)
+    made.op("aten::norm", 52.0, 20.0)
+    made.op("aten::empty", 54.0, 4.0)
+    made.op("aten::embedding", 95.0, 3.0)
+    found = compare(read(made), estimate(), runs=1)
     rows = {row.name: row.measured_s and row.measured_s * 1e6 for row in found.components}
-    assert rows["layers.*.feed"] == pytest.approx(30.0)
-    assert rows["layers.*.norm"] == pytest.approx(20.0)
+    assert rows["layers.attention.qkv"] == pytest.approx(30.0)
+    assert rows["layers.norm"] == pytest.approx(20.0)
+    assert rows["embedding"] == pytest.approx(3.0)
+    assert rows["layers.attention.attention"] is None
 
 
-class Named:
-    """An estimate whose components carry the names of a captured model."""
-
-    def __init__(self, est: rp.Estimate) -> None:
-        self.est = est
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.est, name)
-
-    @property
-    def cost(self) -> Any:
-        from dataclasses import replace
-        from types import SimpleNamespace
-
-        first, second = self.est.cost.components[:2]
-        return SimpleNamespace(
-            components=[replace(first, label="layers.*.feed"), replace(second, label="layers.*.norm")]
-        )
+def test_work_that_a_slow_host_hides_is_no_gain():
+    """A host that sets the pace is responsible for the time; the kernels beside it still take theirs."""
+    est = rp.estimate(
+        "llama-3.1-8b",
+        on="h100-sxm",
+        task=rp.Decode(batch=1, context=2048),
+        plan=rp.Plan(graph_capture=False, compiled=False),
+    )
+    rows = {row.name: row.predicted_s for row in compare(read(gpu()), est, runs=1).kinds}
+    assert (rows["gemm"] or 0.0) > 3e-3
+    assert sum(seconds or 0.0 for seconds in rows.values()) == pytest.approx(est.time_s, rel=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -98,8 +95,6 @@ def test_another_device_is_said(machine, device, said):
 
 
 def _profile(document: dict[str, Any]) -> Profile:
-    import json
-
     return profile(columns(parsed(json.dumps(document).encode()), "test"))
 
 

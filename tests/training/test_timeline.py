@@ -6,8 +6,9 @@ from ridgepoint.errors import RidgepointError
 from ridgepoint.machines.catalog import find_machine
 from ridgepoint.models.catalog import find_model
 from ridgepoint.plan import Plan
-from ridgepoint.report.schedule import gantt, trace
+from ridgepoint.report.schedule import gantt
 from ridgepoint.tasks import Train
+from ridgepoint.traces.schedule_line import trace
 from ridgepoint.training.layouts import laid_out
 from ridgepoint.training.timeline import timeline
 

@@ -46,8 +46,8 @@ def write_trace(est: Estimate, path: Path) -> None:
 
     Errors: ``bad_file``.
     """
-    from ridgepoint.report.perfetto import write
-    from ridgepoint.report.work_line import estimate_trace
+    from ridgepoint.traces.perfetto import write
+    from ridgepoint.traces.work_line import estimate_trace
 
     write(estimate_trace(est), path)
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ridgepoint.report.perfetto import Event, Span, asynchronous, counter, device_events, document, write
 from ridgepoint.serving.outcome import Outcome
 from ridgepoint.serving.series import series
+from ridgepoint.traces.perfetto import Event, Span, asynchronous, counter, device_events, document, write
 
 COLUMNS = ("arrived_s", "began_s", "first_s", "done_s", "replica", "put_back", "cached_tokens")
 MOST_TRACED = 20_000

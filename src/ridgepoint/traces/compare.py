@@ -1,24 +1,26 @@
 """Measured beside predicted: one execution in a trace, and an estimate of the same scenario.
 
-Both sides tell every second once: own times of the trace sum to the time that devices were busy, critical seconds of an
-estimate sum to its time. What a device waits for its host stands beside what the estimate spends on launches and host work.
+The estimate is laid out as a time line (``traces.work_line``) and read as a trace is, so that both sides are told by the same
+rules: own times of ops sum to the time that a device is busy, and what is left is waiting, for launches and for the host.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 
-from ridgepoint.cost.evaluate import Component
+import msgspec
+
 from ridgepoint.errors import RidgepointError
 from ridgepoint.estimates import Estimate
 from ridgepoint.machines.machine import Machine
+from ridgepoint.traces.events import columns
+from ridgepoint.traces.file import Event, File
 from ridgepoint.traces.kinds import HOST
-from ridgepoint.traces.profile import OUTSIDE, Profile
+from ridgepoint.traces.profile import OUTSIDE, Profile, profile
+from ridgepoint.traces.work_line import estimate_trace
 
-LAUNCH = "launch"
-_HOST_KINDS = (HOST, "delay")
 _PROCESSORS = ("cpu", "soc", "mcu")
 _GRADIENT = re.compile(r"\.grad\w*$")
 
@@ -67,34 +69,30 @@ def compare(found: Profile, est: Estimate, runs: float | None = None) -> Compari
     times = runs if runs is not None else float(len(found.steps_s)) or 1.0
     if not 0.0 < times < float("inf"):
         raise RidgepointError("bad_option", f"--runs is {times:g}", "say how often the trace executes the task")
-    share = 1.0 / times / max(len(found.devices), 1)
-    components = est.cost.components
+    predicted = predicted_profile(est)
     return Comparison(
         estimate=est,
         runs=times,
         whole=Beside("whole", found.span_s / times, float(est.time_s)),
-        kinds=_joined(_measured_kinds(found, share), _predicted_kinds(components)),
-        components=_components(found, share, components),
+        kinds=_joined(_kinds(found, times), _kinds(predicted, 1.0)),
+        components=_components(found, times, predicted),
         warnings=tuple(_warnings(found, est.scenario.machine, runs)),
     )
 
 
-def _measured_kinds(found: Profile, share: float) -> dict[str, float]:
-    seconds: dict[str, float] = {}
+def predicted_profile(est: Estimate) -> Profile:
+    """What the trace of an estimate says, were it a trace."""
+    drawn = estimate_trace(est)
+    events = msgspec.convert(drawn["traceEvents"], list[Event], strict=False)
+    return profile(columns(File(events, tuple(drawn["deviceProperties"])), "prediction"))
+
+
+def _kinds(found: Profile, runs: float) -> dict[str, float]:
+    """Seconds of one execution on one device by kind of op; ``host`` is what devices do not work."""
+    share = 1.0 / runs / max(len(found.devices), 1)
+    seconds = {HOST: found.idle_s / runs}
     for row in found.by_kind:
         seconds[row.kind] = seconds.get(row.kind, 0.0) + row.time_s * share
-    idle = found.idle_s * share * max(len(found.devices), 1)
-    seconds[HOST] = seconds.get(HOST, 0.0) + idle
-    return seconds
-
-
-def _predicted_kinds(components: list[Component]) -> dict[str, float]:
-    seconds: dict[str, float] = {HOST: 0.0}
-    for component in components:
-        launch = float(component.critical_by_resource.get(LAUNCH, 0.0))
-        kind = HOST if component.kind in _HOST_KINDS else component.kind
-        seconds[kind] = seconds.get(kind, 0.0) + float(component.critical_s) - launch
-        seconds[HOST] += launch
     return seconds
 
 
@@ -105,26 +103,24 @@ def _joined(measured: Mapping[str, float], predicted: Mapping[str, float]) -> tu
     return tuple(sorted(taking, key=lambda one: -max(one.measured_s or 0.0, one.predicted_s or 0.0)))
 
 
-def _components(found: Profile, share: float, components: list[Component]) -> tuple[Beside, ...]:
+def _components(found: Profile, runs: float, predicted: Profile) -> tuple[Beside, ...]:
     """Beside each other by name; empty where no component of the model is named in the trace."""
-    predicted: dict[str, float] = {}
-    for component in components:
-        name = _GRADIENT.sub(" backward", component.label)
-        launch = float(component.critical_by_resource.get(LAUNCH, 0.0))
-        predicted[name] = predicted.get(name, 0.0) + float(component.critical_s) - launch
-    measured: dict[str, float] = {}
-    events = found.counted
-    own = found.own[events].tolist()
-    for event, nanoseconds in zip(events.tolist(), own, strict=True):
-        name = _named(found, event, predicted)
-        measured[name] = measured.get(name, 0.0) + nanoseconds
-    if not measured.keys() & predicted.keys():
-        return ()
-    return _joined({name: value * 1e-9 * share for name, value in measured.items()}, predicted)
+    theirs = _by_component(predicted, 1.0, ())
+    ours = _by_component(found, runs, theirs)
+    return _joined(ours, theirs) if ours.keys() & theirs.keys() else ()
 
 
-def _named(found: Profile, event: int, known: Mapping[str, float]) -> str:
-    """An event's component, or one of the operators around it within that, whichever the model knows."""
+def _by_component(found: Profile, runs: float, known: Container[str]) -> dict[str, float]:
+    share = 1e-9 / runs / max(len(found.devices), 1)
+    seconds: dict[str, float] = {}
+    for event, nanoseconds in zip(found.counted.tolist(), found.own[found.counted].tolist(), strict=True):
+        name = _named(found, event, known)
+        seconds[name] = seconds.get(name, 0.0) + nanoseconds * share
+    return seconds
+
+
+def _named(found: Profile, event: int, known: Container[str]) -> str:
+    """An event's component, or one of the operators around it within that, whichever is ``known``."""
     component = _GRADIENT.sub(" backward", found.component_of(event))
     if component in known:
         return component

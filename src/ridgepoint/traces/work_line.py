@@ -16,9 +16,9 @@ from ridgepoint.cost.evaluate import rules_of
 from ridgepoint.errors import RidgepointError
 from ridgepoint.estimates import Estimate
 from ridgepoint.kernels.demand import Timing, settle
-from ridgepoint.report.perfetto import Event, Span, device_events, document, host_event
-from ridgepoint.report.schedule import kind as pass_kind
-from ridgepoint.report.schedule import pass_span
+from ridgepoint.traces.perfetto import Event, Span, device_events, document, host_event
+from ridgepoint.traces.schedule_line import kind as pass_kind
+from ridgepoint.traces.schedule_line import pass_span
 from ridgepoint.training.timeline import pipeline_timeline
 from ridgepoint.work import Mix, Op, Overlap, Pipeline, Repeat, Seq, Slowest, Work, ops
 
