@@ -144,3 +144,12 @@ def test_progress_counts_every_layout():
     assert seen[-1] == (answer.searched, answer.searched)
     assert answer.fitting == answer.searched
     assert replace(answer, best=()).searched == answer.searched
+
+
+def test_planned_recomputation_is_never_slower_than_parts_of_the_layers():
+    """The search is over parts of full recomputation; the layouts that it finds are then planned op by op."""
+    asked = {"on": "8xa100-sxm-40gb", "batch": 64, "seq": 4096, "top": 3, "pp": 1, "tp": 1, "zero_stage": 3}
+    parts, planned = (plan_train("llama-3.1-8b", **asked, **more) for more in ({}, {"recompute": "planned"}))
+    assert planned.best.plan.recompute == "planned"
+    assert planned.best.estimate.memory.fits
+    assert planned.best.step_time_s <= parts.best.step_time_s * (1 + 1e-9)

@@ -168,7 +168,7 @@ def plan_train(
     searches: list[Search] = []
     for devices in fewer_devices(machine) if objective != "time" else (machine.devices,):
         try:
-            space = sweeps(found, machine, int(batch), int(seq), fixed, devices)
+            space = sweeps(found, machine, int(batch), int(seq), searched_with(fixed), devices)
         except RidgepointError:
             if devices == machine.devices:
                 raise
@@ -177,6 +177,9 @@ def plan_train(
     ranked = [r for one in searches for r in one.best]
     if not ranked:
         refuse_with_remedy(found, machine, task, fixed, searches[0], usable)
+    if fixed.get("recompute") == "planned":
+        base = replace(base, memory_fraction=usable / machine.memory_bytes)
+        ranked = [replace(r, plan={**r.plan, "recompute": "planned", "recomputed_layers": 1.0}) for r in ranked]
     layouts = _best(found, machine, task, base, ranked, objective, top)
     return TrainPlan(
         found,
@@ -201,6 +204,11 @@ def _subjects(model: Model | str, on: Machine | str) -> tuple[Model, Machine]:
             "use `analyze --task train`",
         )
     return found, find_machine(on) if isinstance(on, str) else on
+
+
+def searched_with(fixed: Mapping[str, Any]) -> dict[str, Any]:
+    """What is fixed in the search: planned recomputation is found for the best layouts, among parts of full recomputation."""
+    return {name: value for name, value in fixed.items() if (name, value) != ("recompute", "planned")}
 
 
 def base_plan(fixed: Mapping[str, Any]) -> Plan:

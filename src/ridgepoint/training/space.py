@@ -73,7 +73,7 @@ def sweeps(
     Errors: ``bad_plan`` where a fixed degree leaves nothing, with the values that would.
     """
     given = {name: value for name, value in (fixed or {}).items() if value is not None}
-    selective = given.get("recompute") == "selective"
+    rule = str(given.get("recompute", "full"))
     grid = _grid(model, devices or machine.devices, batch, seq, given)
     found = []
     for schedule in (given["schedule"],) if "schedule" in given else SCHEDULES:
@@ -82,7 +82,7 @@ def sweeps(
             if not sequence and "sequence_parallel" not in given:
                 rows = {name: values[rows["tp"] > 1.0] for name, values in rows.items()}
             if rows["tp"].size:
-                found.append(Sweep(schedule, sequence, rows, "selective" if selective else "full"))
+                found.append(Sweep(schedule, sequence, rows, rule if rule in ("selective", "sqrt") else "full"))
     if not found:
         raise RidgepointError(
             "bad_plan",
