@@ -37,3 +37,15 @@ def test_long_kernels_hide_the_host() -> None:
         for plan in (EAGER, Plan(compiled=False, graph_capture=True, fused_attention=False))
     )
     assert eager == pytest.approx(captured, rel=0.02)
+
+
+def test_a_processor_interprets_and_computes_one_after_the_other() -> None:
+    """The cores that compute wait while the interpreter runs, so that small networks gain little from fewer operations."""
+    times = [
+        float(rp.estimate("distilbert-base", on="xeon-8280", task=rp.Forward(batch=1, seq=64), plan=plan).time_s)
+        for plan in (Plan(compiled=False, graph_capture=True), Plan(compiled=False))
+    ]
+    table = rp.find_machine("xeon-8280").coefficients.host
+    assert times[1] - times[0] > 40 * table.eager_s
+    est = rp.estimate("distilbert-base", on="xeon-8280", task=rp.Forward(batch=1, seq=64), plan=Plan(compiled=False))
+    assert est.bound_s < times[0], "the physical limit knows no interpreter"

@@ -160,6 +160,10 @@ def generate_parts(model: Model, run: Execution, layout: Layout, task: Generate,
     return first, Mix(*cases)
 
 
+_DISPATCH, _GRAPH = "host.dispatch", "host.graph_launch"
+"""Labels of what the host does to start kernels."""
+
+
 def has_host(machine: Machine) -> bool:
     """Whether another processor launches the device's kernels; CPUs and boards that compute on theirs have none."""
     return machine.device.kind not in ("cpu", "mcu") and machine.device.family not in ("x86", "arm")
@@ -169,18 +173,26 @@ def with_host(work: Work, machine: Machine, captured: bool, eager: bool = False)
     """The device's work beside the host that launches it: each kernel from the framework (``eager``: one that interprets),
     or one captured graph.
 
-    A processor launches nothing: it runs the operators itself.
+    A processor runs the operators itself: an interpreter's time comes on top of theirs.
     """
     if not has_host(machine):
-        return work
+        interpreted = eager and not captured and machine.device.kind == "cpu"
+        return Seq(work, _started(work, eager=True)) if interpreted else work
     if captured:
-        return Overlap(work, Host(seconds=machine.coefficients.host.graph_launch_s, label="host.graph_launch"))
-    return Overlap(work, Host(launches=kernel_count(work), eager=eager, label="host.dispatch"))
+        return Overlap(work, Host(seconds=machine.coefficients.host.graph_launch_s, label=_GRAPH))
+    return Overlap(work, _started(work, eager))
+
+
+def _started(work: Work, eager: bool) -> Host:
+    return Host(launches=kernel_count(work), eager=eager, label=_DISPATCH)
 
 
 def without_host(work: Work) -> Work:
     """What ``with_host`` was given: the device's part alone."""
-    return work.parts[0] if isinstance(work, Overlap) and isinstance(work.parts[-1], Host) else work
+    if not isinstance(work, Seq | Overlap):
+        return work
+    last = work.parts[-1]
+    return work.parts[0] if isinstance(last, Host) and last.label in (_DISPATCH, _GRAPH) else work
 
 
 def kernel_count(work: Work) -> Num:
