@@ -1,4 +1,4 @@
-"""``ridgepoint plan``: layouts for training, fleets for serving. Each kind has a module of its own."""
+"""``ridgepoint plan``: layouts for training, fleets for serving, graphs of several models. Each kind has a module of its own."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from importlib.util import find_spec
 
 import typer
 
-app = typer.Typer(help="Plans: training layouts, serving fleets.", add_completion=False)
+app = typer.Typer(help="Plans: training layouts, serving fleets, feedback loops.", add_completion=False)
 
-for _name in ("train", "serve", "recompute"):
+for _name in ("train", "serve", "recompute", "rlhf"):
     if find_spec(f"ridgepoint.cli.plan_{_name}") is not None:
         app.command(_name)(getattr(import_module(f"ridgepoint.cli.plan_{_name}"), _name))
 
 
 @app.callback()
 def _group() -> None:
-    """Plans: training layouts, serving fleets."""
+    """Plans: training layouts, serving fleets, feedback loops."""

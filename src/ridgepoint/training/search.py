@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ridgepoint.cost.combine import combine
 from ridgepoint.cost.energy import under_load
@@ -85,6 +86,51 @@ def search(
             progress(seen, total)
     assert leanest is not None
     return Search(tuple(best), total, fitting, leanest)
+
+
+def frontier(
+    model: Model, machine: Machine, task: Train, base: Plan, sweeps: list[Sweep], usable_bytes: float
+) -> list[Ranked]:
+    """For every ZeRO stage the layouts of which none is both faster and leaner, fastest first; the leanest one of all where
+    none fits into ``usable_bytes``.
+    """
+    found: list[Ranked] = []
+    leanest: Ranked | None = None
+    for sweep, points in _pieces(sweeps):
+        memory = _memory(model, machine, task, replace(base, **sweep.plan(points)))
+        least = int(np.argmin(memory))
+        if leanest is None or memory[least] < leanest.memory_bytes:
+            leanest = Ranked(_scalars(sweep.plan(int(points[least]))), np.inf, float(memory[least]))
+        inside, sizes = points[memory <= usable_bytes], memory[memory <= usable_bytes]
+        if not inside.size:
+            continue
+        times = step_seconds(model, machine, task, replace(base, **sweep.plan(inside)))
+        found += [
+            Ranked(_scalars(sweep.plan(int(inside[i]))), float(times[i]), float(sizes[i]))
+            for stage in np.unique(sweep.axes["zero_stage"][inside])
+            for i in _front(times, sizes, sweep.axes["zero_stage"][inside] == stage)
+        ]
+    assert leanest is not None
+    return _overall(found) or [leanest]
+
+
+def _front(times: Array, sizes: Array, among: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Indices of the points that no other one beats in both, fastest first."""
+    places = np.flatnonzero(among)
+    order = places[np.lexsort((sizes[places], times[places]))]
+    least = np.minimum.accumulate(sizes[order])
+    better = np.concatenate(([True], least[1:] < least[:-1]))
+    return order[better]
+
+
+def _overall(found: list[Ranked]) -> list[Ranked]:
+    """What is left of the fronts of several sweeps."""
+    kept: list[Ranked] = []
+    for stage in sorted({one.plan["zero_stage"] for one in found}):
+        ones = [one for one in found if one.plan["zero_stage"] == stage]
+        times, sizes = (np.array([getattr(one, name) for one in ones]) for name in ("time_s", "memory_bytes"))
+        kept += [ones[i] for i in _front(times, sizes, np.ones(len(ones), dtype=bool))]
+    return sorted(kept, key=lambda one: one.time_s)
 
 
 def least_memory(model: Model, machine: Machine, task: Train, base: Plan, sweeps: list[Sweep]) -> float:

@@ -1,0 +1,119 @@
+"""``ridgepoint plan rlhf``: reinforcement learning from feedback, or any graph of calls to several models, on one cluster."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ridgepoint.cli.citing import Citations, print_citations
+from ridgepoint.cli.output import console, print_json, print_page, progress_bar
+from ridgepoint.errors import RidgepointError
+from ridgepoint.units import parse_count, parse_quantity
+
+if TYPE_CHECKING:
+    from ridgepoint.training.graph import Graph
+
+MODELS, BATCH, OUT = "Models", "Iteration", "Output"
+
+
+def _option(words: str, metavar: str, text: str, panel: str) -> Any:
+    return typer.Option(words, metavar=metavar, help=text, rich_help_panel=panel, show_default=False)
+
+
+def rlhf(
+    machine: Annotated[str | None, _option("--on", "MACHINE", "2x8xh100-sxm, my.toml", BATCH)] = None,
+    actor: Annotated[str | None, _option("--actor", "MODEL", "generates and trains", MODELS)] = None,
+    critic: Annotated[
+        str | None, _option("--critic", "MODEL", "scores and trains (PPO; leave out: GRPO)", MODELS)
+    ] = None,
+    reference: Annotated[str | None, _option("--reference", "MODEL", "scores (KL term)", MODELS)] = None,
+    reward: Annotated[str | None, _option("--reward", "MODEL", "scores", MODELS)] = None,
+    host: Annotated[
+        str | None, _option("--rest-on-host", "NAME,…", "models that lie in the host's memory between calls", MODELS)
+    ] = None,
+    graph: Annotated[Path | None, _option("--graph", "FILE", "any graph of calls, in TOML", MODELS)] = None,
+    batch: Annotated[str, _option("--batch", "N", "sequences of an iteration (512)", BATCH)] = "512",
+    prompt: Annotated[str, _option("--prompt", "N", "tokens of a prompt (1k)", BATCH)] = "1k",
+    output: Annotated[str, _option("--output", "N", "tokens written (1k)", BATCH)] = "1k",
+    steps: Annotated[str, _option("--steps", "N", "optimizer steps of an iteration (1)", BATCH)] = "1",
+    max_memory: Annotated[str | None, _option("--max-memory", "SIZE", "most per device: 70G", BATCH)] = None,
+    citations: Citations = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.", rich_help_panel=OUT)] = False,
+) -> None:
+    """A plan for every call of actor, critic, reference and reward model, and the time of an iteration."""
+    from ridgepoint.report.graph_plan import page
+    from ridgepoint.training.graph import plan_graph
+
+    if graph is None:
+        wanted = _feedback(
+            {"actor": actor, "critic": critic, "reference": reference, "reward": reward},
+            host,
+            batch,
+            prompt,
+            output,
+            steps,
+        )
+    else:
+        from ridgepoint.training.graph.document import read_graph
+
+        if actor or critic or reference or reward or host:
+            raise RidgepointError("bad_usage", "models are given beside --graph", "write them into the file")
+        wanted, named = read_graph(graph)
+        machine = machine or named
+    if not machine:
+        raise RidgepointError(
+            "bad_request", "no machine is given", "add --on MACHINE; `ridgepoint machines list` shows all"
+        )
+    with progress_bar(as_json) as bar:
+        task = None if bar is None else bar.add_task("calls", total=len(wanted.calls))
+
+        def tell(done: int, total: int) -> None:
+            if bar is not None and task is not None:
+                bar.update(task, completed=done)
+
+        found = plan_graph(
+            wanted,
+            on=machine,
+            max_memory=None if max_memory is None else parse_quantity(max_memory, "B"),
+            progress=tell,
+        )
+    if as_json:
+        print_json(found.to_dict())
+        return
+    screen = console()
+    print_page(page(found, screen.width), screen)
+    if citations:
+        print_citations(found.citations, screen)
+
+
+def _feedback(
+    names: dict[str, str | None], host: str | None, batch: str, prompt: str, output: str, steps: str
+) -> Graph:
+    from ridgepoint.training.graph import feedback
+    from ridgepoint.training.graph.document import graph_model
+
+    if names["actor"] is None:
+        raise RidgepointError("bad_usage", "no actor is given", "add --actor MODEL, or --graph FILE")
+    actor = graph_model(names["actor"])
+    models = {name: graph_model(value) for name, value in names.items() if value is not None}
+    resting = tuple(filter(None, (part.strip() for part in (host or "").split(","))))
+    return feedback(
+        actor,
+        critic=models.get("critic"),
+        reference=models.get("reference"),
+        reward=models.get("reward"),
+        batch=_whole("--batch", batch),
+        prompt=_whole("--prompt", prompt),
+        output=_whole("--output", output),
+        steps=_whole("--steps", steps),
+        host=resting,
+    )
+
+
+def _whole(words: str, text: str) -> int:
+    value = parse_count(text)
+    if value < 1 or value != int(value):
+        raise RidgepointError("bad_count", f"{words} is '{text}'", "give a whole number of at least 1")
+    return int(value)
