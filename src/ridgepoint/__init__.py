@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ridgepoint.serving.trace_file import read_trace
     from ridgepoint.serving.workload import Requests, client_requests, poisson_requests, session_requests
     from ridgepoint.tasks import Decode, Forward, Generate, Prefill, Sample, Train
+    from ridgepoint.traces.profile import Profile, read_profile
     from ridgepoint.training.planner import TrainPlan, plan_train
     from ridgepoint.training.remat.recompute import RecomputePlan, plan_recompute
 
@@ -49,6 +50,7 @@ __all__ = [
     "Outcome",
     "Plan",
     "Prefill",
+    "Profile",
     "RecomputePlan",
     "Requests",
     "Requirement",
@@ -70,6 +72,7 @@ __all__ = [
     "plan_serve",
     "plan_train",
     "poisson_requests",
+    "read_profile",
     "read_trace",
     "require",
     "session_requests",
@@ -98,6 +101,7 @@ _HOMES = {
     "ridgepoint.serving.trace_file": ("read_trace",),
     "ridgepoint.serving.workload": ("Requests", "client_requests", "poisson_requests", "session_requests"),
     "ridgepoint.tasks": ("Decode", "Forward", "Generate", "Prefill", "Sample", "Train"),
+    "ridgepoint.traces.profile": ("Profile", "read_profile"),
     "ridgepoint.training.planner": ("TrainPlan", "plan_train"),
     "ridgepoint.training.remat.recompute": ("RecomputePlan", "plan_recompute"),
 }

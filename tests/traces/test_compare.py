@@ -110,3 +110,20 @@ def test_what_cannot_be_compared_is_refused():
 
 def test_unknown_executions_are_said():
     assert "--runs" in compare(read(gpu()), estimate()).warnings[0]
+
+
+def test_products_stand_beside_each_other_by_their_sizes():
+    """Names of modules and kernels change with every library, sizes do not (``record_shapes=True``)."""
+    made = Recording()
+    for i, dims in enumerate(([[1, 14336], [14336, 4096]], [[1, 4096], [4096, 777]], [[8], [8]])):
+        name = "aten::mm" if i < 2 else "aten::add"
+        made.op(name, 100.0 * i, 20.0)["args"]["Input Dims"] = dims
+        made.kernel("nvjet", 100.0 * i + 30, 40.0, call=(100.0 * i + 5, 3.0))
+    rows = {row.name: row for row in compare(read(made), estimate(), runs=1).products}
+    down = rows["1 × 14,336 × 4,096"]
+    assert down.measured_s == pytest.approx(40e-6)
+    component = next(c for c in estimate().cost.components if c.label == "layers.feed.down")
+    launch = float(component.busy_s["launch"])
+    assert down.predicted_s == pytest.approx(float(component.time_s) - launch, rel=1e-3)
+    assert rows["1 × 4,096 × 777"].predicted_s is None
+    assert compare(read(gpu()), estimate(), runs=1).products == ()

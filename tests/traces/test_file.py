@@ -2,11 +2,13 @@
 
 import gzip
 import json
+from typing import Any
 
 import pytest
 
 from ridgepoint.errors import RidgepointError
 from ridgepoint.traces.events import read_trace
+from ridgepoint.traces.profile import profile
 from tests.traces.kineto import Recording
 
 
@@ -81,6 +83,30 @@ def test_any_cut_is_noticed(tmp_path):
     for cut in range(1, len(raw), 7):
         (tmp_path / "t.json").write_bytes(raw[:cut])
         refusal(tmp_path / "t.json")
+
+
+def test_whatever_stands_in_a_field_it_is_read_or_refused(tmp_path):
+    """No value of any type in any field may end in another error, or in a time that is no time."""
+    refused: set[str] = set()
+    values: list[Any] = [None, 3, -5, 1e30, -1e18, 2**70, "x", "7", [], {}, [1], True]
+    places = [
+        (i, key)
+        for i, event in enumerate(small().document()["traceEvents"])
+        for key in (*event, *event.get("args", ()))
+    ]
+    for i, key in places:
+        for value in values:
+            spoilt = small().document()
+            event = spoilt["traceEvents"][i]
+            (event if key in event else event["args"])[key] = value
+            (tmp_path / "t.json").write_text(json.dumps(spoilt))
+            try:
+                found = profile(read_trace(tmp_path / "t.json"))
+            except RidgepointError as error:
+                refused.add(error.kind)
+            else:
+                assert 0.0 <= found.busy_s <= found.span_s < 1e12
+    assert refused == {"bad_trace"}
 
 
 def test_lost_times_are_counted_or_refused(tmp_path):

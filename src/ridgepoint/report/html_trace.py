@@ -8,7 +8,7 @@ from html import escape
 from ridgepoint.report.html import facts, figure, folded, html_page, notes, section, table
 from ridgepoint.report.svg_bars import Bar, Part, legend, stacked_svg
 from ridgepoint.report.text import count, percent
-from ridgepoint.report.trace import beside_words, comparison_cells, subject, trace_facts
+from ridgepoint.report.trace import PRODUCT, beside_words, comparison_cells, subject, trace_facts
 from ridgepoint.traces.compare import Comparison
 from ridgepoint.traces.profile import Profile, Row
 from ridgepoint.traces.verdict import WORDS
@@ -93,6 +93,6 @@ def _table(rows: Sequence[Row], title: str) -> str:
 
 def _beside(beside: Comparison) -> Iterator[str]:
     yield f"<p><strong>{escape(beside_words(beside))}</strong></p>"
-    for title, rows in (("kind", beside.kinds), ("component", beside.components)):
+    for title, rows in (("kind", beside.kinds), ("component", beside.components), (PRODUCT, beside.products)):
         if rows:
             yield table((title, "measured", "predicted", "ratio"), comparison_cells(beside, rows, MOST, title))

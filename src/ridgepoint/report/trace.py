@@ -21,6 +21,7 @@ LEAST = 0.01
 STRETCHES = 3
 """Launch-bound stretches that are shown, longest first."""
 NONE = "–"
+PRODUCT = "product, m × k × n"
 
 
 def trace_page(found: Profile, width: int, beside: Comparison | None = None, top: int = 12) -> RenderableType:
@@ -170,8 +171,9 @@ def _launch_bound(found: Profile, width: int) -> Iterator[RenderableType]:
 def _beside(beside: Comparison, width: int, top: int) -> Iterator[RenderableType]:
     yield Text("")
     tables: list[RenderableType] = [_comparison(beside, beside.kinds, width - INDENT, top, "kind")]
-    if beside.components:
-        tables += [Text(""), _comparison(beside, beside.components, width - INDENT, top, "component")]
+    for title, rows in (("component", beside.components), (PRODUCT, beside.products)):
+        if rows:
+            tables += [Text(""), _comparison(beside, rows, width - INDENT, top, title)]
     said = Text(beside_words(beside), style="bold")
     yield section("Measured beside predicted", said, Text(""), *tables)
 
@@ -206,7 +208,8 @@ def comparison_cells(beside: Comparison, rows: Sequence[Beside], top: int, title
     if rest:
         sums = (sum(r.measured_s or 0.0 for r in rest), sum(r.predicted_s or 0.0 for r in rest))
         cells.append(_side_by_side(Beside("", *sums), f"other ({len(rest)})"))
-    return [*cells, _side_by_side(whole, "whole")]
+    # Products are a part of the whole only.
+    return cells if title == PRODUCT else [*cells, _side_by_side(whole, "whole")]
 
 
 def _side_by_side(one: Beside, label: str) -> list[str]:

@@ -7,7 +7,7 @@ rules: own times of ops sum to the time that a device is busy, and what is left 
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 
 import msgspec
@@ -16,7 +16,7 @@ from ridgepoint.errors import RidgepointError
 from ridgepoint.estimates import Estimate
 from ridgepoint.machines.machine import Machine
 from ridgepoint.traces.events import columns
-from ridgepoint.traces.file import Event, File
+from ridgepoint.traces.file import parsed
 from ridgepoint.traces.kinds import HOST
 from ridgepoint.traces.profile import OUTSIDE, Profile, profile
 from ridgepoint.traces.work_line import estimate_trace
@@ -50,6 +50,8 @@ class Comparison:
     whole: Beside
     kinds: tuple[Beside, ...]
     components: tuple[Beside, ...]
+    products: tuple[Beside, ...]
+    """Matrix products by their sizes, where the trace has them and shares some with the estimate."""
     warnings: tuple[str, ...]
 
     @property
@@ -70,21 +72,21 @@ def compare(found: Profile, est: Estimate, runs: float | None = None) -> Compari
     if not 0.0 < times < float("inf"):
         raise RidgepointError("bad_option", f"--runs is {times:g}", "say how often the trace executes the task")
     predicted = predicted_profile(est)
+    theirs = _components(predicted, 1.0, ())
     return Comparison(
         estimate=est,
         runs=times,
         whole=Beside("whole", found.span_s / times, float(est.time_s)),
         kinds=_joined(_kinds(found, times), _kinds(predicted, 1.0)),
-        components=_components(found, times, predicted),
+        components=_alike(_components(found, times, theirs), theirs),
+        products=_alike(_products(found, times), _products(predicted, 1.0)),
         warnings=tuple(_warnings(found, est.scenario.machine, runs)),
     )
 
 
 def predicted_profile(est: Estimate) -> Profile:
     """What the trace of an estimate says, were it a trace."""
-    drawn = estimate_trace(est)
-    events = msgspec.convert(drawn["traceEvents"], list[Event], strict=False)
-    return profile(columns(File(events, tuple(drawn["deviceProperties"])), "prediction"))
+    return profile(columns(parsed(msgspec.json.encode(estimate_trace(est))), "prediction"))
 
 
 def _kinds(found: Profile, runs: float) -> dict[str, float]:
@@ -103,18 +105,27 @@ def _joined(measured: Mapping[str, float], predicted: Mapping[str, float]) -> tu
     return tuple(sorted(taking, key=lambda one: -max(one.measured_s or 0.0, one.predicted_s or 0.0)))
 
 
-def _components(found: Profile, runs: float, predicted: Profile) -> tuple[Beside, ...]:
-    """Beside each other by name; empty where no component of the model is named in the trace."""
-    theirs = _by_component(predicted, 1.0, ())
-    ours = _by_component(found, runs, theirs)
-    return _joined(ours, theirs) if ours.keys() & theirs.keys() else ()
+def _alike(measured: Mapping[str, float], predicted: Mapping[str, float]) -> tuple[Beside, ...]:
+    """Beside each other by name; empty where no name is on both sides."""
+    return _joined(measured, predicted) if measured.keys() & predicted.keys() else ()
 
 
-def _by_component(found: Profile, runs: float, known: Container[str]) -> dict[str, float]:
+def _components(found: Profile, runs: float, known: Container[str]) -> dict[str, float]:
+    return _by_name(found, runs, lambda event: _named(found, event, known))
+
+
+def _products(found: Profile, runs: float) -> dict[str, float]:
+    sizes = (*found.trace.products, "")  # the last one for events without an operator
+    named = _by_name(found, runs, lambda event: sizes[event] or sizes[int(found.operator[event])])
+    return {name: seconds for name, seconds in named.items() if name}
+
+
+def _by_name(found: Profile, runs: float, name_of: Callable[[int], str]) -> dict[str, float]:
+    """Own seconds of one execution on one device by the name of every event."""
     share = 1e-9 / runs / max(len(found.devices), 1)
     seconds: dict[str, float] = {}
     for event, nanoseconds in zip(found.counted.tolist(), found.own[found.counted].tolist(), strict=True):
-        name = _named(found, event, known)
+        name = name_of(event)
         seconds[name] = seconds.get(name, 0.0) + nanoseconds * share
     return seconds
 

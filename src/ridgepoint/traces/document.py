@@ -92,6 +92,7 @@ def _comparison(beside: Comparison) -> dict[str, Any]:
         "within_interval": beside.within,
         "kinds": _sides(beside.kinds),
         "components": _sides(beside.components),
+        "products": _sides(beside.products),
         "assumptions": list(beside.estimate.assumptions),
         "citations": list(beside.estimate.citations),
     }

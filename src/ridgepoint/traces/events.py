@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ridgepoint.errors import RidgepointError
-from ridgepoint.traces.file import Event, File, read_file
+from ridgepoint.traces.file import NO_ARGS, Args, Event, File, read_file
+from ridgepoint.traces.products import product
 
 Ints = NDArray[np.int64]
 NOTE, MODULE, OP, CALL, KERNEL, COPY = range(6)
@@ -33,6 +34,8 @@ ROLES = {
 }
 """Category of an event → role; older and other back ends' names beside today's."""
 MODULE_PREFIX = "nn.Module: "
+LATEST = 4e15
+"""Microseconds: a century after 1970, and what whole nanoseconds can still be added to."""
 NO_TIME = 0.01
 """Part of the events that may lack a time (they are left out and counted) before the trace is refused."""
 
@@ -64,6 +67,8 @@ class Trace:
     """Executions that an event stands for: 1, but in traces that Ridgepoint wrote."""
     stated: tuple[tuple[str, str], ...]
     """Kind and component that an event states; empty words where it states none."""
+    products: tuple[str, ...]
+    """Sizes of matrix products, where they were recorded; empty words elsewhere."""
     warnings: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -103,6 +108,7 @@ def columns(found: File, title: str) -> Trace:
     names, name = _codes([str(e.name) for e in kept])
     device = [_device(e) if role >= KERNEL else -1 for e, role in zip(kept, roles, strict=True)]
     lanes, lane = _codes([_lane(e, d) for e, d in zip(kept, device, strict=True)])
+    args = [e.args or NO_ARGS for e in kept]
     start = np.rint(np.array([e.ts for e in kept], dtype=np.float64) * 1e3).astype(np.int64)
     return Trace(
         title=title,
@@ -115,12 +121,13 @@ def columns(found: File, title: str) -> Trace:
         device=_ints(device),
         start=start,
         end=start + np.rint(np.array([e.dur for e in kept], dtype=np.float64) * 1e3).astype(np.int64),
-        correlation=_ints([_number(e.args.correlation) for e in kept]),
-        external=_ints([_number(e.args.external) for e in kept]),
-        sequence=_ints([_number(e.args.sequence) for e in kept]),
-        backward=np.array([_number(e.args.forward_thread) > 0 for e in kept], dtype=bool),
-        runs=np.array([_runs(e.args.runs) for e in kept], dtype=np.float64),
-        stated=tuple((_word(e.args.kind), _word(e.args.component)) for e in kept),
+        correlation=_ints([_number(a.correlation) for a in args]),
+        external=_ints([_number(a.external) for a in args]),
+        sequence=_ints([_number(a.sequence) for a in args]),
+        backward=np.array([_number(a.forward_thread) > 0 for a in args], dtype=bool),
+        runs=np.array([_runs(a.runs) for a in args], dtype=np.float64),
+        stated=tuple((_word(a.kind), _word(a.component)) for a in args),
+        products=tuple(_product(e, a) for e, a in zip(kept, args, strict=True)),
         warnings=warnings,
     )
 
@@ -138,8 +145,7 @@ def _kept(found: File, title: str) -> tuple[list[Event], list[int], tuple[str, .
         if role is None:
             others[event.cat] = None
         elif role != MODULE or str(event.name).startswith(MODULE_PREFIX):
-            # Some releases write 0 for both where they lost the time.
-            if event.ts is None or event.dur is None or event.dur < 0.0 or (event.ts == 0.0 == event.dur):
+            if not _has_time(event):
                 untimed += 1
             else:
                 kept.append(event)
@@ -150,6 +156,13 @@ def _kept(found: File, title: str) -> tuple[list[Event], list[int], tuple[str, .
         f"{paired:,} pairs of begin and end events are left out: the profiler writes complete events" if paired else ""
     )
     return kept, roles, tuple(text for text in (said, begun) if text)
+
+
+def _has_time(event: Event) -> bool:
+    """Whether an event says when it was. Some releases write 0 for both where they lost the time."""
+    if event.ts is None or event.dur is None or (event.ts == 0.0 == event.dur):
+        return False
+    return abs(event.ts) <= LATEST and 0.0 <= event.dur <= LATEST
 
 
 def _refuse(title: str, found: File, kept: list[Event], untimed: int, paired: int, others: list[str]) -> None:
@@ -195,15 +208,20 @@ def _word(value: Any) -> str:
 
 def _device(event: Event) -> int:
     """The device that an event states; else its process, which is the device's number in traces of one node."""
-    found = _number(event.args.device)
+    found = _number((event.args or NO_ARGS).device)
     return found if found >= 0 else max(_number(event.pid), 0)
 
 
 def _lane(event: Event, device: int) -> str:
     if device < 0:
         return f"{event.pid}/{event.tid}"
-    stream = event.args.stream if event.args.stream is not None else event.tid
+    stream = (event.args or NO_ARGS).stream
+    stream = event.tid if stream is None else stream
     return f"device {device} stream {stream}"
+
+
+def _product(event: Event, args: Args) -> str:
+    return product(str(event.name), bytes(args.dims)) if args.dims else ""
 
 
 def _devices(found: File) -> tuple[str, ...]:

@@ -28,6 +28,7 @@ class Args(msgspec.Struct, gc=False, frozen=True):
     kind: Any = None
     component: Any = None
     runs: Any = None
+    dims: msgspec.Raw = msgspec.field(default=msgspec.Raw(), name="Input Dims")
 
 
 NO_ARGS = Args()
@@ -43,7 +44,7 @@ class Event(msgspec.Struct, gc=False, frozen=True):
     tid: int | str | float | None = None
     ts: float | None = None
     dur: float | None = None
-    args: Args = NO_ARGS
+    args: Args | None = NO_ARGS
 
 
 class _Document(msgspec.Struct):
@@ -98,8 +99,8 @@ def parsed(raw: bytes) -> File:
     2.5
     """
     if raw.lstrip()[:1] == b"[":
-        return File(msgspec.json.decode(raw, type=list[Event]))
-    document = msgspec.json.decode(raw, type=_Document)
+        return File(msgspec.json.decode(raw, type=list[Event], strict=False))
+    document = msgspec.json.decode(raw, type=_Document, strict=False)
     if isinstance(document.traceEvents, msgspec.UnsetType):
         raise msgspec.ValidationError("Object has no `traceEvents`")
     listed = document.deviceProperties if isinstance(document.deviceProperties, list) else []

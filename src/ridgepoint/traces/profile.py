@@ -181,9 +181,12 @@ class Profile:
         return max(sorted(found), key=lambda kind: found[kind])
 
 
-def read_profile(path: Path) -> Profile:
-    """The profile of a trace file. Errors: those of ``read_trace`` and ``profile``."""
-    return profile(read_trace(path))
+def read_profile(path: Path | str) -> Profile:
+    """What the trace in a file (``.json``, ``.json.gz``) says, as PyTorch's profiler writes it.
+
+    Errors: those of ``read_trace`` and ``profile``.
+    """
+    return profile(read_trace(Path(path)))
 
 
 def profile(trace: Trace) -> Profile:

@@ -11,12 +11,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from ridgepoint.cost.combine import combine
 from ridgepoint.cost.evaluate import rules_of
 from ridgepoint.errors import RidgepointError
 from ridgepoint.estimates import Estimate
 from ridgepoint.kernels.demand import Timing, settle
+from ridgepoint.ops import Gemm
 from ridgepoint.traces.perfetto import Event, Span, device_events, document, host_event
+from ridgepoint.traces.products import operands
 from ridgepoint.traces.schedule_line import kind as pass_kind
 from ridgepoint.traces.schedule_line import pass_span
 from ridgepoint.training.timeline import pipeline_timeline
@@ -130,6 +134,8 @@ class _Line:
         rules = rules_of(op)
         yield "flop", runs * float(rules.flop(op))
         yield "bytes", runs * float(rules.read_bytes(op) + rules.write_bytes(op))
+        if isinstance(op, Gemm):
+            yield "Input Dims", operands(*(float(np.max(size)) for size in (op.batch, op.m, op.n, op.k)))
         waits = {name: float(t) for name, t in timing.critical_s.items() if float(t) > 0.0}
         if waits:
             yield "bound by", max(waits, key=lambda name: waits[name])
