@@ -66,7 +66,7 @@ class Watched:
     def open(self, link: str = "") -> Any:
         """The page at a link, once it shows an answer."""
         self.page.goto(self.address + link)
-        self.page.wait_for_selector(f"{READY}, #wrong .error")
+        self.page.wait_for_selector(f"{READY}, #wrong .error", state="attached")
         return self.page
 
     def until(self, text: str, selector: str = "#verdict") -> None:

@@ -219,6 +219,96 @@ def test_techniques_and_advice(seen: Watched) -> None:
     assert page.inner_text("#verdict strong") == before
 
 
+def test_the_waterfall_is_of_the_objective(seen: Watched) -> None:
+    page = seen.open("#model=llama-3.1-8b&on=h100-sxm&task=decode&batch=8&context=32768&view=advice")
+    page.wait_for_selector("#advice svg[aria-label*='to time']")
+    for objective, said in (
+        ("throughput", "tokens per second"),
+        ("cost", "cost per million tokens"),
+        ("memory", "memory per device"),
+    ):
+        page.select_option("#objective", objective)
+        page.wait_for_selector(f"#advice svg[aria-label*='to {said}']")
+        assert f"--objective {objective}" in page.inner_text("#command-advice")
+
+
+def test_a_simulation_runs_and_follows_its_sliders(seen: Watched) -> None:
+    """Percentiles, goodput, occupancy over time; the figures are those of the same call in Python."""
+    page = seen.open()
+    page.click("#tab-serving")
+    page.wait_for_selector("#serving .rp-verdict:has-text('100 % of requests keep the goals')")
+    drawn = rp.poisson_requests(4.0, 1000, "lognormal:1024", "lognormal:256", seed=0)
+    found = rp.simulate("llama-3.1-8b", on="h100-sxm", requests=drawn)
+    first = found.summary("ttft_s")
+    assert first is not None
+    row = page.locator("#serving tr", has_text="Time to first token").inner_text()
+    assert f"{first.p50 * 1e3:.1f} ms" in row
+    assert page.locator("#serving svg").count() >= 7
+    for words in ("Goodput", "KV cache in use", "Requests in the system", "Arrivals per second"):
+        assert words in page.inner_text("#serving")
+    page.locator("#serving [data-said]").nth(5).hover()
+    assert "being answered" in page.inner_text("#tip")
+    slider = page.locator(".slider:has(#load-rate) [type=range]")
+    slider.focus()
+    for _ in range(14):
+        slider.press("ArrowRight")
+    page.wait_for_selector("#serving .rp-no:has-text('does not keep up')")
+    assert "--rate 45" in page.inner_text("#command-serving")
+    choose(page, "count", "8")
+    page.wait_for_selector("#serving p:has-text('8 replicas')")
+    page.wait_for_selector("#serving .rp-verdict:not(.rp-warn)")
+    assert "serve.rate=45" in page.url
+    with page.expect_download() as download:
+        page.click("#download summary")
+        page.click("[data-file=json]")
+    assert download.value.suggested_filename == "simulation.json"
+    told = json.loads(Path(download.value.path()).read_text())
+    assert told["plan"]["replicas"] == 8
+    with page.expect_download() as download:
+        page.click("#download summary")
+        page.click("[data-file=html]")
+    assert download.value.suggested_filename == "simulation.html"
+
+
+def test_a_simulation_that_cannot_be_says_why(seen: Watched) -> None:
+    page = seen.open("#model=resnet50&on=t4&task=forward&view=serving")
+    page.wait_for_selector("#serving .error:has-text('generates no tokens')")
+    assert page.locator("#command-serving").is_hidden()
+    choose(page, "model", "gpt2")
+    page.wait_for_selector("#serving svg")
+    page.fill("#load-ttft", "soon")
+    page.press("#load-ttft", "Enter")
+    page.wait_for_selector("#serving .error:has-text('soon')")
+    assert all("Failed to load resource" in said for said in seen.said)
+    seen.said.clear()
+
+
+def test_the_answer_comes_first_on_a_phone(browser: Any, address: str) -> None:
+    watched = watch(browser, address, viewport={"width": 390, "height": 844})
+    page = watched.open()
+    box = page.locator("#verdict .rp-verdict").bounding_box()
+    assert box is not None
+    assert box["y"] + box["height"] < 844, "the verdict is on the first screen"
+    assert page.locator("#model").bounding_box()["y"] > box["y"]
+    assert watched.said == []
+    watched.page.context.close()
+
+
+def test_arrow_keys_move_in_a_map(seen: Watched) -> None:
+    """One stop of the tab key; the cell of the scenario is marked."""
+    page = seen.open("#model=llama-3.1-8b&on=h100-sxm&task=decode&batch=32&context=8192&view=sweep")
+    page.wait_for_selector("#sweep [data-x]")
+    assert page.locator("#sweep [data-x][tabindex='0']").count() == 1
+    assert "batch 32, context 8,192" in page.get_attribute("#sweep .here", "aria-label")
+    page.focus("#sweep [data-x='0'][data-y='0']")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowUp")
+    assert page.evaluate("[document.activeElement.dataset.x, document.activeElement.dataset.y]") == ["1", "1"]
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    assert page.evaluate("document.activeElement.dataset.y") == "0", "the edge holds"
+
+
 def test_papers_are_found_opened_and_loaded(seen: Watched) -> None:
     page = seen.open()
     page.click("#tab-papers")
@@ -274,6 +364,18 @@ FAINT = """() => {
     return [(a + 0.05) / (b + 0.05), e.tagName, e.textContent.trim().slice(0, 40)]; }).filter(([ratio]) => ratio < 4.5);
 }"""
 
+LEVELS = """() => [...document.querySelectorAll('h1, h2, h3, h4')].filter(e => e.offsetParent).map(e => Number(e.tagName[1]))
+  .filter((level, i, all) => i && level > all[i - 1] + 1)"""
+SMALL = """() => [...document.querySelectorAll('button, select, input, summary, [role=tab]')].filter(e => e.offsetParent)
+  .map(e => [e.getBoundingClientRect(), e.outerHTML.slice(0, 80)]).filter(([b]) => b.height < 23.5 || b.width < 23.5)
+  .map(([b, said]) => [b.width, b.height, said])"""
+HIDDEN_FOCUS = """() => [...document.querySelectorAll('[aria-hidden=true]')]
+  .filter(e => e.matches('[tabindex="0"]') || e.querySelector('[tabindex="0"], button, input')).map(e => e.outerHTML)"""
+TABS = {
+    "result": "#roofline svg", "sweep": "#sweep svg", "compare": "#compare table", "advice": "#advice svg",
+    "serving": "#serving svg", "papers": "#papers button",
+}  # fmt: skip
+
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1280])
@@ -282,9 +384,13 @@ def test_names_ids_references_contrast_and_width(browser: Any, address: str, the
     page = watched.open()
     page.click("#figures-box summary")
     page.click("#techniques-box summary")
-    for tab in ("result", "sweep", "compare", "papers"):
+    for tab, ready in TABS.items():
         page.click(f"#tab-{tab}")
-        page.wait_for_timeout(600)
+        page.wait_for_selector(ready)
+        page.wait_for_timeout(300)
+        assert page.evaluate(LEVELS) == [], "no level of headings is left out"
+        assert page.evaluate(SMALL) == [], "what is pressed is at least 24 pixels high and wide (WCAG 2.5.8)"
+        assert page.evaluate(HIDDEN_FOCUS) == [], "what is hidden from readers takes no focus"
         assert page.evaluate(NAMELESS) == []
         assert page.evaluate(TWICE) == []
         assert page.evaluate(DANGLING) == []
@@ -292,6 +398,7 @@ def test_names_ids_references_contrast_and_width(browser: Any, address: str, the
         overflow = page.evaluate("document.documentElement.scrollWidth - innerWidth")
         assert overflow <= 0, f"{tab}: the page is wider than the screen by {overflow} pixels"
     assert page.get_attribute("html", "lang") == "en"
+    assert page.locator("h1").count() == page.locator("main").count() == page.locator("header").count() == 1
     assert watched.said == []
     watched.page.context.close()
 
@@ -300,6 +407,8 @@ def test_the_keyboard_reaches_everything(seen: Watched) -> None:
     page = seen.open()
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.className") == "skip"
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "verdict"
     page.focus("#tab-result")
     page.keyboard.press("ArrowRight")
     assert page.evaluate("document.activeElement.id") == "tab-sweep"
@@ -315,13 +424,32 @@ def test_the_keyboard_reaches_everything(seen: Watched) -> None:
 
 def test_reports_read_in_a_browser(seen: Watched, tmp_path: Path) -> None:
     """The file of ``--html`` opens from disk, asks for nothing, fits a phone, and its contrast holds in both themes."""
+    from ridgepoint.evidence.reproduce import reproduce
+    from ridgepoint.report.html_advice import advice_page
     from ridgepoint.report.html_estimate import estimate_page
+    from ridgepoint.report.html_reproduce import reproduce_page
+    from ridgepoint.report.html_simulation import simulation_page
     from ridgepoint.report.html_sweep import sweep_page
 
     est = rp.estimate("llama-3.1-8b", on="h100-sxm", task=rp.Decode(batch=32, context=8192))
     vary = {"batch": "1:256:log2", "context": "1k:128k:log2"}
     swept = rp.sweep("llama-3.1-8b", on="h100-sxm", task="decode", vary=vary)
-    files = {"estimate": estimate_page(est, "x"), "sweep": sweep_page(swept, "x")}
+    advice = rp.advise("llama-3.1-8b", on="h100-sxm", task=rp.Decode(batch=8, context=32768), objective="cost")
+    requests = rp.poisson_requests(30.0, 400, "lognormal:512", "128")
+    simulated = rp.simulate("llama-3.1-8b", on="h100-sxm", requests=requests)
+    files = {
+        "estimate": estimate_page(est, "x"),
+        "sweep": sweep_page(swept, "x"),
+        "advice": advice_page(advice, "x"),
+        "simulation": simulation_page(simulated, "x"),
+        "reproduce": reproduce_page(reproduce(["keyformer"]), "x"),
+    }
+    for kind, shown in (
+        ("estimate", est._repr_html_()),
+        ("sweep", swept._repr_html_()),
+        ("advice", advice._repr_html_()),
+    ):
+        files[f"notebook {kind}"] = f"<!doctype html><html lang=en><title>x</title><h1>Notebook</h1>{shown}"
     for name, text in files.items():
         (tmp_path / f"{name}.html").write_text(text)
         for theme in ("light", "dark"):
@@ -331,6 +459,13 @@ def test_reports_read_in_a_browser(seen: Watched, tmp_path: Path) -> None:
                 seen.page.goto(f"file://{tmp_path}/{name}.html")
                 assert seen.page.evaluate(FAINT) == []
                 assert seen.page.evaluate(NAMELESS) == []
-                assert seen.page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+                assert seen.page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, (name, width)
+                assert seen.page.evaluate(LEVELS) == []
+                assert seen.page.evaluate(HIDDEN_FOCUS) == []
+        seen.page.emulate_media(media="print", color_scheme="dark")
+        if not name.startswith("notebook"):
+            assert seen.page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+        assert seen.page.evaluate(FAINT) == []
+        seen.page.emulate_media(media="screen")
     assert all(url.startswith("file://") for url in seen.asked)
     seen.asked.clear()

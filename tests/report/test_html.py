@@ -137,7 +137,7 @@ def test_notebooks_show_estimates_and_sweeps(sweep: rp.Sweep) -> None:
         rp.estimate("gpt2", on="t4", task=rp.Decode(batch=np.array([1.0, 2.0]))),
     ):
         text = shown._repr_html_()
-        assert text.startswith('<div class="rp"><style>')
+        assert text.startswith('<div class="rp rp-boxed"><style>')
         assert Reader(text).open == []
 
 

@@ -20,8 +20,8 @@ from ridgepoint.units import duration
 
 
 def boxed(parts: Iterable[str]) -> str:
-    """Parts of a report for the inside of another page."""
-    return f'<div class="rp"><style>{style()}</style>{"".join(parts)}</div>'
+    """Parts of a report for the inside of another page, on a ground of their own: notebooks have themes of their own."""
+    return f'<div class="rp rp-boxed"><style>{style()}</style>{"".join(parts)}</div>'
 
 
 def estimate_html(est: Estimate) -> str:
@@ -60,5 +60,6 @@ def sweep_html(found: Sweep) -> str:
 
 
 def advice_html(found: Advice) -> str:
-    """Advice: the scenario's verdict, and what would help."""
-    return boxed((*head(found.baseline), *remedy_sections(found)))
+    """Advice: the scenario's verdict, what would help one after the other, and the rest for those who open it."""
+    first, *others = remedy_sections(found)
+    return boxed((*head(found.baseline), first, folded("Everything that would help", *others)))

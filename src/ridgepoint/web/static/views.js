@@ -115,7 +115,10 @@ export async function showSweep(model, changed) {
     const [up, across] = Object.keys(asked.vary);
     $("command-sweep").textContent = found.command;
     const now = [across, up].map((name) => found.vary[name]?.findIndex((value) => Number(value) === Number(valueOf(name))) ?? 0);
-    $("sweep").querySelector(`[data-x="${now[0]}"][data-y="${now[1]}"]`)?.classList.add("here");
+    for (const here of $("sweep").querySelectorAll(`[data-x="${now[0]}"][data-y="${now[1]}"]`)) {
+      here.classList.add("here");
+      here.parentElement.append(here);  // above its neighbours
+    }
     const choose = (cell) => {
       put(up, found.vary[up][Number(cell.dataset.y)]);
       if (across) put(across, found.vary[across][Number(cell.dataset.x)]);
