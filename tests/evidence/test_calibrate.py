@@ -9,7 +9,7 @@ import pytest
 
 from ridgepoint.evidence.calibrate import cross_validated, fit_all, log_errors, with_values
 from ridgepoint.evidence.coefficient_files import MARKER, merged, section, write_section
-from ridgepoint.evidence.leave_one_out import leave_one_out, neighbours, unfitted
+from ridgepoint.evidence.leave_one_out import generation, leave_one_out, neighbours, unfitted
 from ridgepoint.evidence.rows import Batch, express
 from ridgepoint.evidence.tables import find_tables, read_table
 from ridgepoint.evidence.validation import BUILDERS
@@ -112,3 +112,17 @@ def test_a_machine_never_learns_from_itself() -> None:
     assert plain != sheet.coefficients.gemm
     assert plain == unfitted(find_machine("l40s"), "gemm").coefficients.gemm
     assert neighbours("x", {"x": []}) == []
+
+
+def test_an_unseen_machine_inherits_what_its_relatives_draw():
+    """Design §4: energy per operation belongs to a generation; a new one saves what generations saved before."""
+    hopper, blackwell, volta = (find_machine(name) for name in ("h100-sxm", "b200-sxm", "v100-sxm-16gb"))
+    known = hopper.coefficients.gemm.joule_per_flop["fp16"]
+    assert generation("joule_per_flop", "hopper", [hopper, volta])["joule_per_flop.fp16"] == known
+    assert generation("joule_per_flop", "blackwell", [hopper, volta])["joule_per_flop.fp16"] == pytest.approx(
+        0.73 * known
+    )
+    assert generation("joule_per_flop", "hopper", [blackwell])["joule_per_flop.fp16"] == pytest.approx(
+        blackwell.coefficients.gemm.joule_per_flop["fp16"] / 0.73
+    )
+    assert generation("joule_per_flop", "ampere", [hopper, volta]) == {}

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ridgepoint.evidence.calibrate import with_values
 from ridgepoint.kernels import attention
 from ridgepoint.kernels.attention import attended_pairs, read_keys
 from ridgepoint.kernels.demand import settle
@@ -220,3 +221,12 @@ def test_measured_decode(name: str, shared: Path):
                 errors.append(float(settle(attention.expected(op, machine)).time_s) / float(row["time_us"]) * 1e6 - 1.0)
     assert len(errors) > 15
     assert np.median(np.abs(errors)) < 0.15
+
+
+def test_long_attention_meets_the_power_limit_like_products_do() -> None:
+    """Design §4: one device, one limit. L40S prefill ran 1.4 times slower than its engine's efficiency elsewhere says."""
+    prefill = Attention(batch=8.0, heads=32.0, kv_heads=8.0, q_len=8192.0, kv_len=8192.0, head_dim=128.0)
+    limited = find_machine("l40s")
+    free = with_values(limited, "gemm", {"joule_per_flop.fp16": 1e-15})
+    ratio = settle(attention.expected(prefill, limited)).time_s / settle(attention.expected(prefill, free)).time_s
+    assert 1.05 < ratio < 1.6

@@ -182,3 +182,17 @@ def test_a_lower_power_limit_slows_by_its_root() -> None:
     square = Gemm(m=16384.0, n=16384.0, k=16384.0)
     slower = settle(gemm.expected(square, limited)).time_s / settle(gemm.expected(square, full)).time_s
     assert 1.05 < slower <= (400.0 / 300.0) ** (1.0 / 2.4) + 1e-9
+
+
+def test_an_engine_draws_alike_in_formats_that_nobody_measured() -> None:
+    """Design §4: where a table has no energy of a narrow format, 16-bit operations say what the engine draws at full rate."""
+    machine = find_machine("h100-sxm")
+    wide = gemm.overdraw(machine, "fp16", machine.arithmetic("fp16"))
+    assert gemm.overdraw(machine, "int8", machine.arithmetic("int8")) == pytest.approx(wide)
+    assert gemm.overdraw(machine, "fp8", machine.arithmetic("fp8")) != wide  # measured: its own
+
+
+def test_gpus_that_nobody_measured_draw_what_is_usual_and_other_machines_nothing() -> None:
+    amd, tpu = find_machine("mi300x"), find_machine("tpu-v5e")
+    assert gemm.overdraw(amd, "fp16", amd.arithmetic("bf16")) == amd.coefficients.gemm.overdraw > 1.0
+    assert gemm.overdraw(tpu, "fp16", tpu.arithmetic("bf16")) == 0.0

@@ -5,7 +5,7 @@ Counts are exact (``attended_pairs``). The kernel model, after FlashAttention-2 
     tile    = query rows of one block; below one tile per sequence, the heads that share keys are packed into it
     units   = batch · heads · ⌈rows/tile⌉, with keys split in s when units leave multiprocessors idle
     keys    = what the busiest multiprocessor works through, whole key tiles and masked corners included
-    engine  = tile · keys · 2·(head_dim + value_dim) · multiprocessors / (peak · efficiency)
+    engine  = tile · keys · 2·(head_dim + value_dim) · multiprocessors / (peak · efficiency), slower where power limits
     special = tile · keys · multiprocessors / (exponentials per second · softmax_efficiency)
     cache   = units · keys per unit · bytes per key over the last-level cache
     memory  = Q, K, V and output at the achieved bandwidth, or at what the busiest multiprocessor can draw
@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from ridgepoint.errors import RidgepointError
 from ridgepoint.formats import FORMATS, multiply_format
 from ridgepoint.kernels.demand import Demand, Phase
+from ridgepoint.kernels.gemm import product_name, throttled
 from ridgepoint.kernels.rules import Rules, roofline
 from ridgepoint.machines.machine import Arithmetic, Machine
 from ridgepoint.numeric import Num, at_least, ceil_div
@@ -171,7 +172,9 @@ def _seconds(op: Attention, machine: Machine, arithmetic: Arithmetic, grid: _Gri
     base = table.efficiency.get(arithmetic.format, table.efficiency["default"])
     reach = table.libraries["default"]
     efficiency = reach * base * np.minimum(1.0, 128.0 / op.head_dim) ** table.wide_head
-    seconds: dict[str, Num] = {arithmetic.engine: pairs * 2.0 * width / (arithmetic.flop_per_s * efficiency)}
+    engine_s = pairs * 2.0 * width / (arithmetic.flop_per_s * efficiency)
+    name = product_name(arithmetic.format, arithmetic.format)
+    seconds: dict[str, Num] = {arithmetic.engine: throttled(engine_s, efficiency, machine, name, arithmetic)}
     engine, rate = _special(machine)
     seconds[engine] = seconds.get(engine, 0.0) + pairs / (rate * reach * table.softmax_efficiency)
     seconds[machine.main_memory] = _memory_s(op, machine, grid)

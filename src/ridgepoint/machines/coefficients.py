@@ -64,6 +64,8 @@ class GemmTable(Table, frozen=True, forbid_unknown_fields=True):
     """Fraction of the engine's peak by multiply format that a full wave of the largest tile reaches; ``default``."""
     joule_per_flop: dict[str, float]
     """Energy of one operation at 1 GHz by format: long kernels run at the clock that the power limit allows; 0 = no cap."""
+    overdraw: float
+    """Power that 16-bit products of a GPU would draw at peak rate over its limit, where no energy per operation is known."""
     memory_efficiency: Fraction
     """Fraction of the main memory's bandwidth that a large product streams its operands with."""
     memory_draw: float
