@@ -48,6 +48,7 @@ class Plan:
     op, unless ``recomputed`` says it (for each kind of layer: parts of the layers with the ops that run again);
     ``micro_batch`` sequences, ``schedule`` gpipe, 1f1b,
     interleaved with ``chunks`` per device, or zero_bubble (ZB-H1; zero_bubble_2 is ZB-H2, with twice the activations),
+    ``stages`` uniform, balanced (embedding and head count as the layers that they take as long as), or the layers of each,
     ``vocab_parallel`` (the head divided among the pipeline stages), ``sequence_parallel``, ``context_exchange`` of
     context-parallel ranks: all_gather, ring (beside the attention) or all_to_all (of heads).
     What is trained: ``trainable`` full, lora (adapters of ``lora_rank`` at every dense projection, all else frozen) or
@@ -83,6 +84,7 @@ class Plan:
     micro_batch: Num | None = None
     schedule: str = "1f1b"
     chunks: Num = 1.0
+    stages: str | tuple[float, ...] = "uniform"
     vocab_parallel: bool = False
     sequence_parallel: bool | None = None
     context_exchange: str = "all_gather"
@@ -112,6 +114,7 @@ class Plan:
                 object.__setattr__(self, name, whole(value, f"plan.{name}", LARGEST_DEGREE))
         for name, allowed in CHOICES.items():
             _one_of(name, getattr(self, name), allowed)
+        object.__setattr__(self, "stages", _stages(self.stages))
         for name, (least, most, hint) in _RANGES.items():
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, _within(name, getattr(self, name), least, most, hint))
@@ -144,6 +147,21 @@ _RANGES: dict[str, tuple[float, float, str]] = {
     "outer_bytes": (0.0, 64.0, "use bytes per parameter, from 0 to 64"),
 }
 """Field → least, largest, what to say."""
+
+
+def _stages(value: object) -> str | tuple[float, ...]:
+    """uniform, balanced, or the layers of each stage (as numbers, or as text with commas)."""
+    hint = "use uniform, balanced, or the layers of each stage: 16,17,17,14"
+    if value in ("uniform", "balanced"):
+        return str(value)
+    parts = value.split(",") if isinstance(value, str) else value
+    try:
+        found = tuple(float(part) for part in parts)  # type: ignore[attr-defined]
+    except (TypeError, ValueError):
+        raise RidgepointError("bad_plan", f"plan.stages is {value!r}", hint) from None
+    if not found or any(not n >= 1.0 or n != np.floor(n) or n > LARGEST_DEGREE for n in found):
+        raise RidgepointError("bad_plan", f"plan.stages is {value!r}", hint)
+    return found
 
 
 def _within(name: str, value: object, least: float, most: float, hint: str) -> Num:

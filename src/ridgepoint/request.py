@@ -20,7 +20,7 @@ from ridgepoint.units import parse_count
 Value = str | float | bool
 Inputs = tuple[tuple[str, float], ...]
 TRAINING_ONLY = (
-    *("zero_stage", "recompute", "recomputed_layers", "micro_batch", "schedule", "chunks"),
+    *("zero_stage", "recompute", "recomputed_layers", "micro_batch", "schedule", "chunks", "stages"),
     *("vocab_parallel", "context_exchange"),
     *("trainable", "lora_rank", "trained_layers", "optimizer", "optimizer_rank", "master_weights"),
     *("gradient_bytes", "exchange_period", "outer_bytes", "communication_share"),
@@ -217,6 +217,7 @@ _PLAN: Mapping[str, Callable[[str, Value, Request], Any]] = {
     **dict.fromkeys(("fused_attention", "graph_capture", "compiled", "sequence_parallel", "overlap_gradients"), _flag),
     **dict.fromkeys(("vocab_parallel", "master_weights"), _flag),
     "zero_stage": _number,
+    "stages": _text,
 }
 
 

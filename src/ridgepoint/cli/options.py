@@ -64,6 +64,7 @@ SETTINGS = (
         "--schedule", "plan", "schedule", "NAME", TRAINING, "gpipe, 1f1b, interleaved, zero_bubble or zero_bubble_2"
     ),
     Setting("--chunks", "plan", "chunks", "N", TRAINING, "model chunks per stage (interleaved)"),
+    Setting("--stages", "plan", "stages", "LAYERS", TRAINING, "uniform, balanced, or of each stage: 16,17,17,14"),
     Setting("--vocab-parallel", "plan", "vocab_parallel", "", TRAINING, "head divided among the pipeline stages", True),
     Setting(
         "--context-exchange", "plan", "context_exchange", "HOW", TRAINING, "of --cp: all_gather, ring or all_to_all"

@@ -49,6 +49,12 @@ def weight_bytes(model: Model, run: Execution, pp: Num = 1.0) -> dict[str, Num]:
     return {**result, "other": float(other)} if other else result
 
 
+def end_tables(model: Model, run: Execution) -> tuple[Num, Num]:
+    """Stored bytes of the tables on the first and on the last of several stages."""
+    tables = _table_bytes(model, run)
+    return tables["embedding"], _last_table(model, tables["embedding"], tables["head"])
+
+
 def _last_table(model: Model, first: Num, last: Num) -> Num:
     """A tied head needs its own copy of the table on the last stage."""
     return first if model.embedding.tied and model.embedding.head else last

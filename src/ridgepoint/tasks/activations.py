@@ -12,13 +12,14 @@ from ridgepoint.errors import RidgepointError
 from ridgepoint.formats import FORMATS
 from ridgepoint.models.architecture import Layer, Model, Stack
 from ridgepoint.models.execution import Execution, Tokens
-from ridgepoint.models.state import saved_bytes, stage_share
+from ridgepoint.models.state import saved_bytes
 from ridgepoint.models.transformer import layer_work
 from ridgepoint.numeric import Num, plain
 from ridgepoint.ops import Gemm, Stream
 from ridgepoint.plan import Again, Plan
 from ridgepoint.tasks.layout import Layout
 from ridgepoint.tasks.recomputation import Link, freed_bytes, links
+from ridgepoint.tasks.stages import in_flight_at
 from ridgepoint.work import Work
 
 OFFLOAD_WINDOW = 2.0
@@ -71,8 +72,10 @@ def kinds_of(stack: Stack) -> dict[Layer, int]:
 
 def in_flight(layout: Layout, plan: Plan, count: Num) -> Num:
     """Micro-batches whose activations the first stage holds at once: all for GPipe, pp for 1F1B and ZB-H1, 2·pp − 1 for ZB-H2,
-    a little more than pp interleaved (Narayanan et al. 2021).
+    a little more than pp interleaved (Narayanan et al. 2021). Of a stage that is looked at alone, its own.
     """
+    if layout.apart:
+        return in_flight_at(plan, len(layout.layers), float(np.max(count)), layout.stage)
     pp = np.asarray(layout.pp, dtype=float)
     extra = 1.0 + (pp - 1.0) / (pp * plan.chunks) if plan.schedule == "interleaved" else 1.0
     if plan.schedule == "zero_bubble_2":
@@ -97,7 +100,7 @@ def of_micro_batch(
         for layer, number in kinds_of(stack).items():
             work = layer_work(layer, stack.hidden, tokens, run, stack.causal, "l", tokens.context)
             whole = saved_bytes(work, stack.hidden, run.cut.tp, run.cut.sequence, slices)
-            held = stage_share(stack.depth, layout.pp) * number * plan.trained_layers
+            held = layout.share(stack.depth) * number * plan.trained_layers
             if plan.recompute == "planned":
                 found = chain(layer, stack, run, tokens)
                 parts = [(part, freed_bytes(found, ops)) for part, ops in next(chosen)]

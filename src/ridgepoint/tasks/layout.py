@@ -12,6 +12,7 @@ from ridgepoint.machines.machine import Machine
 from ridgepoint.models.architecture import Experts, LatentAttention, Mamba1, Mamba2, Model, SelfAttention
 from ridgepoint.models.execution import Cut, Execution, Formats
 from ridgepoint.models.pieces import is_one
+from ridgepoint.models.state import stage_share
 from ridgepoint.numeric import Num, plain
 from ridgepoint.plan import Plan
 
@@ -26,6 +27,18 @@ class Layout:
     ep: Num
     cp: Num
     assumptions: tuple[str, ...] = ()
+    layers: tuple[float, ...] = ()
+    """Layers of each stage where they are told apart; ``stage`` is then the one that is looked at."""
+    stage: int = -1
+
+    @property
+    def apart(self) -> bool:
+        """Whether one stage is looked at."""
+        return self.stage >= 0
+
+    def share(self, depth: int) -> Num:
+        """Part of a stack's layers on the stage that is looked at, or on the fullest."""
+        return self.layers[self.stage] / sum(self.layers) if self.apart else stage_share(depth, self.pp)
 
     @property
     def replica(self) -> Num:

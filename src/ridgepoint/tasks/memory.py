@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from ridgepoint.tasks import Decode, Forward, Generate, Prefill, Task, Train
 from ridgepoint.tasks.activations import OFFLOAD_WINDOW, in_flight, of_micro_batch, on_device
 from ridgepoint.tasks.inference import per_replica
 from ridgepoint.tasks.layout import Layout
+from ridgepoint.tasks.stages import sizes
 from ridgepoint.tasks.trained import device_parameters, learned, stored_bytes
 from ridgepoint.tasks.training import loss, micro_batch
 from ridgepoint.tasks.updates import Trained, at_stage, optimizer_bytes, training_state
@@ -44,7 +46,22 @@ def usable_fraction(plan: Plan, training: bool) -> float:
 
 
 def ledger(model: Model, machine: Machine, run: Execution, layout: Layout, task: Task, plan: Plan) -> Ledger:
-    """Bytes by purpose of ``task`` on the fullest device."""
+    """Bytes by purpose of ``task`` on the fullest device; of stages that the plan tells apart, those of the fullest one."""
+    if isinstance(task, Train) and isinstance(plan.stages, tuple):
+        return max(stage_ledgers(model, machine, run, layout, task, plan), key=lambda one: float(one.total_bytes))
+    return _one_ledger(model, machine, run, layout, task, plan)
+
+
+def stage_ledgers(
+    model: Model, machine: Machine, run: Execution, layout: Layout, task: Train, plan: Plan
+) -> list[Ledger]:
+    """The ledger of every pipeline stage: its own layers, tables, micro-batches in flight; logits on the last one."""
+    layers = sizes(model, plan, layout.pp)
+    each = (replace(layout, layers=layers, stage=stage) for stage in range(len(layers)))
+    return [_one_ledger(model, machine, run, one, task, plan) for one in each]
+
+
+def _one_ledger(model: Model, machine: Machine, run: Execution, layout: Layout, task: Task, plan: Plan) -> Ledger:
     weights = stored_bytes(model, run, layout, plan)
     entries: dict[str, Num] = {"weights": sum(weights.values(), 0.0)}
     entries |= _ENTRIES[type(task)](model, run, layout, task, plan, entries["weights"])
@@ -187,7 +204,7 @@ def _adapter_weights(run: Execution, trained: Trained) -> dict[str, Num]:
 
 def _logits_workspace(model: Model, run: Execution, layout: Layout, task: Train, plan: Plan) -> Num:
     """Logits in the stream's format and their softmax and gradient in fp32, for one micro-batch."""
-    if not model.embedding.head:
+    if not model.embedding.head or (layout.apart and layout.stage < len(layout.layers) - 1 and not plan.vocab_parallel):
         return 0.0
     size, _ = micro_batch(task, plan, layout)
     op = loss(model, Tokens(size, task.seq, task.seq), run)

@@ -1,4 +1,4 @@
-"""Planned recomputation resolved: which ops the layers of one scenario run again so that its step fits (design §3)."""
+"""What a plan leaves to the machine, resolved: what layers compute again so that a step fits, how many each stage has."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from ridgepoint.errors import RidgepointError
 from ridgepoint.machines.machine import Machine
 from ridgepoint.models.architecture import Model
 from ridgepoint.models.execution import Execution, Tokens
-from ridgepoint.models.state import stage_share
 from ridgepoint.plan import Plan
 from ridgepoint.tasks import Train
 from ridgepoint.tasks.activations import chain, in_flight, kinds_of
 from ridgepoint.tasks.layout import Layout
 from ridgepoint.tasks.memory import ledger, usable_fraction
 from ridgepoint.tasks.recomputation import Kind, choices, planned
-from ridgepoint.tasks.training import micro_batch
+from ridgepoint.tasks.stages import balanced, fullest, sizes
+from ridgepoint.tasks.training import micro_batch, passes
 from ridgepoint.work import Op
 
 
@@ -47,6 +47,31 @@ def with_planned(model: Model, machine: Machine, run: Execution, layout: Layout,
     return replace(plan, recomputed=chosen)
 
 
+def with_balanced(model: Model, machine: Machine, run: Execution, layout: Layout, task: Train, plan: Plan) -> Plan:
+    """``plan`` with the layers of each stage where they are to be balanced: forward and backward passes on ``machine``.
+
+    Errors: ``bad_plan`` for a sweep.
+    """
+    if plan.stages != "balanced":
+        return plan
+    if any(np.ndim(v) for v in (layout.pp, layout.tp, layout.dp, layout.cp, *task.sizes().values())):
+        raise RidgepointError("bad_plan", "stages are balanced for one scenario at a time", "give the layers of each")
+    pp, depth = round(float(layout.pp)), model.main.depth
+    if pp == 1:
+        return replace(plan, stages="uniform")
+    rule = "full" if plan.recompute == "planned" else plan.recompute
+    given = replace(plan, stages="uniform", recompute=rule)
+    size, _ = micro_batch(task, plan, layout)
+    tokens = Tokens(size, task.seq, task.seq, keep=task.seq)
+
+    def seconds(part: str) -> float:
+        works = passes(model, run, tokens, given, part, 1.0 / depth, layout.pp)
+        return sum(float(evaluate(work, machine).time_s) for work in works)
+
+    layer = seconds("middle")
+    return replace(plan, stages=balanced(depth, pp, layer, seconds("first") - layer, seconds("last") - layer))
+
+
 def found(
     model: Model, machine: Machine, run: Execution, layout: Layout, task: Train, plan: Plan
 ) -> tuple[list[Kind], tuple[tuple[tuple[float, int], ...], ...]]:
@@ -61,7 +86,10 @@ def layer_kinds(model: Model, machine: Machine, run: Execution, layout: Layout, 
     """The layers of the fullest stage by kind, each with its choices."""
     size, count = micro_batch(task, plan, layout)
     tokens = Tokens(size, task.seq, task.seq, keep=task.seq)
-    held = float(in_flight(layout, plan, count))
+    layers = sizes(model, plan, layout.pp)
+    stage = fullest(plan, layers, float(count)) if isinstance(plan.stages, tuple) else 0
+    view = replace(layout, layers=layers, stage=stage) if isinstance(plan.stages, tuple) else layout
+    held = float(in_flight(view, plan, count))
     seconds: dict[Op, float] = {}
 
     def of(op: Op) -> float:
@@ -71,7 +99,7 @@ def layer_kinds(model: Model, machine: Machine, run: Execution, layout: Layout, 
 
     return [
         Kind(
-            float(stage_share(stack.depth, layout.pp)) * number * float(plan.trained_layers),
+            float(view.share(stack.depth)) * number * float(plan.trained_layers),
             held,
             choices(chain(layer, stack, run, tokens), of),
         )

@@ -16,7 +16,7 @@ from ridgepoint.models.architecture import Model
 from ridgepoint.models.backward import backward
 from ridgepoint.models.execution import Execution, Tokens
 from ridgepoint.models.pieces import is_one
-from ridgepoint.models.state import OF_TOKENS, stage_share, weight_bytes
+from ridgepoint.models.state import OF_TOKENS, end_tables, weight_bytes
 from ridgepoint.models.transformer import layer_work
 from ridgepoint.numeric import Num
 from ridgepoint.ops import Gemm
@@ -27,15 +27,33 @@ from ridgepoint.work import Op, Repeat, Seq, Work, mapped
 
 _FORMAT_OF = {"tables": "embedding"}
 _WITHOUT_ADAPTERS = (".router", "head.logits", "head.projection", "embedding.projection")
-_LORA = ".lora_"
+LORA = ".lora_"
+"""In the labels of adapters' products."""
 
 
 def stored_bytes(model: Model, run: Execution, layout: Layout, plan: Plan) -> dict[str, Num]:
     """Stored weights on the fullest device by component; a vocabulary-parallel head divides its tables among the stages."""
+    if layout.apart:
+        return _of_stage(model, run, layout, plan)
     found = weight_bytes(model, run, layout.pp)
     if plan.vocab_parallel:
         found["tables"] = weight_bytes(model, run, 1.0)["tables"] / layout.pp
     return found
+
+
+def _of_stage(model: Model, run: Execution, layout: Layout, plan: Plan) -> dict[str, Num]:
+    """Stored weights of the stage that is looked at: its layers, the embedding on the first one, the head on the last."""
+    whole = weight_bytes(model, run, 1.0)
+    tables, other = whole.pop("tables"), whole.pop("other", 0.0)
+    found = {name: size * layout.share(model.main.depth) for name, size in whole.items()}
+    first, last = end_tables(model, run)
+    stages = len(layout.layers)
+    if plan.vocab_parallel:
+        own = tables / stages
+    else:
+        own = first * (layout.stage == 0) + last * (layout.stage == stages - 1 and stages > 1)
+        own = tables if stages == 1 else own
+    return {**found, "tables": own, **({"other": other} if np.any(np.asarray(other) > 0.0) else {})}
 
 
 def device_parameters(model: Model, run: Execution, layout: Layout, plan: Plan) -> Trained:
@@ -85,7 +103,7 @@ def adapter_parameters(model: Model, run: Execution, layout: Layout, plan: Plan)
     for stack in filter(None, (model.encoder, model.decoder)):
         for layer, count in stack.layers:
             work = layer_work(layer, stack.hidden, one, run, stack.causal, "l", 1.0)
-            total = total + stage_share(stack.depth, layout.pp) * count * _adapters(work, plan.lora_rank)
+            total = total + layout.share(stack.depth) * count * _adapters(work, plan.lora_rank)
     return total
 
 
@@ -112,8 +130,8 @@ def with_adapters(work: Work, run: Execution, rank: Num) -> Work:
         if not isinstance(op, Gemm) or not has_adapter(op):
             return op
         wide = replace(op, acts=stream, weights=stream, out=stream)
-        down = replace(wide, n=rank, label=f"{op.label}{_LORA}a")
-        up = replace(wide, k=rank, label=f"{op.label}{_LORA}b")
+        down = replace(wide, n=rank, label=f"{op.label}{LORA}a")
+        up = replace(wide, k=rank, label=f"{op.label}{LORA}b")
         return Seq(op, down, up)
 
     return mapped(work, rule)
@@ -137,7 +155,7 @@ def backward_pass(work: Work, plan: Plan) -> Work:
     back = backward(work)
     if plan.trainable == "full":
         return back
-    return mapped(back, lambda op: Seq() if is_weight_gradient(op) and _LORA not in op.label else op)
+    return mapped(back, lambda op: Seq() if is_weight_gradient(op) and LORA not in op.label else op)
 
 
 def any_frozen(plan: Plan) -> bool:

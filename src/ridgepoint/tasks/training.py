@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import groupby
+
 import numpy as np
 
 from ridgepoint.formats import FORMATS
@@ -18,6 +20,7 @@ from ridgepoint.tasks.activations import of_micro_batch
 from ridgepoint.tasks.inference import per_replica
 from ridgepoint.tasks.layout import Layout
 from ridgepoint.tasks.recomputation import again_of
+from ridgepoint.tasks.stages import sizes
 from ridgepoint.tasks.trained import backward_pass, learned, only, with_adapters
 from ridgepoint.tasks.updates import (
     Trained,
@@ -69,7 +72,7 @@ def step_work(model: Model, run: Execution, layout: Layout, task: Train, plan: P
 
 def _single(model: Model, run: Execution, tokens: Tokens, count: Num, plan: Plan, gradients: Work) -> Work:
     """All micro-batches on one stage, the last one's backward pass beside the exchange of gradients."""
-    forward, back = _passes(model, run, tokens, plan, "all")
+    forward, back = passes(model, run, tokens, plan, "all")
     if plan.trainable == "zeroth_order":
         return Seq(Repeat(2.0 * count, forward), gradients)
     beside, after = _side_by_side(back, gradients, plan), Seq(back, gradients)
@@ -87,7 +90,7 @@ def _side_by_side(compute: Work, communication: Work, plan: Plan, *others: Work)
     return Overlap(Seq(compute, Repeat(share, communication)), Repeat(1.0 - share, communication), *others)
 
 
-def _passes(
+def passes(
     model: Model, run: Execution, tokens: Tokens, plan: Plan, part: str, share: Num = 1.0, stages: Num = 1.0
 ) -> tuple[Work, Work]:
     """Forward and backward of one micro-batch on one stage: ``part`` is all, first, middle or last."""
@@ -187,16 +190,13 @@ def loss(model: Model, tokens: Tokens, run: Execution) -> Work:
 def _pipeline(
     model: Model, run: Execution, layout: Layout, tokens: Tokens, count: Num, plan: Plan, gradients: Work
 ) -> Work:
-    share = stage_share(model.main.depth, layout.pp)
     size = tokens.total / run.cut.cp * model.hidden * FORMATS[run.formats.stream].bytes
     stride = layout.tp * layout.cp * layout.dp
     ends = plain(np.minimum(np.asarray(layout.pp, dtype=float), 2.0))
     hop = Collective(operation="send_recv", bytes=size, ranks=ends, stride=stride, label="pipeline.send")
-    pp = np.asarray(layout.pp, dtype=float)
-    counts = {"first": 1.0, "middle": plain(np.maximum(pp - 2.0, 0.0)), "last": 1.0}
     stages = [
-        _stage(number, _passes(model, run, tokens, plan, part, share, layout.pp), plan, hop if part != "last" else None)
-        for part, number in counts.items()
+        _stage(number, passes(model, run, tokens, plan, part, share, layout.pp), plan, hop if part != "last" else None)
+        for part, number, share in _stage_kinds(model, layout, plan)
     ]
     chunks = plan.chunks if plan.schedule == "interleaved" else 1.0
     if plan.trainable == "zeroth_order":
@@ -209,6 +209,19 @@ def _pipeline(
         return Pipeline(tuple(stages), count, plan.schedule, chunks, closing)
     hidden = Repeat(1.0 - share, closing)
     return Seq(Pipeline(tuple(stages), count, plan.schedule, chunks, hidden), Repeat(share, closing))
+
+
+def _stage_kinds(model: Model, layout: Layout, plan: Plan) -> list[tuple[str, Num, Num]]:
+    """(first, middle or last; how many of them in a row; their part of the layers), in order."""
+    depth = model.main.depth
+    if not isinstance(plan.stages, tuple):
+        share = stage_share(depth, layout.pp)
+        middle = plain(np.maximum(np.asarray(layout.pp, dtype=float) - 2.0, 0.0))
+        return [("first", 1.0, share), ("middle", middle, share), ("last", 1.0, share)]
+    first, *inner, last = sizes(model, plan, layout.pp)
+    found: list[tuple[str, Num, Num]] = [("first", 1.0, first / depth)]
+    found += [("middle", float(len([*same])), layers / depth) for layers, same in groupby(inner)]
+    return [*found, ("last", 1.0, last / depth)]
 
 
 def _stage(count: Num, passes: tuple[Work, Work], plan: Plan, send: Work | None) -> Stage:

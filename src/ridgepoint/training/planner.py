@@ -162,7 +162,7 @@ def plan_train(
     if objective not in OBJECTIVES:
         raise RidgepointError("bad_option", f"unknown objective '{objective}'", "use one of " + ", ".join(OBJECTIVES))
     task = Train(batch=batch, seq=seq)
-    base = base_plan(fixed)
+    base = replace(base_plan(fixed), stages="uniform")
     usable = machine.memory_bytes * usable_fraction(base, True)
     usable = usable if max_memory is None else min(usable, max_memory)
     searches: list[Search] = []
@@ -180,6 +180,10 @@ def plan_train(
     if fixed.get("recompute") == "planned":
         base = replace(base, memory_fraction=usable / machine.memory_bytes)
         ranked = [replace(r, plan={**r.plan, "recompute": "planned", "recomputed_layers": 1.0}) for r in ranked]
+    if "stages" in fixed:
+        ranked = [
+            replace(r, plan={**r.plan, "stages": fixed["stages"]} if r.plan["pp"] > 1.0 else r.plan) for r in ranked
+        ]
     layouts = _best(found, machine, task, base, ranked, objective, top)
     return TrainPlan(
         found,
@@ -207,8 +211,8 @@ def _subjects(model: Model | str, on: Machine | str) -> tuple[Model, Machine]:
 
 
 def searched_with(fixed: Mapping[str, Any]) -> dict[str, Any]:
-    """What is fixed in the search: planned recomputation is found for the best layouts, among parts of full recomputation."""
-    return {name: value for name, value in fixed.items() if (name, value) != ("recompute", "planned")}
+    """What is fixed in the search: planned recomputation and stages of their own are for the best layouts that it finds."""
+    return {name: v for name, v in fixed.items() if (name, v) != ("recompute", "planned") and name != "stages"}
 
 
 def base_plan(fixed: Mapping[str, Any]) -> Plan:
