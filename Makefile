@@ -5,7 +5,7 @@ DATA ?= ../shared/measurements
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check
 
-.PHONY: demo page test lint format bench validate catalogue clean
+.PHONY: demo page test lint format bench validate catalogue screenshots clean
 
 demo: .venv/.core
 	@$(BIN)/ridgepoint analyze llama-3.1-8b --on h100-sxm --task decode --batch 32 --context 8192
@@ -35,6 +35,9 @@ validate: .venv/.core
 
 catalogue: .venv/.core
 	@$(BIN)/python -m tools.catalogue
+
+screenshots: .venv/.installed
+	@$(BIN)/python -m tools.screenshots $(ARGS)
 
 clean:
 	rm -rf .venv build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .coverage

@@ -75,11 +75,18 @@ def body(found: Outcome) -> Iterator[str]:
     yield notes("Warnings", found.warnings)
     drawn = {picture.name: picture for picture in pictures(found)}
     spread = drawn.pop("latencies").html if "latencies" in drawn else ""
-    yield section("Latencies", table(LATENCY_TITLES, latency_rows(found)), spread)
+    yield section("Latencies", _latencies(found), spread)
     if "shares" in drawn:
         yield section(drawn["shares"].title, drawn.pop("shares").html)
     pairs = (f"<div><h3>{escape(picture.title)}</h3>{picture.html}</div>" for picture in drawn.values())
     yield section("Over time", f'<div class="rp-pairs">{"".join(pairs)}</div>')
+
+
+def _latencies(found: Outcome) -> str:
+    """Percentiles; intervals where there are enough requests for any."""
+    rows = [*latency_rows(found)]
+    width = len(LATENCY_TITLES) if any(row[-1] for row in rows) else -1
+    return table(LATENCY_TITLES[:width], [row[:width] for row in rows])
 
 
 def grounds(found: Outcome) -> Iterator[str]:
