@@ -60,7 +60,12 @@ def test_a_sweep_of_layouts_can_be_built():
 
 @pytest.mark.parametrize(
     ("fixed", "says"),
-    [({"tp": 3}, "nearest: 1, 2, 4"), ({"pp": 5}, "nearest"), ({"cp": 7}, "nearest"), ({"dp": 32}, "no layout")],
+    [
+        ({"tp": 3}, "nearest: 1, 2, 4"),
+        ({"pp": 5}, "nearest"),
+        ({"cp": 7}, "nearest"),
+        ({"dp": 32}, "--dp 4 or 8 or 16"),
+    ],
 )
 def test_impossible_degrees_name_the_nearest_ones(fixed, says):
     with pytest.raises(RidgepointError) as error:

@@ -20,11 +20,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ridgepoint.errors import RidgepointError
 from ridgepoint.machines.machine import Machine
 from ridgepoint.models.architecture import Experts, Model
 from ridgepoint.numeric import Array
 from ridgepoint.tasks.layout import takes
+from ridgepoint.training.refused import no_layout, not_possible
 
 AXES = ("tp", "pp", "cp", "dp", "ep", "micro_batch", "zero_stage", "recomputed_layers", "chunks")
 """The fields of a plan that a sweep gives as arrays."""
@@ -84,20 +84,20 @@ def sweeps(
             if rows["tp"].size:
                 found.append(Sweep(schedule, sequence, rows, rule if rule in ("selective", "sqrt") else "full"))
     if not found:
-        raise RidgepointError(
-            "bad_plan",
-            f"no layout of {model.name} on {devices or machine.devices} devices has the given degrees with a batch of {batch}",
-            "give fewer of them, or a batch that the replicas divide",
-        )
+        raise no_layout(model, devices or machine.devices, batch, given)
     return found
 
 
 def _grid(model: Model, devices: int, batch: int, seq: int, given: Mapping[str, Any]) -> dict[str, Array]:
     """Degrees, micro-batches, stages and recomputed parts, whatever the schedule."""
     rows: list[tuple[float, ...]] = []
-    tps = _values("tp", [d for d in _divisors(devices) if d <= LARGEST_TP and takes(model, d)], given)
-    pps = _values("pp", [d for d in _divisors(devices) if _stages_are_used(model.main.depth, d)], given)
-    cps = _values("cp", [d for d in _divisors(devices) if seq % (2 * d) == 0 and seq / d >= SHORTEST_SLICE], given)
+
+    def values(name: str, valid: list[int]) -> list[int]:
+        return _values(name, valid, given, model, devices)
+
+    tps = values("tp", [d for d in _divisors(devices) if d <= LARGEST_TP and takes(model, d)])
+    pps = values("pp", [d for d in _divisors(devices) if _stages_are_used(model.main.depth, d)])
+    cps = values("cp", [d for d in _divisors(devices) if d == 1 or _slices(seq, d)])
     for tp in tps:
         for pp in pps:
             for cp in cps:
@@ -107,12 +107,12 @@ def _grid(model: Model, devices: int, batch: int, seq: int, given: Mapping[str, 
                 dp = devices // replica
                 if batch % dp or ("dp" in given and dp != int(given["dp"])):
                     continue
-                for ep in _expert_degrees(model, tp, dp, given):
+                for ep in _expert_degrees(model, tp, dp, given, devices):
                     rows += [(tp, pp, cp, dp, ep, micro) for micro in _micro_batches(batch // dp, given)]
     if not rows:
         return {name: np.zeros(0) for name in AXES}
     base = np.array(rows, dtype=float).T
-    stages = np.array(_values("zero_stage", [0, 1, 2, 3], given), dtype=float)
+    stages = np.array(values("zero_stage", [0, 1, 2, 3]), dtype=float)
     parts = np.array(_parts(given), dtype=float)
     count = base.shape[1]
     repeated = np.repeat(base, stages.size * parts.size, axis=1)
@@ -147,7 +147,7 @@ def _of_schedule(
     count = batch / rows["dp"] / rows["micro_batch"]
     layers = np.ceil(model.main.depth / rows["pp"])
     pieces: list[dict[str, Array]] = []
-    for chunks in _values("chunks", list(range(2, MOST_CHUNKS + 1)), given):
+    for chunks in (int(given["chunks"]),) if "chunks" in given else range(2, MOST_CHUNKS + 1):
         keep = (count % rows["pp"] == 0) & (layers % chunks == 0)
         pieces.append(
             {**{name: v[keep] for name, v in rows.items()}, "chunks": np.full(np.count_nonzero(keep), chunks)}
@@ -155,7 +155,7 @@ def _of_schedule(
     return {name: np.concatenate([piece[name] for piece in pieces]).astype(float) for name in pieces[0]}
 
 
-def _values(name: str, valid: list[int], given: Mapping[str, Any]) -> list[int]:
+def _values(name: str, valid: list[int], given: Mapping[str, Any], model: Model, devices: int) -> list[int]:
     """The values of an axis: the given one where it is valid.
 
     Errors: ``bad_plan`` with the nearest valid ones.
@@ -165,10 +165,12 @@ def _values(name: str, valid: list[int], given: Mapping[str, Any]) -> list[int]:
     wanted = int(given[name])
     if wanted in valid:
         return [wanted]
-    near = sorted(sorted(valid, key=lambda v: abs(v - wanted))[:6])
-    raise RidgepointError(
-        "bad_plan", f"{name} = {wanted} is not possible here", "nearest: " + ", ".join(map(str, near))
-    )
+    raise not_possible(name, wanted, valid, model, devices)
+
+
+def _slices(seq: int, cp: int) -> bool:
+    """Whether ``cp`` ranks get two equal pieces of the sequence each, long enough."""
+    return seq % (2 * cp) == 0 and seq / cp >= SHORTEST_SLICE
 
 
 def _parts(given: Mapping[str, Any]) -> tuple[float, ...]:
@@ -184,10 +186,10 @@ def _stages_are_used(depth: int, pp: int) -> bool:
     return pp <= depth and -(-depth // pp) * (pp - 1) < depth
 
 
-def _expert_degrees(model: Model, tp: int, dp: int, given: Mapping[str, Any]) -> list[int]:
+def _expert_degrees(model: Model, tp: int, dp: int, given: Mapping[str, Any], devices: int) -> list[int]:
     counts = {layer.feed.count for layer, _ in model.main.layers if isinstance(layer.feed, Experts)}
     if not counts:
-        return _values("ep", [1], given)
+        return _values("ep", [1], given, model, devices)
     valid = [
         ep
         for ep in _divisors(min(counts))

@@ -22,12 +22,20 @@ CHANGES: tuple[tuple[str, dict[str, Any]], ...] = (
 )
 """Changes of a plan, smallest first."""
 DOUBLINGS = 6
+LEAST_BYTES = 1e9
+"""A device with less memory for the run trains nothing: the unit was forgotten."""
 
 
 def refuse_with_remedy(
     model: Model, machine: Machine, task: Train, fixed: Mapping[str, Any], found: Search, usable_bytes: float
 ) -> NoReturn:
     """Raise ``does_not_fit``, with the leanest layout's need and what would help."""
+    if usable_bytes < LEAST_BYTES:
+        raise RidgepointError(
+            "bad_option",
+            f"{usable_bytes:,.0f} bytes may be used per device: less than the driver takes",
+            "write memory with its unit: --max-memory 70G",
+        )
     need = found.leanest.memory_bytes
     remedies = _by_plan(model, machine, task, fixed, usable_bytes) + _by_devices(
         model, machine, task, fixed, usable_bytes
