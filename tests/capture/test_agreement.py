@@ -17,7 +17,8 @@ pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
 from ridgepoint.capture import huggingface  # noqa: E402
-from ridgepoint.capture.pytorch import capture_pass, main_format  # noqa: E402
+from ridgepoint.capture.module_facts import main_format  # noqa: E402
+from ridgepoint.capture.pytorch import capture_pass  # noqa: E402
 
 BATCH, LENGTH = 3, 1664
 TASKS: dict[str, Task] = {

@@ -20,7 +20,7 @@ class Value:
     format: str
     whole: int
     role: str = "activation"
-    part: tuple[int, ...] = ()
+    part: tuple[str, ...] = ()
     """What tells this view from others of the same tensor: offset and strides; empty where it is the tensor itself."""
 
     @property
@@ -31,7 +31,27 @@ class Value:
     @property
     def touched(self) -> int:
         """Elements in memory that reading it touches."""
-        return min(self.elements, self.whole)
+        fewer: int = smaller(self.elements, self.whole)
+        return fewer
+
+
+def number(size: Any) -> Any:
+    """A size as rules compute with it: a float, or the letters of a symbolic recording as they are."""
+    return float(size) if isinstance(size, int | float) else size
+
+
+def larger(first: Any, *others: Any) -> Any:
+    """The largest of sizes; of letters the formula that says so, for a comparison would hold at some sizes only."""
+    for other in others:
+        symbolic = getattr(first, "__sym_max__", None) or getattr(other, "__sym_max__", None)
+        first = symbolic(other if hasattr(first, "__sym_max__") else first) if symbolic else max(first, other)
+    return first
+
+
+def smaller(first: Any, second: Any) -> Any:
+    """The smaller of two sizes."""
+    symbolic = getattr(first, "__sym_min__", None) or getattr(second, "__sym_min__", None)
+    return symbolic(second if hasattr(first, "__sym_min__") else first) if symbolic else min(first, second)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ridgepoint.capture.calls import Call
+from ridgepoint.capture.calls import Call, number
 from ridgepoint.capture.draft import Draft, stream
 from ridgepoint.capture.products import Rule
 
@@ -24,7 +24,7 @@ def collective(call: Call) -> list[Draft]:
     operation = _OPERATIONS[call.name]
     given = call.inputs[1] if call.name in _OUTPUT_FIRST else call.inputs[0]
     ranks, stride = float(call.kwargs["ranks"]), float(call.kwargs.get("stride", 1.0))
-    elements = float(given.elements) * (ranks if operation == "all_gather" else 1.0)
+    elements = number(given.elements) * (ranks if operation == "all_gather" else 1.0)
     sizes = {"elements": elements, "ranks": ranks} | ({"stride": stride} if stride > 1.0 else {})
     options = {"operation": operation} | ({"beside": True} if call.kwargs.get("beside") else {})
     return [Draft("collective", (given,), call.results[:1], sizes, options)]

@@ -113,9 +113,9 @@ def materialized(module: Any) -> Any:
 
 @contextmanager
 def one_step(module: Any) -> Iterator[None]:
-    """Around one recording. Afterwards every rank holds its shards only, as before a step: what stayed gathered would not be
-    gathered again. Inside, PyTorch asks itself about the shapes of distributed tensors in a mode of its own, so that its
-    questions are not taken for the model's calls.
+    """Around one recording. Afterwards every rank holds its shards only, as before a step, and the order of the layers is
+    forgotten: what stayed gathered would not be gathered again, nor ahead in the same order. Inside, PyTorch asks itself
+    about the shapes of distributed tensors in a mode of its own, so that its questions are not taken for the model's calls.
     """
     parts = sharded(module)
     if not parts:
@@ -131,3 +131,5 @@ def one_step(module: Any) -> Iterator[None]:
         _sharding_prop.detect_fake_mode = asked
         for part in parts:
             part.reshard()
+            if part._get_fsdp_state()._is_root:
+                part.reset_iter_state()

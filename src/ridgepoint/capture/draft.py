@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from ridgepoint.capture.calls import Call, Value
+from ridgepoint.capture.calls import Call, Value, larger, number
+from ridgepoint.models.networks.captured.formula import Size
 from ridgepoint.models.networks.captured.graph import Graph, Kernel, Span, Tensor
 
 
@@ -38,8 +39,8 @@ def stream(
     """A memory-bound kernel: it reads its inputs and writes its results; ``flop`` and ``special`` are totals."""
     made = call.results if writes is None else writes
     given = call.inputs if reads is None else reads
-    points = max((v.elements for v in made), default=0) if space is None else space
-    sizes = {"flop": float(flop), "special": float(special), "rows": float(rows)}
+    points = larger(0, *(v.elements for v in made)) if space is None else space
+    sizes = {"flop": number(flop), "special": number(special), "rows": number(rows)}
     named = {"pattern": pattern, "fuses": fuses, **options}
     return Draft(
         "stream",
@@ -47,7 +48,7 @@ def stream(
         made,
         {name: size for name, size in sizes.items() if size},
         {name: value for name, value in named.items() if value not in (False, "elementwise")},
-        float(points),
+        number(points),
     )
 
 
@@ -61,8 +62,8 @@ class Program:
     values: dict[int, tuple[int, str]] = field(default_factory=dict)
     """Tensor → (elements, format)."""
 
-    def graph(self, spans: Iterable[Span] = ()) -> Graph:
-        """The program as a graph of only the tensors that its kernels use."""
+    def graph(self, spans: Iterable[Span] = (), size: Callable[[Any], Size] = float) -> Graph:
+        """The program as a graph of only the tensors that its kernels use; ``size`` writes a number or a formula."""
         used: dict[int, int] = {}
         for _, draft in self.drafts:
             for value in (*draft.reads, *draft.writes):
@@ -72,7 +73,7 @@ class Program:
                 used.setdefault(tensor, len(used))
         tensors = tuple(
             Tensor(
-                float(self.values[t][0]),
+                size(self.values[t][0]),
                 self.values[t][1],
                 self.roles.get(t, "activation"),
                 used.get(self.over.get(t, -1), -1),
@@ -80,22 +81,24 @@ class Program:
             for t in used
         )
         parts: dict[tuple[int, Any], int] = {}
-        kernels = tuple(_kernel(call, draft, used, parts) for call, draft in self.drafts)
+        kernels = tuple(_kernel(call, draft, used, parts, size) for call, draft in self.drafts)
         turn = next((at for at, (call, _) in enumerate(self.drafts) if call.backward), -1)
         return Graph(tensors, kernels, tuple(spans), turn)
 
 
-def _kernel(call: Call, draft: Draft, used: dict[int, int], parts: dict[tuple[int, Any], int]) -> Kernel:
-    reads = [(used[value.id], float(value.touched), _part(value, used, parts)) for value in draft.reads]
+def _kernel(
+    call: Call, draft: Draft, used: dict[int, int], parts: dict[tuple[int, Any], int], size: Callable[[Any], Size]
+) -> Kernel:
+    reads = [(used[value.id], size(value.touched), _part(value, used, parts)) for value in draft.reads]
     return Kernel(
         kind=draft.kind,
         call=call.name,
         label=label(call, draft),
         reads=tuple(dict.fromkeys(reads) if draft.kind == "stream" else reads),
         writes=tuple(used[value.id] for value in draft.writes),
-        sizes=dict(draft.sizes),
+        sizes={name: size(number) for name, number in draft.sizes.items()},
         options=draft.options,
-        space=draft.space,
+        space=size(draft.space),
         line=call.line,
     )
 
@@ -103,7 +106,7 @@ def _kernel(call: Call, draft: Draft, used: dict[int, int], parts: dict[tuple[in
 def _part(value: Value, used: dict[int, int], parts: dict[tuple[int, Any], int]) -> int:
     """Views of a tensor are numbered as they come."""
     known = sum(1 for tensor, _ in parts if tensor == used[value.id])
-    return parts.setdefault((used[value.id], (value.shape, value.part)), known)
+    return parts.setdefault((used[value.id], (*map(str, value.shape), value.part)), known)
 
 
 def label(call: Call, draft: Draft) -> str:

@@ -223,13 +223,13 @@ def _cache(config: Any, past: int, kept: list[Any]) -> Any:
             self.values = ops.append(self.values, value_states, -2)
             return self.keys, self.values
 
-        def get_seq_length(self) -> int:
-            return int(self.keys.shape[-2]) if self.is_initialized else past
+        def get_seq_length(self) -> Any:
+            return self.keys.shape[-2] if self.is_initialized else past
 
     class GrownCache(Cache):  # type: ignore[misc]
         """The layers' caches, whose length is known before any is used."""
 
-        def get_seq_length(self, *args: Any, **kwargs: Any) -> int:
+        def get_seq_length(self, *args: Any, **kwargs: Any) -> Any:
             return past
 
     return GrownCache(layer_class_to_replicate=Grown)

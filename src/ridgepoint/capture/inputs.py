@@ -7,8 +7,9 @@ sequence (``seq``); every other name is a size of its own.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from ridgepoint.errors import RidgepointError
 from ridgepoint.models.networks.captured.formula import Size, compiled, value
@@ -28,9 +29,11 @@ class Input:
     type: str
     dims: tuple[Size, ...]
 
-    def shape(self, sizes: dict[str, float]) -> tuple[int, ...]:
-        """Its shape where the sizes are given."""
-        return tuple(round(float(value(d, sizes))) for d in self.dims)
+    def shape(self, sizes: Mapping[str, Any]) -> tuple[Any, ...]:
+        """Its shape where the sizes are given, as numbers or as letters of a symbolic recording."""
+        return tuple(
+            sizes[d] if isinstance(d, str) and d in sizes else round(float(value(d, sizes))) for d in self.dims
+        )
 
 
 @dataclass(frozen=True)

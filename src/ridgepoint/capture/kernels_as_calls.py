@@ -63,16 +63,16 @@ def register() -> Any:
     text = {
         attention: "(Tensor q, Tensor k, Tensor v, Tensor? mask, bool causal, int window) -> Tensor",
         attention_backward: "(Tensor grad, Tensor q, Tensor k, Tensor v, bool causal, int window) -> Tensor[]",
-        experts: "(Tensor x, Tensor weight, int rows, int out_rows) -> Tensor",
-        experts_gradient: "(Tensor x, Tensor grad, int rows, Tensor weight) -> Tensor",
+        experts: "(Tensor x, Tensor weight, SymInt rows, SymInt out_rows) -> Tensor",
+        experts_gradient: "(Tensor x, Tensor grad, SymInt rows, Tensor weight) -> Tensor",
         weighted_sum: "(Tensor x, Tensor shares) -> Tensor",
         weighted_sum_backward: "(Tensor grad, Tensor x, Tensor shares) -> Tensor[]",
         short_convolution: "(Tensor x, Tensor weight) -> Tensor",
         short_convolution_backward: "(Tensor grad, Tensor x, Tensor weight) -> Tensor[]",
         append: "(Tensor cache, Tensor new, int dim) -> Tensor",
-        recurrence: "(Tensor[] inputs, Tensor like, int width, str variant, int batch, int seq, int heads, int head_dim, "
+        recurrence: "(Tensor[] inputs, Tensor like, int width, str variant, SymInt batch, SymInt seq, int heads, int head_dim, "
         "int state_dim, int groups, int chunk) -> Tensor",
-        recurrence_backward: "(Tensor[] inputs, Tensor grad, str variant, int batch, int seq, int heads, int head_dim, "
+        recurrence_backward: "(Tensor[] inputs, Tensor grad, str variant, SymInt batch, SymInt seq, int heads, int head_dim, "
         "int state_dim, int groups, int chunk) -> Tensor[]",
     }
     for function, schema in text.items():

@@ -134,7 +134,7 @@ def move(call: Call) -> list[Draft]:
         return []
     kept = [v for v in call.inputs if v.format != "int64"] or list(call.inputs)
     made = sum(v.elements for v in call.results)
-    reads = tuple(Value(v.id, (min(v.elements, made),), v.format, v.whole, v.role, (0,)) for v in kept)
+    reads = tuple(Value(v.id, (min(v.elements, made),), v.format, v.whole, v.role, ("picked",)) for v in kept)
     return [stream(call, "copy", reads=reads, fuses=call.name == "Concat")]
 
 
@@ -144,7 +144,7 @@ def gather(call: Call) -> list[Draft]:
     if made.format == "int64" and made.elements <= 16:
         return []
     table, *rest = call.inputs
-    picked = Value(table.id, (min(made.elements, table.whole),), table.format, table.whole, table.role, (0,))
+    picked = Value(table.id, (min(made.elements, table.whole),), table.format, table.whole, table.role, ("picked",))
     return [stream(call, "gather", reads=(picked, *rest[:1]), fuses=False)]
 
 

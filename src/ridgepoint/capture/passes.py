@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 
-from ridgepoint.capture.calls import Call, Value
+from ridgepoint.capture.calls import Call, Value, larger
 from ridgepoint.capture.draft import Draft, stream
 from ridgepoint.capture.products import Rule
 
@@ -76,7 +76,7 @@ RESIZES = ("upsample_nearest1d", "upsample_nearest2d", "upsample_nearest3d", "_u
 
 def pointwise(call: Call) -> list[Draft]:
     """Every result element from the same element of the inputs."""
-    elements = max((v.elements for v in call.results), default=0)
+    elements = larger(0, *(v.elements for v in call.results))
     simple, special = SPECIAL.get(call.name, (1, 0))
     if call.name == "pow" and not isinstance(call.arg(1), int):
         simple, special = 1, 2  # a whole exponent is multiplied out, any other goes through exponential and logarithm
@@ -120,14 +120,14 @@ def cumulative(call: Call) -> list[Draft]:
     given = call.inputs[0]
     along = call.arg(1, "dim", -1)
     length = given.shape[along] if given.shape else 1
-    return [stream(call, "norm", 2 * given.elements, rows=given.elements / max(length, 1), fuses=False)]
+    return [stream(call, "norm", 2 * given.elements, rows=given.elements // max(length, 1), fuses=False)]
 
 
 def look_up(call: Call) -> list[Draft]:
     """Rows picked by index: the rows that are picked, and the indices."""
     table, *rest = call.inputs
     made = call.results[0].elements
-    picked = Value(table.id, (made,), table.format, max(made, table.whole), table.role, (-1,))
+    picked = Value(table.id, (made,), table.format, made, table.role, ("picked",))
     return [stream(call, "gather", reads=(picked, *rest), writes=call.results[:1], fuses=False)]
 
 
@@ -144,15 +144,15 @@ def sorting(call: Call) -> list[Draft]:
     return [stream(call, "sample", 8 * given.elements, rows=_rows(given), fuses=False, launches=2.0)]
 
 
-def _rows(value: Value) -> float:
-    return value.elements / value.shape[-1] if value.shape and value.shape[-1] else 1.0
+def _rows(value: Value) -> int:
+    return value.elements // value.shape[-1] if value.shape and value.shape[-1] else 1
 
 
 def softmax(call: Call) -> list[Draft]:
     """Softmax or its logarithm along rows."""
     given = call.inputs[0]
     dim = call.arg(1, "dim", -1)
-    rows = given.elements / max(given.shape[dim] if given.shape else 1, 1)
+    rows = given.elements // max(given.shape[dim] if given.shape else 1, 1)
     return [stream(call, "softmax", 5 * given.elements, given.elements, rows)]
 
 
@@ -167,9 +167,9 @@ def norm(call: Call) -> list[Draft]:
     given = call.inputs[0]
     widths = call.arg(1)
     if call.name == "native_group_norm":
-        rows = float(given.shape[0] * call.args[6])
+        rows = given.shape[0] * call.args[6]
     elif isinstance(widths, list | tuple):
-        rows = given.elements / math.prod(widths)
+        rows = given.elements // math.prod(widths)
     else:
         rows = _rows(given)
     return [stream(call, "norm", 5 * given.elements, rows, rows)]
@@ -178,7 +178,7 @@ def norm(call: Call) -> list[Draft]:
 def norm_backward(call: Call) -> list[Draft]:
     """Gradients of a norm's input and scale."""
     given = call.inputs[0]
-    rows = given.elements / given.shape[-1] if len(given.shape) < 4 else float(given.shape[0] * given.shape[1])
+    rows = given.elements // given.shape[-1] if len(given.shape) < 4 else given.shape[0] * given.shape[1]
     return [stream(call, "norm", 9 * given.elements, rows, rows)]
 
 
@@ -208,7 +208,7 @@ def resize(call: Call) -> list[Draft]:
 
 def simple_backward(call: Call) -> list[Draft]:
     """Gradients that take one pass: pools, interpolation, losses, dropout."""
-    return [stream(call, flop=2 * max((v.elements for v in call.results), default=0))]
+    return [stream(call, flop=2 * larger(0, *(v.elements for v in call.results)))]
 
 
 def fourier(call: Call) -> list[Draft]:
@@ -216,7 +216,7 @@ def fourier(call: Call) -> list[Draft]:
     given = call.inputs[0]
     dims = call.arg(1, "dim", (-1,))
     length = math.prod(given.shape[d] for d in dims)
-    elements = max(given.elements, call.results[0].elements)
+    elements = larger(given.elements, call.results[0].elements)
     return [stream(call, "copy", 5 * elements * math.log2(max(length, 2)), fuses=False, launches=float(len(dims)))]
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from ridgepoint.capture.calls import Call, Value
+from ridgepoint.capture.calls import Call, Value, number
 from ridgepoint.capture.draft import Draft
 
 Rule = Callable[[Call], list[Draft]]
@@ -19,7 +19,7 @@ def product(
     """``batch`` products (m × k)·(k × n). A parameter on the left changes places with the right operand."""
     if left.role == "parameter" and right.role != "parameter":
         left, right, m, n = right, left, n, m
-    sizes = {"m": float(m), "n": float(n), "k": float(k)} | ({"batch": float(batch)} if batch != 1.0 else {})
+    sizes = {"m": number(m), "n": number(n), "k": number(k)} | ({"batch": number(batch)} if batch != 1.0 else {})
     writes = call.results[:1] if out is None else (out,)
     return Draft("gemm", (left, right, *extra), writes, sizes, options, suffix=suffix)
 
@@ -48,18 +48,18 @@ def grouped(call: Call) -> list[Draft]:
     left, right = call.args[0], call.args[1]
     if len(left.shape) == 2 and len(right.shape) == 2:  # gradients of the weights: rows are what is summed over
         groups = call.results[0].shape[0]
-        m, n, k = float(left.shape[0]), float(right.shape[1]), left.shape[1] / groups
+        m, n, k = number(left.shape[0]), number(right.shape[1]), left.shape[1] / groups
         return [product(call, left, right, m, n, k, groups, grouped=True)]
     groups = right.shape[0] if len(right.shape) == 3 else left.shape[0]
     rows = left.shape[-2] if len(left.shape) == 2 else left.shape[-2] * groups
-    sizes = {"rows": float(rows), "groups": float(groups), "n": float(right.shape[-1]), "k": float(right.shape[-2])}
+    sizes = {"rows": number(rows), "groups": number(groups), "n": number(right.shape[-1]), "k": number(right.shape[-2])}
     return [Draft("gemm", (left, right), call.results[:1], sizes, {"grouped": True})]
 
 
 def experts(call: Call) -> list[Draft]:
     """Products of rows that a router deals out, as one kernel that gathers its rows: ``rows`` of them over all experts."""
-    left, right, rows = call.args[0], call.args[1], float(call.args[2])
-    sizes = {"rows": rows, "groups": float(right.shape[0]), "n": float(right.shape[-1]), "k": float(right.shape[-2])}
+    left, right, rows = call.args[0], call.args[1], number(call.args[2])
+    sizes = {"rows": rows, "groups": number(right.shape[0]), "n": number(right.shape[-1]), "k": number(right.shape[-2])}
     return [
         Draft("gemm", (left, right), call.results[:1], sizes, {"grouped": True}, suffix=_gradient(call, "grad_input"))
     ]
@@ -67,7 +67,7 @@ def experts(call: Call) -> list[Draft]:
 
 def experts_gradient(call: Call) -> list[Draft]:
     """Gradients of the experts' matrices."""
-    left, right, rows = call.args[0], call.args[1], float(call.args[2])
+    left, right, rows = call.args[0], call.args[1], number(call.args[2])
     groups, k, n = call.args[3].shape
     made = product(call, left, right, k, n, rows / groups, groups, _gradient(call, "grad_weight"), grouped=True)
     return [made]
@@ -97,8 +97,8 @@ def convolution_backward(call: Call) -> list[Draft]:
     if wanted[1] is not None:
         drafts.append(fields.draft("bwd_weight", (grad, x), (wanted[1],), "grad_weight"))
     if wanted[2] is not None:
-        reads, sizes = (grad,), {"flop": float(grad.elements), "rows": float(wanted[2].elements)}
-        drafts.append(Draft("stream", reads, (wanted[2],), sizes, {"pattern": "norm"}, float(grad.elements)))
+        reads, sizes = (grad,), {"flop": number(grad.elements), "rows": number(wanted[2].elements)}
+        drafts.append(Draft("stream", reads, (wanted[2],), sizes, {"pattern": "norm"}, number(grad.elements)))
     return drafts
 
 
@@ -108,11 +108,10 @@ class _Shape:
     def __init__(self, call: Call, x: Value, weight: Value, stride: Any, padding: Any, dilation: Any, transposed: bool,
                  _: Any, groups: int) -> None:  # fmt: skip
         dims = len(x.shape) - 2
-        self.call, self.groups, self.transposed = call, float(groups), transposed
-        self.batch, self.c_in = float(x.shape[0]), float(x.shape[1])
-        self.kernel = tuple(float(s) for s in weight.shape[2:])
-        self.c_out = float(weight.shape[1] * groups if transposed else weight.shape[0])
-        self.size = tuple(float(s) for s in x.shape[2:])
+        self.call, self.groups, self.transposed = call, groups, transposed
+        self.batch, self.c_in = x.shape[0], x.shape[1]
+        self.kernel, self.size = weight.shape[2:], x.shape[2:]
+        self.c_out = weight.shape[1] * groups if transposed else weight.shape[0]
         self.stride, self.padding, self.dilation = (_each(v, dims) for v in (stride, padding, dilation))
         self.positions = math.prod(
             (s + 2 * p - d * (k - 1) - 1) // t + 1
@@ -125,26 +124,34 @@ class _Shape:
             return self._patches(direction, reads, writes, suffix)
         (h, w), (kh, kw) = self._two(self.size), self._two(self.kernel)
         ph, pw = (
-            p - (k - 1.0) * (d - 1.0) / 2.0
-            for p, k, d in zip(self._two(self.padding, 0.0), (kh, kw), self._two(self.dilation), strict=True)
+            p - (k - 1) * (d - 1) / 2
+            for p, k, d in zip(self._two(self.padding, 0), (kh, kw), self._two(self.dilation), strict=True)
         )
-        sizes = {"batch": self.batch, "c_in": self.c_in, "c_out": self.c_out, "h": h, "w": w, "kh": kh, "kw": kw}
+        sizes: dict[str, Any] = {
+            "batch": self.batch,
+            "c_in": self.c_in,
+            "c_out": self.c_out,
+            "h": h,
+            "w": w,
+            "kh": kh,
+            "kw": kw,
+        }
         sizes |= {"stride": self.stride[0], "pad_h": ph, "pad_w": pw, "groups": self.groups}
         defaults = {"stride": 1.0, "pad_h": 0.0, "pad_w": 0.0, "groups": 1.0}
-        sizes = {name: size for name, size in sizes.items() if size != defaults.get(name)}
+        sizes = {name: number(size) for name, size in sizes.items() if name not in defaults or size != defaults[name]}
         options = {} if direction == "fwd" else {"direction": direction}
         return Draft("conv", reads, writes, sizes, options, suffix=suffix)
 
-    def _two(self, values: tuple[float, ...], first: float = 1.0) -> tuple[float, float]:
+    def _two(self, values: tuple[int, ...], first: int = 1) -> tuple[int, int]:
         return (first, values[0]) if len(values) == 1 else (values[0], values[1])
 
     def _patches(self, direction: str, reads: tuple[Value, ...], writes: tuple[Value, ...], suffix: str) -> Draft:
         """A transposed convolution meets every filter at every input position; others at every output position."""
         window = math.prod(self.kernel)
         if self.transposed:
-            m, n, k = self.batch * math.prod(self.size), self.c_out / self.groups * window, self.c_in / self.groups
+            m, n, k = self.batch * math.prod(self.size), self.c_out // self.groups * window, self.c_in // self.groups
         else:
-            m, n, k = self.batch * self.positions, self.c_out / self.groups, self.c_in / self.groups * window
+            m, n, k = self.batch * self.positions, self.c_out // self.groups, self.c_in // self.groups * window
         if direction == "bwd_data":
             n, k = k, n
         if direction == "bwd_weight":
@@ -152,9 +159,9 @@ class _Shape:
         return product(self.call, reads[0], reads[1], m, n, k, self.groups, suffix, writes[0])
 
 
-def _each(value: Any, dims: int) -> tuple[float, ...]:
+def _each(value: Any, dims: int) -> tuple[int, ...]:
     given = tuple(value) if isinstance(value, tuple | list) else (value,)
-    return tuple(float(v) for v in (given * dims if len(given) == 1 else given))
+    return given * dims if len(given) == 1 else given
 
 
 def attention(call: Call) -> list[Draft]:
@@ -173,17 +180,17 @@ def _attention(call: Call, query: Value, key: Value, value: Value, writes: tuple
     given = [a for a in call.args if isinstance(a, bool)]
     causal = given[0] if given else bool(call.kwargs.get("causal", call.kwargs.get("is_causal", False)))
     numbers = [a for a in call.args if isinstance(a, int) and not isinstance(a, bool)]
-    window = float(numbers[0]) if numbers else 0.0
+    window = number(numbers[0]) if numbers else 0.0
     sizes = {
-        "batch": float(math.prod(batch)),
-        "heads": float(heads),
-        "kv_heads": float(key.shape[-3]),
-        "q_len": float(q_len),
-        "kv_len": float(key.shape[-2]),
-        "head_dim": float(width),
+        "batch": number(math.prod(batch)),
+        "heads": number(heads),
+        "kv_heads": number(key.shape[-3]),
+        "q_len": number(q_len),
+        "kv_len": number(key.shape[-2]),
+        "head_dim": number(width),
     }
     if value.shape[-1] != width:
-        sizes["value_dim"] = float(value.shape[-1])
+        sizes["value_dim"] = number(value.shape[-1])
     if window > 0.0:
         sizes["window"] = window
     options: dict[str, Any] = {"causal": causal} | ({"backward": True} if backward else {})
@@ -195,7 +202,7 @@ def recurrence(call: Call) -> list[Draft]:
     """A recurrent pass that was captured as one call (``capture/kernels_as_calls.py``), forward or backward."""
     variant, *numbers = call.args[-8:]
     names = ("batch", "seq", "heads", "head_dim", "state_dim", "groups", "chunk")
-    sizes = {name: float(number) for name, number in zip(names, numbers, strict=True)}
+    sizes = {name: number(size) for name, size in zip(names, numbers, strict=True)}
     options = {"variant": variant} | ({"backward": True} if call.backward else {})
     return [Draft("scan", call.inputs, call.results, sizes, options)]
 

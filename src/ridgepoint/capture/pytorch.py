@@ -11,20 +11,17 @@ from typing import Any
 
 import msgspec
 
-from ridgepoint.capture.distributed import group_of, local
+from ridgepoint.capture.distributed import group_of
 from ridgepoint.capture.extra import needed
+from ridgepoint.capture.failures import explained
 from ridgepoint.capture.fit import DifferentProgramsError, Sampled, fitted, holds
 from ridgepoint.capture.kernels_as_calls import fused_attention
 from ridgepoint.capture.stacks import shortened, spans
+from ridgepoint.capture.symbolic import NotSymbolicError, Symbols
 from ridgepoint.capture.tracer import Recorder
 from ridgepoint.errors import RidgepointError
-from ridgepoint.models.networks.captured.graph import Graph, Span
+from ridgepoint.models.networks.captured.graph import Graph
 
-_BY_VALUE = (
-    "item() on meta", "item() cannot be called", "Cannot access data", "aten::_local_scalar_dense", "aten::nonzero",
-    "data-dependent", "torch.nonzero", "Cannot copy out of meta", "aten::equal", "is_nonzero", "aten::unique",
-)  # fmt: skip
-"""What PyTorch says where a program asks for the values of a tensor that has none."""
 LENGTHS = ("seq", "prompt", "context")
 Arguments = tuple[dict[str, Any], list[Any]]
 """Keyword arguments of the module's forward function, and those tensors among them that are a cache."""
@@ -57,38 +54,8 @@ class Pass:
     method: str = ""
 
 
-def parameter_counts(module: Any, shown: Mapping[str, str]) -> dict[str, float]:
-    """Trained numbers by module, each tensor once."""
-    found: dict[str, float] = {}
-    for name, parameter in module.named_parameters():
-        owner = name.rpartition(".")[0]
-        label = shown.get(owner, owner) or name
-        found[label] = found.get(label, 0.0) + float(local(parameter).numel())
-    return found
-
-
-def shown_paths(module: Any) -> dict[str, str]:
-    """Every module's path as reports name it."""
-    with shortened(module) as runs:
-        starred = {run.path for run in runs}
-    recorder = Recorder()
-    recorder.name(module, starred)
-    return recorder.shown
-
-
-def main_format(module: Any) -> str:
-    """The number format of most parameters."""
-    from ridgepoint.capture.tracer import _format
-
-    counts: dict[str, int] = {}
-    for parameter in module.parameters():
-        if parameter.is_floating_point():
-            counts[_format(parameter)] = counts.get(_format(parameter), 0) + parameter.numel()
-    return max(counts, key=lambda name: counts[name], default="fp32")
-
-
-def record(subject: Subject, sizes: Mapping[str, int]) -> Graph:
-    """One recording at given sizes.
+def record(subject: Subject, sizes: Mapping[str, int], symbols: Symbols | None = None) -> Graph:
+    """One recording at given sizes, which may stand behind letters.
 
     Errors: ``bad_capture`` with what the model's own code did, and what to do about it.
     """
@@ -99,13 +66,14 @@ def record(subject: Subject, sizes: Mapping[str, int]) -> Graph:
         warnings.simplefilter("ignore")
         subject.module.train(training)
         runs = stack.enter_context(shortened(subject.module)) if subject.shorten else []
-        recorder = Recorder(group_of, subject.mode)
+        mode = symbols.mode if symbols else subject.mode
+        recorder = Recorder(group_of, mode)
         recorder.name(subject.module, {run.path for run in runs})
         for tensor in (*subject.module.parameters(), *subject.module.buffers()):
             recorder.know(tensor, "parameter")
-        stack.enter_context(subject.mode or nullcontext())
+        stack.enter_context(mode or nullcontext())
         stack.enter_context(torch.device("cpu" if subject.mode else "meta"))
-        keywords, caches = subject.arguments(sizes)
+        keywords, caches = subject.arguments(symbols.sizes if symbols else sizes)
         for tensor in _all_tensors(tuple(keywords.values()), torch):
             recorder.know(tensor, "input")
         for tensor in caches:
@@ -123,16 +91,13 @@ def record(subject: Subject, sizes: Mapping[str, int]) -> Graph:
         except RidgepointError:
             raise
         except Exception as error:
-            raise explained(error, subject, sizes) from error
+            raise explained(error, subject.module, sizes) from error
         for tensor in outputs:
             recorder.know(tensor, "output")
         for tensor in caches:  # those that the model itself asked for while it ran
             recorder.know(tensor, "cache")
-        return recorder.program.graph(_spans(recorder, runs))
-
-
-def _spans(recorder: Recorder, runs: list[Any]) -> list[Span]:
-    return spans([call for call, _ in recorder.program.drafts], runs)
+        found = spans([call for call, _ in recorder.program.drafts], runs)
+        return recorder.program.graph(found, symbols.formula if symbols else float)
 
 
 def _backward(recorder: Recorder, result: Any, outputs: list[Any], module: Any) -> None:
@@ -163,60 +128,68 @@ def _all_tensors(value: Any, torch: Any) -> list[Any]:
     return []
 
 
-def explained(error: Exception, subject: Subject, sizes: Mapping[str, int]) -> RidgepointError:
-    """What a failure of the model's own code means for the one who captures it."""
-    text = " ".join(str(error).split())[:300]
-    name = type(subject.module).__name__
-    where = _where(error)
-    if any(mark in text for mark in _BY_VALUE):
-        return RidgepointError(
-            "data_dependent",
-            f"{name} decides by the values of a tensor{where}, which a capture without weights does not know",
-            "make that part depend on shapes or on the configuration alone, or capture the modules around it",
-        )
-    if isinstance(error, TypeError) and "argument" in text:
-        return RidgepointError(
-            "bad_input",
-            f"{name}.forward does not take these inputs: {text}",
-            f"its parameters: {_parameters(subject.module)}",
-        )
-    if (
-        "no fake impl" in text.lower()
-        or "not implemented for" in text.lower()
-        or "NotImplementedError" in type(error).__name__
-    ):
-        return RidgepointError(
-            "custom_op",
-            f"{name} calls an operator that has no shape rule{where}: {text[:120]}",
-            "register one with torch.library.register_fake, then it is listed as unknown with its bytes",
-        )
-    at = ", ".join(f"{key} = {size}" for key, size in sizes.items())
-    return RidgepointError(
-        "bad_capture", f"{name} failed at {at}{where}: {type(error).__name__}: {text}", "check the inputs"
-    )
+def capture_pass(subject: Subject, say: Callable[[str], None] = lambda text: None) -> Pass:
+    """The pass with formulas in as many of its sizes as they hold for; the rest stay as they usually are.
 
-
-def _where(error: Exception) -> str:
-    """The last line of the model's own code in a traceback."""
-    from ridgepoint.capture.tracer import _OWN
-
-    step, found = error.__traceback__, ""
-    while step is not None:
-        file = step.tb_frame.f_code.co_filename
-        if not any(mark in file for mark in _OWN):
-            found = f" in {file.rsplit('/', 1)[-1]}:{step.tb_lineno}"
-        step = step.tb_next
+    One recording with letters for the sizes gives them, checked by one more with numbers; where the program has no such
+    formulas, polynomials through recordings at several sizes.
+    """
+    try:
+        found = _symbolic(subject, say)
+    except NotSymbolicError as error:
+        found = _fitted(subject, say)
+        found.method += f"; not symbolic: {error}"
+    found.method += _at_one(subject, found)
+    found.graph = _within_windows(found.graph)
     return found
 
 
-def _parameters(module: Any) -> str:
-    import inspect
+def _at_one(subject: Subject, found: Pass) -> str:
+    """What is other at a batch of one, whose tensors lie in memory differently, than the formulas say; empty if nothing is."""
+    if "batch" not in found.sizes:
+        return ""
+    at = {name: 1 if name == "batch" else round(size) for name, size in {**found.sizes, **found.fixed}.items()}
+    names = tuple(found.sizes)
+    try:
+        failed = holds(found.graph, names, Sampled(tuple(at[n] for n in names), record(subject, at)))
+    except RidgepointError as error:
+        failed = error.message
+    return f"; at batch = 1 the program is another: {failed}" if failed else ""
 
-    return ", ".join(inspect.signature(module.forward).parameters) or "none"
+
+def _symbolic(subject: Subject, say: Callable[[str], None]) -> Pass:
+    """Formulas by a symbolic recording.
+
+    Errors: ``NotSymbolicError`` where the program has none, or where a recording with numbers does not agree.
+    """
+    usual = {name: round(size) for name, size in subject.sizes.items()}
+    if not usual or subject.mode is not None:
+        raise NotSymbolicError("there are no sizes to vary" if not usual else "parameters are sharded")
+    names = ", ".join(usual)
+    say(f"recording with letters for {names}")
+    symbols = Symbols({name: places(name, size)[-1] for name, size in usual.items()})
+    try:
+        graph = record(subject, usual, symbols)
+    except RidgepointError as error:
+        raise NotSymbolicError(error.message) from error
+    graph = msgspec.structs.replace(graph, conditions=symbols.conditions())
+    check = {name: places(name, size)[1] for name, size in usual.items()}
+    say("checking by a recording with numbers")
+    failed = holds(graph, tuple(check), Sampled(tuple(check.values()), record(subject, check)))
+    if failed:
+        raise NotSymbolicError(failed)
+    method = f"formulas in {names} by one symbolic capture, exact at {_said(check)}"
+    if graph.conditions:
+        method += "; where " + " and ".join(graph.conditions)
+    return Pass(graph, {n: float(s) for n, s in usual.items()}, {}, method)
 
 
-def capture_pass(subject: Subject, say: Callable[[str], None] = lambda text: None) -> Pass:
-    """The pass with formulas in as many of its sizes as they hold for; the rest stay as they usually are."""
+def _said(sizes: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} = {size:,}" for name, size in sizes.items())
+
+
+def _fitted(subject: Subject, say: Callable[[str], None]) -> Pass:
+    """Polynomials through recordings at several sizes."""
     usual = {name: round(size) for name, size in subject.sizes.items()}
     start = {name: places(name, size)[0] for name, size in usual.items()}
     free, fixed, why = dict(usual), dict[str, int](), list[str]()
@@ -245,13 +218,10 @@ def capture_pass(subject: Subject, say: Callable[[str], None] = lambda text: Non
             "write numbers in place of these names in --input",
         )
     method = (
-        f"formulas in {', '.join(free)} through {points} captures, exact at "
-        + ", ".join(f"{n} = {s:,}" for n, s in zip(free, check, strict=True))
+        f"formulas in {', '.join(free)} through {points} captures, exact at {_said(dict(zip(free, check, strict=True)))}"
         + ("; " + "; ".join(why) if why else "")
     )
-    return Pass(
-        _within_windows(graph), {n: float(s) for n, s in free.items()}, {n: float(s) for n, s in fixed.items()}, method
-    )
+    return Pass(graph, {n: float(s) for n, s in free.items()}, {n: float(s) for n, s in fixed.items()}, method)
 
 
 def _within_windows(graph: Graph) -> Graph:
@@ -310,8 +280,7 @@ def spec_arguments(inputs: Iterable[Any]) -> Callable[[Mapping[str, int]], Argum
     given = tuple(inputs)
 
     def arguments(sizes: Mapping[str, int]) -> Arguments:
-        numbers = {name: float(size) for name, size in sizes.items()}
-        made = {i.name: torch.empty(i.shape(numbers), dtype=getattr(torch, i.type)) for i in given}
+        made = {i.name: torch.empty(i.shape(sizes), dtype=getattr(torch, i.type)) for i in given}
         return made, []
 
     return arguments

@@ -115,7 +115,8 @@ def _hugging_face(path: Path, tasks: Sequence[str], say: Say) -> WorkFile:
 
 
 def _work(name: str, source: str, subjects: Sequence[Any], say: Say) -> WorkFile:
-    from ridgepoint.capture.pytorch import capture_pass, main_format, parameter_counts, shown_paths
+    from ridgepoint.capture.module_facts import main_format, parameter_counts, shown_paths
+    from ridgepoint.capture.pytorch import capture_pass
 
     torch = needed("torch", "capturing a model")
     passes, sizes, fixed, methods = {}, dict[str, float](), dict[str, float](), []

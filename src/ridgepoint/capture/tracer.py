@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Collection, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,6 +44,11 @@ class Recorder:
     _path_of_step: dict[int, str] = field(default_factory=dict)
     _last_path: str = ""
 
+    @property
+    def symbolic(self) -> bool:
+        """Whether sizes of tensors are letters."""
+        return self.mode is not None and self.mode.shape_env is not None
+
     def name(self, module: Any, starred_lists: Collection[str] = ()) -> None:
         """Learn the paths of a module and of everything in it."""
         from torch.nn import ModuleList
@@ -75,19 +80,26 @@ class Recorder:
             self._held.append(tensor)  # so that no other storage gets its address
             self._tensor_of[key] = len(self.program.values)
             whole = storage.nbytes() // max(tensor.element_size(), 1)
-            self.program.values[self._tensor_of[key]] = (int(whole), _format(tensor))
+            self.program.values[self._tensor_of[key]] = (whole, format_of(tensor))
         at = self._tensor_of[key]
         role = self.program.roles.get(at, "activation")
-        shape = tuple(int(s) for s in tensor.shape)
-        part = (int(tensor.storage_offset()), *map(int, tensor.stride()))
-        return Value(at, shape, _format(tensor), self.program.values[at][0], role, part)
+        shape = tuple(tensor.shape)
+        part = tuple(map(str, (tensor.storage_offset(), *tensor.stride())))
+        return Value(at, shape, format_of(tensor), self.program.values[at][0], role, part)
 
     def record(self, function: Any, args: Any, kwargs: Any, result: Any) -> None:
         """One call that is done."""
         name = function._schema.name.split("::")[1]
+        path = self._path()
         if function.is_view or name in ("_unsafe_view", "_reshape_alias", "lift_fresh", "_conj", "view_as_real"):
+            for view in _tensors(result):  # a pretended view of a tensor that does not pretend has a storage of its own
+                if view.untyped_storage()._cdata not in self._tensor_of and _is_tensor(args[0]):
+                    self._same(view, args[0])
             return
-        inside, path = _tensors(result), self._path()
+        inside = _tensors(result)
+        if name == "slice_backward" and self.symbolic and str(args[0].shape) == str(result.shape):
+            self._same(result, args[0])  # of a slice of everything, which PyTorch leaves out where sizes are numbers
+            return
         if name in ("wait_tensor", "_wrap_tensor_autograd") and inside:
             self._same(inside[0], args[0])
             return
@@ -147,7 +159,7 @@ class Recorder:
         """A cache that grew is the same cache."""
         at = self.value(cache).id
         self._same(longer, cache)
-        self.program.values[at] = (longer.numel(), _format(longer))
+        self.program.values[at] = (longer.numel(), format_of(longer))
 
     def _same(self, copy: Any, original: Any) -> None:
         """A tensor that is taken over, not copied."""
@@ -190,17 +202,21 @@ class Recorder:
     @contextmanager
     def watching(self) -> Iterator[None]:
         """Everything that runs inside is recorded."""
+        from torch._dispatch.python import enable_python_dispatcher
         from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
         from torch.utils._python_dispatch import TorchDispatchMode
 
         recorder = self
+        # PyTorch has shape rules in Python that keep letters where those in C++ make them numbers
+        asking = enable_python_dispatcher if self.symbolic else nullcontext
 
         class _Mode(TorchDispatchMode):  # type: ignore[misc]
             def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
                 named = kwargs or {}
                 if any(hasattr(kind, "redistribute") for kind in types):
                     return NotImplemented  # a tensor over ranks: what this rank does comes by next
-                result = function(*args, **named)
+                with asking():
+                    result = function(*args, **named)
                 if not recorder.is_question((*args, *named.values()), result):
                     recorder.record(function, args, named, result)
                 return result
@@ -266,8 +282,14 @@ def _is_pointwise(function: Any) -> bool:
     return torch.Tag.pointwise in function.tags
 
 
-def _format(tensor: Any) -> str:
+def format_of(tensor: Any) -> str:
+    """The number format of a tensor."""
     return _FORMATS.get(str(tensor.dtype).removeprefix("torch."), "fp32")
+
+
+def is_own_code(file: str) -> bool:
+    """Whether a file of a call stack is the model's, not PyTorch's or the recorder's."""
+    return not any(mark in file for mark in _OWN)
 
 
 def _line() -> str:
@@ -275,7 +297,7 @@ def _line() -> str:
     frame: Any = sys._getframe(2)
     while frame is not None:
         file = frame.f_code.co_filename
-        if not any(mark in file for mark in _OWN):
+        if is_own_code(file):
             return f"{file.rsplit('/', 1)[-1]}:{frame.f_lineno}"
         frame = frame.f_back
     return ""

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from ridgepoint.errors import RidgepointError
-from ridgepoint.models.networks.captured.formula import Size, compiled
+from ridgepoint.models.networks.captured.formula import Size, comparison, compiled
 from ridgepoint.models.networks.captured.graph import ELEMENT_BYTES, ROLES, Graph
 from ridgepoint.models.networks.network import Network
 
@@ -110,6 +110,8 @@ def _check(path: Path, work: WorkFile, name: str, graph: Graph) -> None:
         if any(not 0 <= t < count for t in (*(t for t, *_ in kernel.reads), *kernel.writes)):
             raise _bad(path, f"pass {name}: {kernel.call} ({kernel.label}) names a tensor that is not there")
         sizes += [kernel.space, *kernel.sizes.values(), *(elements for _, elements, _ in kernel.reads)]
+    for left, _, right in map(comparison, graph.conditions):
+        sizes += [left, right]
     strange = {n for size in sizes if isinstance(size, str) for n in compiled(size)[1]} - known
     if strange:
         raise _bad(path, f"pass {name} has formulas in the unknown size '{min(strange)}'")

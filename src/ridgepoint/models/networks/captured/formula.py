@@ -54,6 +54,40 @@ def value(size: Size, sizes: Mapping[str, Num]) -> Num:
     return found if isinstance(found, np.ndarray) and found.ndim else float(found)
 
 
+_COMPARISONS: Mapping[str, Any] = {
+    "<": np.less,
+    "<=": np.less_equal,
+    ">": np.greater,
+    ">=": np.greater_equal,
+    "!=": np.not_equal,
+}
+
+
+def comparison(condition: str) -> tuple[str, str, str]:
+    """A condition's left side, sign and right side.
+
+    >>> comparison("batch*seq <= 4096")
+    ('batch*seq', '<=', '4096')
+
+    Errors: ``bad_work`` for what compares no formulas.
+    """
+    parts = condition.split(" ")
+    signs = [at for at, word in enumerate(parts) if word in _COMPARISONS]
+    if len(signs) != 1:
+        raise RidgepointError("bad_work", f"'{condition[:80]}' is no condition", "write it like 'batch*seq <= 4096'")
+    return " ".join(parts[: signs[0]]), parts[signs[0]], " ".join(parts[signs[0] + 1 :])
+
+
+def holds(condition: str, sizes: Mapping[str, Num]) -> bool:
+    """Whether a condition holds for all of the given sizes.
+
+    >>> holds("batch < 64", {"batch": 8.0}), holds("batch < 64", {"batch": np.array([8.0, 64.0])})
+    (True, False)
+    """
+    left, sign, right = comparison(condition)
+    return bool(np.all(_COMPARISONS[sign](value(left, sizes), value(right, sizes))))
+
+
 @lru_cache(maxsize=65536)
 def compiled(formula: str) -> tuple[CodeType, tuple[str, ...]]:
     """A formula's code and the sizes that it names; anything but arithmetic is refused."""

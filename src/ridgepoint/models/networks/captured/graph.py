@@ -65,12 +65,15 @@ class Span(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Graph(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One pass. Kernels from ``backward`` on belong to the backward pass (−1: there is none)."""
+    """One pass. Kernels from ``backward`` on belong to the backward pass (−1: there is none). Its formulas hold for sizes
+    for which all ``conditions`` do.
+    """
 
     tensors: tuple[Tensor, ...]
     kernels: tuple[Kernel, ...]
     spans: tuple[Span, ...] = ()
     backward: int = -1
+    conditions: tuple[str, ...] = ()
 
     @property
     def turn(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from ridgepoint.cost.evaluate import rules_of
@@ -45,9 +46,15 @@ def _facts(work: WorkFile, name: str, graph: Graph) -> dict[str, Any]:
         "recorded": len(graph.kernels),
         "flop": float(matrix_flop(whole)),
         "bytes": total,
-        "method": dict(part.split(": ", 1) for part in work.method.split("; ") if ": " in part).get(name, work.method),
+        "method": _methods(work).get(name, work.method),
         "unknown": [{"call": call, "count": n, "bytes_share": share} for call, (n, share) in unknown.items()],
     }
+
+
+def _methods(work: WorkFile) -> dict[str, str]:
+    """How the formulas of each pass were found."""
+    parts = re.split(rf"; (?=(?:{'|'.join(map(re.escape, work.passes))}): )", work.method)
+    return dict(part.split(": ", 1) for part in parts if ": " in part)
 
 
 def _bytes(work: Work, times: float) -> Any:

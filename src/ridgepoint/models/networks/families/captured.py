@@ -6,6 +6,7 @@ import numpy as np
 
 from ridgepoint.errors import RidgepointError
 from ridgepoint.models.networks.captured.file import FAMILY, WorkFile
+from ridgepoint.models.networks.captured.formula import holds
 from ridgepoint.models.networks.captured.kernels import Evaluation, Formats
 from ridgepoint.models.networks.captured.memory import memory
 from ridgepoint.models.networks.network import Network
@@ -32,8 +33,16 @@ def captured(tape: Tape, net: Network, sizes: Sizes) -> None:
             f"{net.name} was captured for a batch of {fixed:g} only: {work.method}",
             f"use --batch {fixed:g}",
         )
+    at_sizes = {**sizes, "batch": tape.batch}
+    for condition in work.passes[name].conditions:
+        if not holds(condition, at_sizes):
+            raise RidgepointError(
+                "bad_size",
+                f"{net.name} runs another program at such sizes: what was captured holds where {condition}",
+                "stay within that, or capture it again at a number of your own: --input 'x: float32[128,…]'",
+            )
     formats = Formats(work.format, tape.acts, tape.weights)
-    at = Evaluation(work.passes[name], {**sizes, "batch": tape.batch}, formats, tape.fused)
+    at = Evaluation(work.passes[name], at_sizes, formats, tape.fused)
     forward, back = at.passes()
     found = memory(at)
     tape.play_work(forward)
