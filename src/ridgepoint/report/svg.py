@@ -44,11 +44,11 @@ def line(x1: float, y1: float, x2: float, y2: float, css: str = "rp-line", **mor
     return element("line", **ends, class_=css, stroke=stroke, **more)
 
 
-def titled(said: str, *children: str) -> str:
-    """A group that shows ``said`` under the pointer, takes the focus, and is read aloud."""
-    return element(
-        "g", element("title", html.escape(said)), *children, tabindex=0, role="img", aria_label=said, class_="rp-mark"
-    )
+def titled(said: str, *children: str, focus: bool = True) -> str:
+    """A group that shows ``said`` under the pointer, is read aloud, and takes the focus unless it is one of very many."""
+    stop = 0 if focus else None
+    name = element("title", html.escape(said))
+    return element("g", name, *children, tabindex=stop, role="img", aria_label=said, class_="rp-mark")
 
 
 def told(said: str, *children: str) -> str:

@@ -10,6 +10,8 @@ from ridgepoint.report.palette import FILLS
 from ridgepoint.report.svg import Scale, at, chart, element, line, pixel, titled, words
 
 _CELL, _LEFT, _FOOT = 30.0, 11.0, 36.0
+MOST_STOPS = 30
+"""Cells of a map that the tab key stops at; the values of larger ones are in the table below them."""
 _STOPS = ("#00204c", "#31446b", "#666970", "#958f78", "#cbba69", "#ffe945")
 """Cividis, which colour-blind readers see as others do. J. Nuñez, C. Anderton, R. Renslow, PLOS ONE 13(7), 2018."""
 
@@ -42,7 +44,8 @@ def heat_map_svg(
     for j, row in enumerate(cells):
         top = height - _CELL * (j + 1)
         body.append(words(_LEFT - 1.0, top + _CELL / 2 + 4, up[1][j], "end", "rp-quiet"))
-        body += [_cell(c, _LEFT + i * wide, top, wide, scale, (i, j)) for i, c in enumerate(row)]
+        few = rows * columns <= MOST_STOPS
+        body += [_cell(c, (_LEFT + i * wide, top, wide), scale, (i, j), few) for i, c in enumerate(row)]
     body += list(_frontier(cells, wide, height))
     step = max(1, math.ceil(columns / 12))
     for i in range(0, columns, step):
@@ -52,7 +55,8 @@ def heat_map_svg(
     return chart(height + _FOOT, label, *body)
 
 
-def _cell(cell: Cell, left: float, top: float, wide: float, scale: Scale, place: tuple[int, int]) -> str:
+def _cell(cell: Cell, box: tuple[float, float, float], scale: Scale, place: tuple[int, int], focus: bool) -> str:
+    left, top, wide = box
     fill, ink = _colour(cell, scale)
     css = f"rp-cell rp-{cell.role}" if cell.role else "rp-cell"
     shape = element(
@@ -66,7 +70,9 @@ def _cell(cell: Cell, left: float, top: float, wide: float, scale: Scale, place:
             "text", cell.text, x=at(left + wide / 2), y=pixel(top + _CELL / 2 + 4), text_anchor="middle", class_=css,
             fill=ink, font_size=11,
         )  # fmt: skip
-    return titled(cell.said, shape, inside).replace("<g ", f'<g data-x="{place[0]}" data-y="{place[1]}" ', 1)
+    return titled(cell.said, shape, inside, focus=focus).replace(
+        "<g ", f'<g data-x="{place[0]}" data-y="{place[1]}" ', 1
+    )
 
 
 def _colour(cell: Cell, scale: Scale) -> tuple[str, str]:
