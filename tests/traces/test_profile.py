@@ -288,3 +288,22 @@ def test_neither_the_order_of_events_nor_the_origin_of_time_matters(made, seed, 
     for a, b in zip(one.devices, other.devices, strict=True):
         assert (a.busy, a.hidden, a.exposed, a.idle) == (b.busy, b.hidden, b.exposed, b.idle)
         assert [s.kernels for s in a.stretches] == [s.kernels for s in b.stretches]
+
+
+def test_a_late_clock_is_said():
+    """Everything launched before cudaDeviceSynchronize has ended when it returns, unless the device's clock is late."""
+    made = paced(20.0, 4.0)
+    made.add("cuda_runtime", "cudaDeviceSynchronize", 900.0, 50.0, correlation=10**6)
+    assert read(made).warnings == ()
+    for event in made.events:
+        if event.get("cat") == "kernel":
+            event["ts"] += 500.0
+    (warning,) = read(made).warnings
+    assert "the device's clock is late" in warning
+
+
+def test_a_device_that_is_idle_with_kernels_launched_is_said():
+    made = paced(1.0, 2.0, kernels=10)
+    for i, event in enumerate(e for e in made.events if e.get("cat") == "kernel"):
+        event["ts"] = 6.0 + 10.0 * i
+    assert "idle with launched kernels" in read(made).verdict.sentence

@@ -49,7 +49,7 @@ def _parts(found: Profile, beside: Comparison | None) -> Iterator[str]:
     yield f'<h1>{escape(found.trace.title)}</h1><p class="rp-sub">{escape(subject(found))}</p>'
     yield f'<p class="rp-verdict"><strong>{escape(found.verdict.sentence)}</strong></p>'
     yield facts(trace_facts(found))
-    yield notes("Warnings", (*found.trace.warnings, *(() if beside is None else beside.warnings)))
+    yield notes("Warnings", (*found.warnings, *(() if beside is None else beside.warnings)))
     yield section("Where the span goes", _shares(found))
     if beside is not None:
         yield section("Measured beside predicted", *_beside(beside))

@@ -12,6 +12,7 @@ from ridgepoint.report.table import Cell, fitted
 from ridgepoint.report.terminal import INDENT, indented, notes, section
 from ridgepoint.report.text import bar, count, flow, percent, ratio
 from ridgepoint.traces.compare import Beside, Comparison
+from ridgepoint.traces.launches import Idle
 from ridgepoint.traces.profile import NS, Profile, Row
 from ridgepoint.traces.verdict import WORDS
 from ridgepoint.units import duration
@@ -45,7 +46,7 @@ def _sections(found: Profile, width: int, beside: Comparison | None, top: int) -
     yield from _launch_bound(found, width)
     if beside is not None:
         yield from _beside(beside, width, top)
-    warnings = (*found.trace.warnings, *(() if beside is None else beside.warnings))
+    warnings = (*found.warnings, *(() if beside is None else beside.warnings))
     yield from notes("Warnings", warnings, "yellow")
     yield from notes("Assumptions", () if beside is None else beside.estimate.assumptions, "dim")
 
@@ -59,10 +60,17 @@ def subject(found: Profile) -> str:
         many = f"{len(found.devices)} × " if len(found.devices) > len(names) else ""
         where = many + ", ".join(names)
     steps = found.steps_s
-    told = (
-        f" · {len(steps)} step{'s' if len(steps) > 1 else ''} of {duration(float(steps.mean()))}" if len(steps) else ""
-    )
-    return f"{where}{told} · {len(found.trace):,} events"
+    told = f" · {plural(len(steps), 'step')} of {duration(float(steps.mean()))}" if len(steps) else ""
+    return f"{where}{told} · {plural(len(found.trace), 'event')}"
+
+
+def plural(number: int, word: str) -> str:
+    """A count of things.
+
+    >>> plural(1, "kernel"), plural(1200, "kernel")
+    ('1 kernel', '1,200 kernels')
+    """
+    return f"{number:,} {word}{'' if number == 1 else 's'}"
 
 
 def _headline(found: Profile) -> Text:
@@ -80,11 +88,11 @@ def trace_facts(found: Profile) -> Iterator[tuple[str, str, str]]:
     for device in found.devices:
         which = f" {device.number}" if len(found.devices) > 1 else ""
         part = percent(device.busy * NS / found.span_s) if found.span_s else NONE
-        streams = f"{device.streams} stream{'s' if device.streams > 1 else ''}"
+        streams = plural(device.streams, "stream")
         yield (
             f"Device{which} busy",
             duration(device.busy * NS),
-            f"{part} of the span; {device.kernels:,} events on {streams}",
+            f"{part} of the span; {plural(device.kernels, 'event')} on {streams}",
         )
         yield f"Device{which} idle", duration(device.idle.total * NS), ", ".join(_causes(device.idle)) or "never"
         if device.communicating:
@@ -94,14 +102,17 @@ def trace_facts(found: Profile) -> Iterator[tuple[str, str, str]]:
     launches = found.launches
     if launches is not None:
         told = launches.delay_s
-        extremes = f"p90 {duration(told['p90'])}, largest {duration(told['largest'])}; {launches.kernels:,} kernels"
+        extremes = (
+            f"p90 {duration(told['p90'])}, largest {duration(told['largest'])}; {plural(launches.kernels, 'kernel')}"
+        )
         yield "Launch to start", f"{duration(told['p50'])}", f"median; {extremes}"
     waits = f"{duration(found.waiting_s)} of it in calls that wait for a device" if found.waiting_s else ""
     if found.host_busy_s:
         yield "Host busy", duration(found.host_busy_s), waits
 
 
-def _causes(idle: object) -> Iterator[str]:
+def _causes(idle: Idle) -> Iterator[str]:
+    """What a device waited for, most first; what is less than a hundredth is not worth words."""
     words = {
         "host": "not launched",
         "launch": "launching",
@@ -109,10 +120,9 @@ def _causes(idle: object) -> Iterator[str]:
         "unknown": "unknown",
         "end": "at the end",
     }
-    for name, said in words.items():
-        nanoseconds = getattr(idle, name)
-        if nanoseconds:
-            yield f"{said} {duration(nanoseconds * NS)}"
+    for name, nanoseconds in sorted(vars(idle).items(), key=lambda item: -int(item[1])):
+        if nanoseconds > LEAST * idle.total:
+            yield f"{words[name]} {duration(nanoseconds * NS)}"
 
 
 def _shares(found: Profile, width: int) -> Table:

@@ -35,7 +35,7 @@ def document(found: Profile, beside: Comparison | None = None) -> dict[str, Any]
         "kernels": [_row(row) | {"total_s": row.total_s} for row in found.kernels],
         "components": [_row(row) for row in found.components],
         "kinds": [_row(row) for row in found.by_kind],
-        "warnings": [*found.trace.warnings, *(() if beside is None else beside.warnings)],
+        "warnings": [*found.warnings, *(() if beside is None else beside.warnings)],
         "comparison": None if beside is None else _comparison(beside),
     }
 

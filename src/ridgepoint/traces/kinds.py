@@ -33,7 +33,7 @@ _KERNELS: tuple[tuple[str, str], ...] = (
     (r"flash|fmha|attention|attn", "attention"),
     (r"selective_scan|chunk_scan|chunk_state|state_passing|causal_conv1d|rnn", "scan"),
     (r"conv|winograd|wgrad|dgrad|fprop|cudnn.*engine", "conv"),
-    (r"gemm|gemv|cutlass|cublas|xmma|nvjet|cijk_|splitk|s\d+816|matmul|_mm_|dot_kernel", "gemm"),
+    (r"(?<!fb)gemm|gemv|cutlass|cublas|xmma|nvjet|cijk_|splitk|s\d+816|matmul|_mm_|dot_kernel", "gemm"),
 )
 _OPERATOR_RULES = tuple(
     (re.compile(pattern, re.IGNORECASE if "[A-Z]" not in pattern else 0), k) for pattern, k in _OPERATORS

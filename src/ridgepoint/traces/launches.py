@@ -12,6 +12,8 @@ from ridgepoint.traces.intervals import Ints, Set, gaps
 
 CLOCK_NS, CLOCK_SHARE = 10_000, 0.01
 """Kernels may seem to start this long before their launch, or this part of them earlier still, before clocks count as mixed."""
+LATE_NS = 100_000
+"""Kernels may seem to end this long after a call that waited for them before it is said."""
 SHORTEST_STRETCH = 3
 """Kernels that wait for the host one after the other before it is called a launch-bound stretch."""
 IDLE_SHARE = 0.1
@@ -110,6 +112,22 @@ def _check_clocks(trace: Trace, kernels: Ints, launcher: Ints) -> None:
                 f"host and device of {trace.title} have different clocks: their events lie {apart * 1e-9:.3g} s apart",
                 "record both with one profiler",
             )
+
+
+def outlasting_ns(trace: Trace, launcher: Ints) -> int:
+    """By how much a kernel ends after a call that had waited for everything its device was given, at most.
+
+    More than the noise of two clocks tells that the device's is late, which no launch can tell. Looked for on single devices.
+    """
+    waits = [i for i, name in enumerate(trace.names) if name.endswith("DeviceSynchronize")]
+    calls = np.flatnonzero((trace.role == CALL) & np.isin(trace.name, waits))
+    kernels = np.flatnonzero(launcher >= 0)
+    if not len(calls) or not len(kernels) or len(np.unique(trace.device[kernels])) > 1:
+        return 0
+    kernels = kernels[np.argsort(trace.end[launcher[kernels]], kind="stable")]
+    given = np.searchsorted(trace.end[launcher[kernels]], trace.start[calls], side="right")
+    last = np.concatenate(([trace.begin], np.maximum.accumulate(trace.end[kernels])))
+    return int(np.maximum(last[given] - trace.end[calls], 0).max())
 
 
 def idle(trace: Trace, kernels: Ints, busy: Set, launcher: Ints) -> Idle:

@@ -15,7 +15,7 @@ from ridgepoint.traces.events import CALL, KERNEL, NOTE, OP, Trace, read_trace
 from ridgepoint.traces.host import Host, host
 from ridgepoint.traces.intervals import Ints, length, union
 from ridgepoint.traces.kinds import HOST, kernel_kind, kernel_name, operator_kind
-from ridgepoint.traces.launches import launchers, launching_operators
+from ridgepoint.traces.launches import LATE_NS, launchers, launching_operators, outlasting_ns
 from ridgepoint.traces.verdict import Verdict, verdict
 
 NS = 1e-9
@@ -89,6 +89,17 @@ class Profile:
     def idle_s(self) -> float:
         """The rest of the span."""
         return self.span_s - self.busy_s
+
+    @cached_property
+    def warnings(self) -> tuple[str, ...]:
+        """What the reader must know before using the figures."""
+        late = outlasting_ns(self.trace, self.launcher)
+        if late <= LATE_NS:
+            return self.trace.warnings
+        said = (
+            f"kernels end up to {late * 1e-6:.3g} ms after calls that waited for them: the device's clock is late, and "
+        )
+        return (*self.trace.warnings, said + "with it launch delays and idle times")
 
     @cached_property
     def ops(self) -> list[Row]:

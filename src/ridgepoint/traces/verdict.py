@@ -67,14 +67,13 @@ def _of_devices(span_s: float, devices: Sequence[Device], by_kind: Sequence[tupl
         )
         return Verdict(HOST, told, shares)
     told = f"Device-bound: {whose} {works} {_percent(busy)} of the time{_most(by_kind)}"
-    rest = [
-        f"{name} {_percent(value)}"
-        for name, value in (
-            ("waiting for the host", late),
-            ("communication that nothing hides", shares["exposed communication"]),
-        )
-        if value >= _WORTH_SAYING
-    ]
+    others = {
+        "waiting for the host": late,
+        "idle with launched kernels": shares["queued"],
+        "idle for unknown reasons": shares["idle for unknown reasons"],
+        "communication that nothing hides": shares["exposed communication"],
+    }
+    rest = [f"{name} {_percent(value)}" for name, value in others.items() if value >= _WORTH_SAYING]
     return Verdict(DEVICE, told + ("; " + ", ".join(rest) if rest else "") + ".", shares)
 
 
@@ -102,4 +101,4 @@ WORDS = {
 
 
 def _percent(share: float) -> str:
-    return f"{100.0 * share:.0f} %"
+    return "less than 1 %" if 0.0 < share < 0.01 else f"{100.0 * share:.0f} %"

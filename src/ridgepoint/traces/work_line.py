@@ -23,8 +23,8 @@ from ridgepoint.traces.perfetto import Event, Span, device_events, document, hos
 from ridgepoint.traces.products import operands
 from ridgepoint.traces.schedule_line import kind as pass_kind
 from ridgepoint.traces.schedule_line import pass_span
-from ridgepoint.training.timeline import pipeline_timeline
-from ridgepoint.work import Mix, Op, Overlap, Pipeline, Repeat, Seq, Slowest, Work, ops
+from ridgepoint.training.schedule import TimeLine, simulate
+from ridgepoint.work import Mix, Op, Overlap, Pipeline, Repeat, Seq, Slowest, Stage, Work, ops
 
 MOST = 30_000
 """Spans of a trace, about: viewers keep all of them in memory."""
@@ -130,6 +130,23 @@ class _Line:
         self.spans.append(Span(name, start, end, device, stream, op.kind, op.label, runs, launch, told))
         return end
 
+    def _schedule(self, work: Pipeline, stages: list[Stage]) -> TimeLine:
+        """The schedule of ``stages``, one per device, pass by pass."""
+
+        def each(name: str) -> list[float]:
+            parts = [getattr(stage, name) for stage in stages]
+            return [0.0 if part is None else self.seconds(part) for part in parts]
+
+        return simulate(
+            each("forward"),
+            None if work.schedule == "forward" else each("backward"),
+            microbatches=round(float(work.microbatches)),
+            schedule=work.schedule,
+            chunks=round(float(work.chunks)),
+            send_s=each("send"),
+            weights_s=each("weight_gradient"),
+        )
+
     def _told(self, op: Op, timing: Timing, runs: float) -> Iterator[tuple[str, Any]]:
         rules = rules_of(op)
         yield "flop", runs * float(rules.flop(op))
@@ -152,8 +169,8 @@ class _Line:
 
     def _pipeline(self, work: Pipeline, start: float, scale: float, runs: float, room: float) -> None:
         """Every pass of the simulated schedule; its ops where there is room for them."""
-        line = pipeline_timeline(work, self.est.cost)
         stages = [stage for stage in work.stages for _ in range(round(float(stage.count)))]
+        line = self._schedule(work, stages)
         # Repeated layers are drawn at least twice: once, and the others together.
         detailed = 2.0 * len(line.spans) * sum(1 for _ in ops(work)) / len(work.stages) <= room
         for span in line.spans:
