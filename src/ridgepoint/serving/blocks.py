@@ -7,19 +7,23 @@ beginning.
 
 from __future__ import annotations
 
+from ridgepoint.serving.tiers import Below
+
 
 class Blocks:
-    """``total`` blocks; an id names ``width`` of them (the trace's block over the engine's)."""
+    """``total`` blocks; an id names ``width`` of them (the trace's block over the engine's). What is evicted falls to the
+    tiers ``below``, where there are any.
+    """
 
-    __slots__ = ("_idle", "_users", "hit_tokens", "id_tokens", "total", "used", "width")
+    __slots__ = ("_idle", "_users", "below", "id_tokens", "total", "used", "width")
 
-    def __init__(self, total: int, width: int = 1, id_tokens: int = 0) -> None:
+    def __init__(self, total: int, width: int = 1, id_tokens: int = 0, below: Below | None = None) -> None:
         self.total = total
         self.used = 0
         """Blocks that sequences hold, a shared one once; the rest is free or idle."""
         self.width = width
         self.id_tokens = id_tokens
-        self.hit_tokens = 0
+        self.below = below
         self._users: dict[int, int] = {}
         self._idle: dict[int, None] = {}  # in order of last use
 
@@ -102,4 +106,15 @@ class Blocks:
 
     def _evict(self) -> None:
         while self.used + self.kept > self.total:
-            del self._idle[next(iter(self._idle))]
+            name = next(iter(self._idle))
+            del self._idle[name]
+            if self.below is not None:
+                self.below.spill(name)
+
+    def clear(self) -> None:
+        """Everything is lost."""
+        self.used = 0
+        self._users.clear()
+        self._idle.clear()
+        if self.below is not None:
+            self.below.clear()

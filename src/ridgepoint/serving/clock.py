@@ -2,32 +2,48 @@
 
 from __future__ import annotations
 
+from ridgepoint.serving.adapters import AdapterTable
 from ridgepoint.serving.tables import StepTables
 
 
 class Clock:
-    """Seconds of steps from tables of lanes. ``draft`` holds the tables of the model that proposes ``drafted`` tokens;
-    ``slowdown`` stretches everything that the device does (a power cap).
+    """Seconds of steps from tables of lanes. ``draft`` holds the tables of the model that proposes ``drafted`` tokens,
+    ``adapters`` those of low-rank adapters beside the products; ``frequency`` is the device's clock over its usual one, at
+    which the tables were made, ``part`` the part of its multiprocessors, and ``memory`` that
+    of the main memory's bandwidth.
     """
 
-    __slots__ = ("_drafted", "_launch", "_mixed", "_width", "draft", "lanes", "slowdown", "tables")
+    __slots__ = (
+        "_drafted", "_launch", "_mixed", "_width", "adapters", "draft", "frequency", "lanes", "memory", "part", "tables",
+    )  # fmt: skip
 
-    def __init__(self, tables: StepTables, draft: StepTables | None = None, slowdown: float = 1.0) -> None:
+    def __init__(
+        self,
+        tables: StepTables,
+        draft: StepTables | None = None,
+        adapters: AdapterTable | None = None,
+        frequency: float = 1.0,
+        part: float = 1.0,
+        memory: float = 1.0,
+    ) -> None:
         self.tables = tables
         self.lanes = int(tables.passes.lanes)
         self._drafted = tables.drafted
         self._width = 1 + tables.drafted
-        self.draft = draft
+        self.draft, self.adapters, self.frequency = draft, adapters, frequency
+        self.part, self.memory = part, memory
         self._launch, self._mixed = tables.launches_s
-        self.slowdown = slowdown
 
     def chosen(self, sequences: int, finishing: int) -> int:
         """Positions of the fullest lane that get logits."""
         return -(-sequences // self.lanes) * self._width + -(-finishing // self.lanes)
 
-    def decode(self, sequences: int, context: float) -> tuple[float, float, float, float]:
+    def decode(
+        self, sequences: int, context: float, adapted: float = 0.0, adapters: int = 0
+    ) -> tuple[float, float, float, float]:
         """(device seconds, host seconds that nothing hides, slope of the first per token of context, end of the slope) of
-        a step in which only ``sequences`` decode at a mean ``context``.
+        a step in which only ``sequences`` decode at a mean ``context``; the part ``adapted`` of them has one of
+        ``adapters`` adapters.
         """
         lane = -(-sequences // self.lanes)
         width = lane * self._width
@@ -39,15 +55,22 @@ class Clock:
             more, rise, _ = draft.decode_line(lane, context)
             device += steps * (draft.shared_s[lane] + draft.choosing_s[lane] + more)
             slope += steps * rise
-        device *= self.slowdown
+        if adapters and self.adapters is not None:
+            device += self.adapters.seconds(width * adapted, adapters)
         engine = tables.engine
         host = engine.step_s + engine.sequence_s * sequences
         if device < self._launch:
             host += self._launch - device
-        return device, host, slope * self.slowdown, end
+        return device, host, slope, end
 
     def mixed(
-        self, sequences: int, context: float, pieces: list[tuple[int, int]], finishing: int
+        self,
+        sequences: int,
+        context: float,
+        pieces: list[tuple[int, int]],
+        finishing: int,
+        adapted: float = 0.0,
+        adapters: int = 0,
     ) -> tuple[float, float, int, float]:
         """(device seconds, host seconds, tokens of the fullest lane, part of the pieces' own seconds that counts) of a
         step that reads ``pieces`` (tokens, past) beside ``sequences`` that decode; ``finishing`` prompts get a token.
@@ -72,7 +95,8 @@ class Clock:
             device += tables.decode_line(lane, context)[0]
             if self.draft is not None:
                 device += self._drafting(lane, context)
-        device *= self.slowdown
+        if adapters and self.adapters is not None:
+            device += self.adapters.seconds(width * adapted, adapters)
         engine = tables.engine
         host = engine.step_s + engine.sequence_s * (sequences + finishing) + engine.token_s * total
         if device < self._mixed:

@@ -4,25 +4,38 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from math import ceil
+from typing import Any
 
 import msgspec
 
 from ridgepoint.cost.energy import capped
 from ridgepoint.cost.evaluate import evaluate
 from ridgepoint.errors import RidgepointError, unknown_name
+from ridgepoint.formats import FORMATS
 from ridgepoint.machines.catalog import find_machine
 from ridgepoint.machines.machine import Machine
 from ridgepoint.models.architecture import Model
 from ridgepoint.models.networks.network import Network
-from ridgepoint.ops import Collective
+from ridgepoint.ops import Collective, Transfer
 from ridgepoint.plan import Plan
 from ridgepoint.scenario import find
+from ridgepoint.serving.adapters import Adapters, AdapterTable
+from ridgepoint.serving.budget import PowerBudget
 from ridgepoint.serving.capacity import Cache, cache_of
 from ridgepoint.serving.clock import Clock
 from ridgepoint.serving.engines import Engine, engines, with_software
+from ridgepoint.serving.failures import Failures
 from ridgepoint.serving.passes import Passes, passes
+from ridgepoint.serving.power import idle_w
+from ridgepoint.serving.scaling import Scaling
 from ridgepoint.serving.scheduling import STATIC, Scheduling, Speculation, scheduling_of
+from ridgepoint.serving.sharing import checked as checked_share
+from ridgepoint.serving.sharing import halves
 from ridgepoint.serving.tables import Limits, StepTables
+from ridgepoint.serving.tiers import CacheTiers, Way
+from ridgepoint.tasks.trained import adapter_parameters
+from ridgepoint.work import Work
 
 ENGINES = ("vllm", "sglang", "trtllm")
 """Engines whose scheduler is simulated."""
@@ -35,7 +48,9 @@ class Deployment:
 
     ``plan`` describes all replicas together: its ``dp`` is their number (a group of data-parallel ranks that share experts is
     one). ``scheduling`` None: the engine's defaults. ``prefill_replicas`` > 0 disaggregates: that many replicas only read
-    prompts and hand their caches to the others over the link between them. ``power_cap_w``: limit per device.
+    prompts and hand their caches to the others over the link between them; ``mixed_replicas`` do both when those are full.
+    ``sharing``: part of every device's multiprocessors that reads prompts while the rest decodes. ``tiers``: memory below the
+    device's for prefixes. ``power_cap_w``: limit per device; ``budget``: of all devices together.
     """
 
     model: Model
@@ -47,6 +62,13 @@ class Deployment:
     routing: str = "least_loaded"
     prefill_replicas: int = 0
     power_cap_w: float | None = None
+    mixed_replicas: int = 0
+    sharing: float | None = None
+    tiers: CacheTiers | None = None
+    adapters: Adapters | None = None
+    failures: Failures | None = None
+    scaling: Scaling | None = None
+    budget: PowerBudget | None = None
 
     def __post_init__(self) -> None:
         if self.engine not in ENGINES:
@@ -103,25 +125,79 @@ class Deployment:
         )
 
     def cache(self, length: float) -> Cache:
-        """The cache of one replica, for sequences of about ``length`` tokens; pooled ranks count together.
+        """The cache of one replica, for sequences of about ``length`` tokens; pooled ranks count together, and slots of
+        adapters take their part.
 
         Errors: ``does_not_fit``.
         """
         rank = cache_of(self.model, self.machine, self.complete_plan, length)
-        return replace(rank, blocks=rank.blocks * int(self.passes.pooled))
+        taken = 0
+        if self.adapters is not None:
+            block = rank.token_bytes * rank.block if rank.token_bytes else rank.sequence_bytes
+            taken = ceil(self.adapters.slots * self.adapter_bytes / block)
+            if taken >= rank.blocks:
+                raise RidgepointError(
+                    "does_not_fit",
+                    f"{self.adapters.slots} adapters of {self.adapter_bytes / 1e6:.0f} MB leave no room for a cache",
+                    "use fewer slots, a smaller rank, or a larger --tp",
+                )
+        return replace(rank, blocks=(rank.blocks - taken) * int(self.passes.pooled))
+
+    @cached_property
+    def adapter_bytes(self) -> float:
+        """What one adapter takes on a device."""
+        if self.adapters is None:
+            return 0.0
+        plan, run = replace(self.complete_plan, lora_rank=float(self.adapters.rank)), self.passes.run
+        count = adapter_parameters(self.model, run, self.passes.layout, plan)
+        return float(count) * FORMATS[run.formats.stream].bytes
+
+    @cached_property
+    def adapter_load_s(self) -> float:
+        """Seconds to copy one adapter from host memory; every device copies its part."""
+        return self._seconds(Transfer(bytes=self.adapter_bytes, label="adapter.load"))
 
     def clock(self, longest: int, longest_prompt: int) -> Clock:
         """Step times for contexts up to ``longest`` tokens."""
+        return self.clocks(longest, longest_prompt)[0]
+
+    def clocks(self, longest: int, longest_prompt: int) -> tuple[Clock, ...]:
+        """The same at every level of the device's clock: the usual one first, then those of the power budget."""
+        limits = self.limits(longest, longest_prompt)
+        levels = (1.0, *self.budget.clocks) if self.budget is not None else (1.0,)
+        return tuple(self._clock(self.passes, limits, self.frequency * level) for level in levels)
+
+    def halves(self, longest: int, longest_prompt: int, prompt: float) -> tuple[tuple[Clock, ...], tuple[Clock, ...]]:
+        """Clocks of the two halves of a shared device, that which reads prompts (of ``prompt`` tokens in the mean) and that
+        which decodes: alone, and beside the other.
+        """
+        assert self.sharing is not None
+        limits = self.limits(longest, longest_prompt)
+        tokens = min(float(self.rules.token_budget), prompt)
+        reading, decoding, left = halves(self.passes, self.software, self.sharing, tokens)
+        alone = self._clock(self.passes, limits, self.frequency)
+        first = self._clock(reading, limits, self.frequency, self.sharing)
+        second = self._clock(decoding, limits, self.frequency, 1.0 - self.sharing, left)
+        return (alone, first), (alone, second)
+
+    def limits(self, longest: int, longest_prompt: int) -> Limits:
+        """How far the tables reach."""
         rules, drafted = self.rules, self.speculation.drafted if self.speculation else 0
         sequences = rules.static_batch if rules.policy == STATIC else rules.max_sequences
         budget = rules.static_batch * longest_prompt if rules.policy == STATIC else rules.token_budget
         lanes = self.passes.lanes
         sequences = int(-(-sequences // lanes)) if rules.policy == STATIC else sequences
-        limits = Limits(int(budget) + sequences * (1 + drafted), sequences, longest + drafted + 1)
-        tables = StepTables(self.passes, self.software, limits, drafted)
-        return Clock(tables, self._draft(limits), self.slowdown)
+        return Limits(int(budget) + sequences * (1 + drafted), sequences, longest + drafted + 1)
 
-    def _draft(self, limits: Limits) -> StepTables | None:
+    def _clock(self, found: Passes, limits: Limits, frequency: float, part: float = 1.0, memory: float = 1.0) -> Clock:
+        drafted = self.speculation.drafted if self.speculation else 0
+        tables = StepTables(found, self.software, limits, drafted, frequency)
+        adapters = None
+        if self.adapters is not None:
+            adapters = AdapterTable(tables, self.adapters.rank, min(self.adapters.slots, self.adapters.count))
+        return Clock(tables, self._draft(found.machine, limits, frequency), adapters, frequency, part, memory)
+
+    def _draft(self, machine: Machine, limits: Limits, frequency: float) -> StepTables | None:
         if self.speculation is None or self.speculation.draft is None:
             return None
         model = find(self.speculation.draft)
@@ -129,25 +205,69 @@ class Deployment:
             raise RidgepointError("bad_speculation", f"{model.name} generates no tokens", "name a language model")
         layout = self.passes.layout
         plan = Plan(tp=layout.tp, pp=layout.pp, cp=layout.cp, dp=layout.dp)
-        drafting, _ = passes(model, self.passes.machine, plan, self.software.fused_attention)
-        return StepTables(drafting, self.software, replace(limits, tokens=limits.sequences))
+        drafting, _ = passes(model, machine, plan, self.software.fused_attention)
+        return StepTables(drafting, self.software, replace(limits, tokens=limits.sequences), frequency=frequency)
 
     @cached_property
-    def slowdown(self) -> float:
-        """How much slower a device under full load is with the power cap."""
+    def frequency(self) -> float:
+        """The clock over the usual one at which a device under full load keeps the power cap."""
         limit = self.machine.device.power.tdp
         if self.power_cap_w is None:
             return 1.0
         if limit is None:
             raise RidgepointError("bad_power_cap", f"the sheet of {self.machine.name} states no power limit")
-        idle = self.machine.coefficients.power.idle_fraction * limit
+        idle = idle_w(self.machine) or 0.0
         if not idle < self.power_cap_w:
             raise RidgepointError(
                 "bad_power_cap",
                 f"a cap of {self.power_cap_w:g} W is below the idle power",
                 f"use more than {idle:.0f} W",
             )
-        return float(capped(self.machine, limit, min(self.power_cap_w, limit))[1])
+        return 1.0 / float(capped(self.machine, limit, min(self.power_cap_w, limit))[1])
+
+    def ways(self, cache: Cache, id_tokens: int) -> tuple[Way, ...]:
+        """The tiers below the memory of a replica's devices; every device moves its part.
+
+        Errors: ``bad_tiers`` where the machine has no such tier, or not that much.
+        """
+        if not self.tiers or not id_tokens or not cache.token_bytes:
+            return ()
+        known = (("host", self.tiers.host_bytes), ("storage", self.tiers.storage_bytes))
+        devices = self.devices_per_replica / self.passes.pooled
+        found = []
+        for name, size in known:
+            if size <= 0.0:
+                continue
+            self._check_tier(name, size)
+            small, large = (self._seconds(Transfer(bytes=b, tier=name, label="kv.fetch")) for b in (1e6, 1e9))
+            per_byte = (large - small) / (1e9 - 1e6)
+            blocks = int(size / (cache.token_bytes * devices * id_tokens))
+            found.append(Way(name, blocks, per_byte * cache.token_bytes, max(small - 1e6 * per_byte, 0.0)))
+        return tuple(way for way in found if way.blocks)
+
+    def _check_tier(self, name: str, size: float) -> None:
+        device = self.machine.device
+        sheet: float | None
+        if name == "host":
+            if self.machine.link("host") is None:
+                raise RidgepointError(
+                    "bad_tiers", f"{device.name} has no host memory behind its own", "leave the tier out"
+                )
+            sheet = device.host.memory if device.host is not None else None
+        else:
+            if device.storage is None:
+                raise RidgepointError("bad_tiers", f"the sheet of {device.name} has no storage", "leave the tier out")
+            sheet = device.storage.capacity
+        each = max(self.machine.devices_per_node / self.devices_per_replica, 1.0)
+        if sheet is not None and size * min(each, self.replicas) > sheet:
+            raise RidgepointError(
+                "bad_tiers",
+                f"{size / 1e9:,.0f} GB per replica are more than the {sheet / 1e9:,.0f} GB of {name} of a node",
+                f"at most {sheet / min(each, self.replicas) / 1e9:,.0f} GB per replica",
+            )
+
+    def _seconds(self, work: Work) -> float:
+        return float(evaluate(work, self.machine, strict=True).time_s)
 
     def transfer(self, cache: Cache) -> tuple[float, float]:
         """(seconds per token, seconds beside) of handing a cache to another replica: each device sends its part to its
@@ -155,14 +275,10 @@ class Deployment:
         """
 
         def seconds(size: float) -> float:
-            message = Collective(
-                operation="send_recv",
-                bytes=size,
-                ranks=2.0,
-                stride=float(self.devices_per_replica),
-                label="kv.transfer",
+            stride = float(self.devices_per_replica)
+            return self._seconds(
+                Collective(operation="send_recv", bytes=size, ranks=2.0, stride=stride, label="kv.transfer")
             )
-            return float(evaluate(message, self.machine, strict=True).time_s)
 
         small, large = 1e6, 1e9
         per_byte = (seconds(large) - seconds(small)) / (large - small)
@@ -191,9 +307,84 @@ class Deployment:
             said.append("caches move layer by layer while the prompt is read; a replica sends one at a time")
         if self.power_cap_w is not None:
             said.append(
-                f"{self.power_cap_w:g} W per device: the clock falls until full load fits, {self.slowdown:.2f}× slower"
+                f"{self.power_cap_w:g} W per device: the clock falls to {self.frequency:.0%}, where full load fits; main "
+                "memory and links keep their rates, and the whole dynamic power falls with the clock"
             )
+        said += self._conditions()
         return tuple(dict.fromkeys(said))
+
+    def _conditions(self) -> list[str]:
+        """What was said of sharing, tiers, adapters, failures, scaling and power."""
+        said = []
+        if self.mixed_replicas:
+            said.append(f"{self.mixed_replicas} mixed replicas take prompts that queue and caches that find no room")
+        if self.sharing is not None:
+            said.append(
+                f"prompts have {self.sharing:.0%} of the multiprocessors while others decode; decoding has the bandwidth that "
+                "prompts of mean length leave; a half alone has the device"
+            )
+        if self.tiers:
+            said.append("evicted prefixes are written below without delay, and fetched whenever they are found there")
+        if self.adapters is not None:
+            said.append(
+                f"{self.adapters.count:,} adapters of rank {self.adapters.rank}, {self.adapter_bytes / 1e6:.1f} MB a device "
+                f"each, {self.adapters.slots} at a time; a step waits {self.adapter_load_s * 1e3:.1f} ms for each that it needs first"
+            )
+        if self.failures is not None:
+            said.append(
+                f"a device fails every {self.failures.mtbf_s / 3600.0:,.4g} h in the mean and takes its replica with it for "
+                f"{self.failures.repair_s:,.4g} s; answers go on where they were after their prompt is read again"
+            )
+        if self.scaling is not None:
+            rule = self.scaling
+            said.append(
+                f"{rule.target:g} requests per replica are aimed at, decided every {rule.every_s:g} s; a replica serves "
+                f"{rule.start_s:g} s after its start, and is paid for from there; fewer only after {rule.patience_s:g} s"
+            )
+        if self.budget is not None:
+            rules = self.budget
+            said.append(
+                f"power is looked at every {rules.every_s:g} s, clocks follow after {rules.delay_s:g} s: "
+                f"{', '.join(f'{c:.0%}' for c in rules.clocks)} above {rules.first:.0%}, {rules.second:.0%} and 100% of "
+                f"{rules.watts:,.0f} W; memory and links keep their rates"
+            )
+        return said
+
+    def checked(self) -> Deployment:
+        """Itself, if its parts go together.
+
+        Errors: ``bad_plan``, ``bad_sharing``, ``bad_scaling``.
+        """
+        first, mixed, replicas = self.prefill_replicas, self.mixed_replicas, self.replicas
+        if (first or mixed) and not (first >= 0 and mixed >= 0 and first + mixed < replicas):
+            raise RidgepointError(
+                "bad_plan",
+                f"{first + mixed} of {replicas} replicas cannot read prompts for the others",
+                "leave at least one of each kind: more devices, or a smaller --tp",
+            )
+        if mixed and not first:
+            raise RidgepointError(
+                "bad_plan", "mixed replicas help replicas that only read prompts", "add --prefill-replicas"
+            )
+        if self.sharing is not None:
+            checked_share(self.sharing, self.machine)
+            if first or self.budget is not None or self.rules.policy == STATIC:
+                raise RidgepointError(
+                    "bad_sharing",
+                    "a shared device reads prompts and decodes in continuous batches at one clock",
+                    "leave out --prefill-replicas, --power-budget and --policy static",
+                )
+        if self.scaling is not None and (first or self.scaling.least > replicas):
+            raise RidgepointError(
+                "bad_scaling",
+                f"at least {self.scaling.least} of {replicas} replicas of {'several kinds' if first else 'one kind'}",
+                f"leave out --prefill-replicas, and use at most {replicas} replicas",
+            )
+        if self.adapters is not None and self.rules.policy == STATIC:
+            raise RidgepointError("bad_adapters", "static batches serve one model", "use another --policy")
+        if self.budget is not None and idle_w(self.machine) is None:
+            raise RidgepointError("bad_power_budget", f"the sheet of {self.machine.name} states no power limit")
+        return self
 
 
 def deployment(
@@ -206,8 +397,10 @@ def deployment(
     routing: str = "least_loaded",
     prefill_replicas: int = 0,
     power_cap_w: float | None = None,
+    **conditions: Any,
 ) -> Deployment:
-    """A deployment by names; without degrees one replica takes as few devices of a node as hold a usual load.
+    """A deployment by names; without degrees one replica takes as few devices of a node as hold a usual load. ``conditions``:
+    further fields of ``Deployment``.
 
     Errors: unknown names, ``bad_task`` for networks, ``bad_plan`` for degrees that do not fit.
     """
@@ -219,13 +412,7 @@ def deployment(
     given = Deployment(found, machine, chosen, engine, scheduling, speculation, routing, prefill_replicas, power_cap_w)
     if chosen.tp is None and chosen.dp is None and chosen.pp is None:
         given = _smallest(given)
-    if prefill_replicas and not 0 < prefill_replicas < given.replicas:
-        raise RidgepointError(
-            "bad_plan",
-            f"{prefill_replicas} of {given.replicas} replicas cannot read prompts for the others",
-            "leave at least one of each kind: more devices, or a smaller --tp",
-        )
-    return given
+    return replace(given, **conditions).checked()
 
 
 USUAL_LENGTH, USUAL_SEQUENCES = 4096.0, 16.0

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ridgepoint.cost.energy import power_w, usd
+from ridgepoint.cost.energy import usd
 from ridgepoint.serving.capacity import Cache
 from ridgepoint.serving.citing import reliance_of
 from ridgepoint.serving.clock import Clock
+from ridgepoint.serving.conditions import Event
 from ridgepoint.serving.deployment import Deployment
+from ridgepoint.serving.power import Draws, idle_w
 from ridgepoint.serving.replica import Replica
 from ridgepoint.serving.statistics import Summary, summarize, weighted_percentile
-from ridgepoint.serving.usage import Actions, Usage, actions, token_gaps, usage
+from ridgepoint.serving.usage import Actions, Usage, actions, covered_s, token_gaps, total, usage
 from ridgepoint.serving.workload import Requests
 
 Floats = NDArray[np.float64]
@@ -51,15 +53,24 @@ class Queue:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The answer of a simulation. ``columns`` hold one value per request; nan where it never came to it."""
+    """The answer of a simulation. ``columns`` hold one value per request; nan where it never came to it. ``events``: what
+    befell replicas, in order; ``on``: spans in which each was switched on; ``put_back_s``: when sequences lost their cache.
+    """
 
     deployment: Deployment
     requests: Requests
     columns: Mapping[str, Floats]
     replicas: tuple[Replica, ...]
     slo: Slo
-    clock: Clock
     cache: Cache
+    events: tuple[Event, ...] = ()
+    on: tuple[tuple[tuple[float, float], ...], ...] = ()
+    put_back_s: Floats = field(default_factory=lambda: np.zeros(0))
+
+    @property
+    def clock(self) -> Clock:
+        """Step times of a replica at its usual clock."""
+        return self.replicas[0].clocks[0]
 
     @cached_property
     def citations(self) -> tuple[str, ...]:
@@ -150,14 +161,19 @@ class Outcome:
         return float(np.sum(self.good)) / max(self.span_s, 1e-12)
 
     @cached_property
+    def halves(self) -> tuple[Replica, ...]:
+        """The replicas, and behind them the halves that decode on shared devices."""
+        return (*self.replicas, *(replica.mate for replica in self.replicas if replica.mate is not None))
+
+    @cached_property
     def actions(self) -> tuple[Actions, ...]:
-        """What every replica did."""
-        return tuple(actions(replica) for replica in self.replicas)
+        """What every one of ``halves`` did."""
+        return tuple(actions(replica.log) for replica in self.halves)
 
     @cached_property
     def usage(self) -> Usage:
         """Seconds by resource, of all replicas."""
-        return _sum([usage(done, self.clock) for done in self.actions])
+        return total(usage(done, half.clocks) for done, half in zip(self.actions, self.halves, strict=True))
 
     @cached_property
     def shares(self) -> dict[str, float]:
@@ -168,7 +184,9 @@ class Outcome:
     @cached_property
     def utilization(self) -> tuple[float, ...]:
         """Part of the span in which each replica did something."""
-        return tuple(min(done.seconds / max(self.span_s, 1e-12), 1.0) for done in self.actions)
+        count, span = len(self.replicas), max(self.span_s, 1e-12)
+        own = [self.actions[i::count] for i in range(count)]
+        return tuple(min(covered_s(halves) / span, 1.0) for halves in own)
 
     @property
     def devices(self) -> int:
@@ -176,21 +194,40 @@ class Outcome:
         return self.deployment.devices_per_replica * self.deployment.replicas
 
     @cached_property
+    def on_s(self) -> tuple[float, ...]:
+        """Seconds of the span in which each replica was switched on."""
+        start = float(np.nanmin(self.columns["arrived_s"]))
+        end = start + self.span_s
+        return tuple(sum(max(min(until, end) - max(since, start), 0.0) for since, until in spans) for spans in self.on)
+
+    @cached_property
+    def worth_s(self) -> tuple[Floats, ...]:
+        """Seconds at full power that each action of each of ``halves`` is worth (``serving/power.py``)."""
+        machine, known = self.deployment.machine, dict[int, Draws]()
+        found = []
+        for done, half in zip(self.actions, self.halves, strict=True):
+            draws = known.setdefault(id(half.clocks), Draws(machine, half.clocks))
+            found.append(draws.worth_s(done))
+        return tuple(found)
+
+    @cached_property
     def energy_j(self) -> float | None:
         """Joules of all devices over the span, or None where the sheet states no power."""
-        total = 0.0
-        for done in self.actions:
-            power = power_w(self.deployment.machine, usage(done, self.clock).busy_s, max(self.span_s, 1e-12))
-            if power is None:
-                return None
-            cap = self.deployment.power_cap_w
-            total += min(float(power), cap or float("inf")) * self.span_s * self.deployment.devices_per_replica
-        return total
+        idle = idle_w(self.deployment.machine)
+        if idle is None:
+            return None
+        above = float(self.deployment.machine.device.power.tdp or 0.0) - idle
+        count = len(self.replicas)
+        worth = 0.0
+        for i in range(count):  # a device draws no more than its limit, whatever its halves do
+            own = sum(float(part.sum()) for part in self.worth_s[i::count])
+            worth += min(own, covered_s(self.actions[i::count]))
+        return (idle * sum(self.on_s) + above * worth) * self.deployment.devices_per_replica
 
     @property
     def cost_usd(self) -> float | None:
-        """Dollars for all devices over the span, or None without a price."""
-        paid = usd(self.deployment.machine, self.devices * self.span_s)
+        """Dollars for all devices while they were switched on, or None without a price."""
+        paid = usd(self.deployment.machine, self.deployment.devices_per_replica * sum(self.on_s))
         return None if paid is None else float(paid)
 
     @cached_property
@@ -256,12 +293,3 @@ class Outcome:
         long, many = int(np.sum(~fits)), int(np.sum(fits))
         parts = [f"{long:,} longer than the cache of {self.cache.size}"] if long else []
         return ", ".join([*parts, *([f"{many:,} because too many waited"] if many else [])])
-
-
-def _sum(parts: list[Usage]) -> Usage:
-    totals: tuple[dict[str, float], dict[str, float]] = ({}, {})
-    for part in parts:
-        for total, table in zip(totals, (part.critical_s, part.busy_s), strict=True):
-            for resource, seconds in table.items():
-                total[resource] = total.get(resource, 0.0) + seconds
-    return Usage(dict(sorted(totals[0].items(), key=lambda item: -item[1])), totals[1])

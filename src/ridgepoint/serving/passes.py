@@ -25,10 +25,11 @@ from ridgepoint.models.architecture import Model
 from ridgepoint.models.execution import Execution, Tokens
 from ridgepoint.models.transformer import decoder_of, embed, logits, sample, stack_work
 from ridgepoint.numeric import Num
-from ridgepoint.ops import Collective
+from ridgepoint.ops import Collective, Gemm
 from ridgepoint.plan import Plan
 from ridgepoint.tasks.layout import Layout, complete, execution
-from ridgepoint.work import Op, Repeat, Seq, Work
+from ridgepoint.tasks.trained import LORA, with_adapters
+from ridgepoint.work import Op, Repeat, Seq, Work, mapped
 
 _PROBE = 64.0
 """Tokens of the probes that tell shared ops from others: whole under every parallel degree in use."""
@@ -70,6 +71,17 @@ class Passes:
     def choosing(self, sequences: Num) -> Work:
         """Logits and the choice of a token for ``sequences`` of a lane."""
         return Seq(logits(self.model, sequences, self.run), sample(self.model, sequences, self.run))
+
+    def adapting(self, tokens: Num, adapters: Num, rank: float) -> Work:
+        """What low-rank ``adapters`` beside the dense products do for ``tokens`` tokens of a lane, a group for each."""
+        layers = only(self._layers(Tokens(tokens, 1.0, _PROBE, decode=True)), self._is_shared)
+        beside = only(with_adapters(layers, self.run, rank), lambda op: LORA in op.label)
+
+        def grouped(op: Op) -> Work:
+            assert isinstance(op, Gemm)
+            return replace(op, m=np.maximum(op.m / adapters, 1.0), batch=op.batch * adapters, grouped=True)
+
+        return mapped(beside, grouped)
 
     def _own(self, tokens: Tokens) -> Work:
         return only(self._layers(tokens), lambda op: not self._is_shared(op))

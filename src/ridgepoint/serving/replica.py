@@ -7,44 +7,32 @@ admitted. Such a run has a closed form, k · τ + slope · k(k − 1)/2, so that
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Callable
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from math import ceil, inf, sqrt
+from typing import NamedTuple
 
+from ridgepoint.serving.adapters import Slots
 from ridgepoint.serving.capacity import Cache
 from ridgepoint.serving.clock import Clock
+from ridgepoint.serving.guess import Guess
+from ridgepoint.serving.log import Log
 from ridgepoint.serving.room import Room
 from ridgepoint.serving.scheduling import FULL, MIXED, RATIO, STATIC, Scheduling
 from ridgepoint.serving.sequences import Active, Decoding
 
-LOG = (
-    "start_s",
-    "seconds",
-    "steps",
-    "sequences",
-    "stalled",
-    "context",
-    "tokens",
-    "chosen",
-    "host_s",
-    "waiting",
-    "used",
-)
-"""One row per action: seconds from its start, decode sequences, those that wait while prompts are read, mean context of the
-first, tokens of a lane per step, sequences of a lane that get a token, host seconds, requests that wait, blocks in use."""
-READ = ("row", "tokens", "past", "part")
-"""One row per piece of a prompt: row of the log, tokens, earlier tokens, part of its own seconds that counted."""
-RATIO_START, RATIO_END, RATIO_STEPS = 0.7, 0.098, 600
-"""SGLang's guess of what outputs will still take: where it starts, where it decays to, in how many decode steps."""
-CLIPPED = 4096
-"""Output tokens that SGLang counts for a request it admits."""
-
 Steps = Callable[[int], tuple[int, float]]
+BOTH, READS, DECODES = "both", "reads", "decodes"
+"""What a replica does: everything, or one half of it beside a mate on the same device."""
+RESERVED = 64
+"""Steps of a run for which blocks are held where a mate takes from the same cache."""
 
 
 class Sink:
     """What happens to requests, told by replicas; kept by the simulation."""
+
+    def due(self, replica: Replica) -> None:
+        """``replica.end_s`` is new."""
 
     def began(self, one: Active, time_s: float) -> None:
         """``one`` is admitted."""
@@ -55,104 +43,217 @@ class Sink:
     def done(self, one: Active, time_s: float) -> None:
         """``one`` has all tokens, or all that this replica makes."""
 
-    def put_back(self, one: Active) -> None:
+    def put_back(self, one: Active, time_s: float) -> None:
         """``one`` lost its cache and will be computed again."""
 
 
+class Action(NamedTuple):
+    """The step under way, or the first of a run: what the log will say of it, and its seconds as planned."""
+
+    beside: int
+    stalled: int
+    context: float
+    width: int
+    chosen: int
+    host_s: float
+    part: float
+    first_s: float
+    slope: float
+    level: int
+    adapted: float
+    adapters: int
+    loading_s: float
+
+
 class Replica:
-    """Waiting, reading and decoding requests of one engine. ``name`` is its number; ``hands_over``: requests leave after
-    their first token (a prefill replica). ``steps`` draws in how many steps a number of tokens is made, and at what rate.
+    """Waiting, reading and decoding requests of one engine. ``name`` is its number; ``steps`` draws in how many steps a
+    number of tokens is made, and at what rate. ``clocks`` time its steps, the one at ``level`` now.
+
+    ``hands_over``: requests leave after their first token (a prefill replica). ``mate``: what shares the device with it, and
+    the cache: one of both reads prompts, the other decodes (``half``).
     """
 
     __slots__ = (
-        "_line", "_log_at", "_order", "_pieces", "_ratio", "_room", "_run", "_sink", "_steps", "_width", "blocked", "blocks",
-        "cache", "clock", "decoding", "end_s", "hands_over", "idle", "log", "name", "reading", "reads", "rules",
-        "start_s", "version", "waiting",
+        "_action", "_guess", "_order", "_pieces", "_reserved", "_room", "_run", "_sink", "_slots", "_steps", "_width",
+        "blocked", "blocks", "cache", "clock", "clocks", "decoding", "end_s", "fetching", "half", "hands_over", "idle",
+        "level", "log", "mate", "name", "reading", "rules", "start_s", "version", "waiting",
     )  # fmt: skip
 
     def __init__(
-        self, name: int, clock: Clock, cache: Cache, rules: Scheduling, sink: Sink, steps: Steps, id_tokens: int = 0
+        self,
+        name: int,
+        clocks: tuple[Clock, ...],
+        cache: Cache,
+        rules: Scheduling,
+        sink: Sink,
+        steps: Steps,
+        room: Room,
+        slots: Slots | None = None,
     ) -> None:
-        self.name, self.clock, self.cache, self.rules = name, clock, cache, rules
-        self._width = 1 + clock.tables.drafted
-        self._room = Room(cache, self._width - 1, rules.admits == FULL, id_tokens if rules.prefix_cache else 0)
-        self.blocks = self._room.blocks
+        self.name, self.clocks, self.cache, self.rules = name, clocks, cache, rules
+        self.level, self.clock = 0, clocks[0]
+        self._width = 1 + self.clock.tables.drafted
+        self._room, self._slots = room, slots
+        self.blocks = room.blocks
         self.decoding = Decoding(cache.block, rules.admits != FULL and rules.policy != STATIC)
         self.waiting: list[tuple[int, int, Active]] = []
         self.reading: list[Active] = []
-        self.log, self.reads = array("d"), array("d")
+        self.fetching: list[tuple[float, int, Active]] = []
+        self.log = Log()
         self.idle, self.blocked, self.hands_over = True, False, False
+        self.mate: Replica | None = None
+        self.half = BOTH
         self.start_s, self.end_s, self.version = 0.0, inf, 0
         self._sink, self._steps = sink, steps
         self._order = 0
-        self._ratio = RATIO_START
+        self._guess = Guess()
         self._pieces: list[tuple[Active, int]] = []
-        self._run = 0
-        self._line = (0.0, 0.0)
-        self._log_at = 0
+        self._run = self._reserved = 0
+        self._action: Action | None = None
 
     @property
     def load(self) -> int:
-        """Requests that it has."""
-        return len(self.waiting) + len(self.reading) + len(self.decoding.members)
+        """Requests that it has, with those of its mate."""
+        own = len(self.waiting) + len(self.fetching) + len(self.reading) + len(self.decoding.members)
+        mate = self.mate
+        return own if mate is None else own + len(mate.waiting) + len(mate.reading) + len(mate.decoding.members)
 
     @property
     def running(self) -> int:
-        """Requests that it reads or decodes."""
-        return len(self.reading) + len(self.decoding.members)
+        """Requests that it reads or decodes, or its mate does."""
+        own = len(self.fetching) + len(self.reading) + len(self.decoding.members)
+        mate = self.mate
+        return own if mate is None else own + len(mate.fetching) + len(mate.reading) + len(mate.decoding.members)
+
+    @property
+    def slots(self) -> Slots | None:
+        """Its adapters."""
+        return self._slots
 
     def holds(self, prompt: int, output: int) -> bool:
         """Whether a request could ever be served here."""
         return self._room.size(prompt + output + self._width - 2) <= self.cache.blocks
 
-    def submit(self, one: Active, now_s: float) -> bool:
-        """Take a request; returns whether ``end_s`` is new: the action under way was cut short, or one was begun."""
-        self._order += 1
-        one.order, one.came_s = self._order, now_s
+    # Events
+
+    def submit(self, one: Active, now_s: float) -> None:
+        """Take a request: it is begun at once, or waits; a run of decode steps ends early where it could be admitted."""
+        if not one.held:
+            self._order += 1
+            one.order, one.came_s = self._order, now_s
         heappush(self.waiting, (-one.priority, one.order, one))
         if self.idle:
             self.plan(now_s)
-            return True
-        return self._cut(now_s)
-
-    def _cut(self, now_s: float) -> bool:
-        """End a run of decode steps at the first boundary from ``now_s`` on, if the new request could be admitted there."""
+            return
         if self._run <= 1 or self.rules.policy == STATIC or self.running >= self._most:
-            return False
-        if self.blocked and self.waiting[0][2].order != self._order:
-            return False
-        first, slope = self._line
-        passed = now_s - self.start_s
+            return
+        if not self.blocked or self.waiting[0][2].order == self._order:
+            self._cut(now_s)
+
+    def pause(self, now_s: float) -> None:
+        """A run of decode steps ends with the step under way, and goes on after it."""
+        if self._run > 1 and not self._pieces:
+            self._cut(now_s)
+
+    def _cut(self, now_s: float) -> None:
+        """End a run of decode steps at the first boundary from ``now_s`` on."""
+        steps = self._boundary(now_s)
+        if steps < self._run:
+            self._end_after(steps)
+            self.version += 1
+            self._sink.due(self)
+
+    def _boundary(self, when_s: float) -> int:
+        """Steps of the run under way until its first boundary from ``when_s`` on."""
+        return max(1, ceil(self._passed(when_s) - 1e-9))
+
+    def _passed(self, when_s: float) -> float:
+        """Steps of the run under way that are done at ``when_s``."""
+        action = self._action
+        assert action is not None
+        first, slope = action.first_s, action.slope
+        passed = when_s - self.start_s
         half = first - slope / 2.0
-        exact = passed / first if slope < 1e-15 else (sqrt(half * half + 2.0 * slope * passed) - half) / slope
-        steps = max(1, ceil(exact - 1e-9))
-        if steps >= self._run:
-            return False
+        return passed / first if slope < 1e-15 else (sqrt(half * half + 2.0 * slope * passed) - half) / slope
+
+    def _end_after(self, steps: int) -> None:
+        action = self._action
+        assert action is not None
         self._run = steps
-        self.end_s = self.start_s + steps * first + slope * steps * (steps - 1) / 2.0
-        self.version += 1
-        return True
+        self.end_s = self.start_s + steps * action.first_s + action.slope * steps * (steps - 1) / 2.0
 
     @property
     def _most(self) -> int:
         return self.rules.max_sequences * self.clock.lanes
 
+    def set_level(self, level: int, now_s: float) -> None:
+        """Another clock times it from now on: what remains of a step is stretched, a run ends with the step under way."""
+        if level == self.level:
+            return
+        self.level, self.clock = level, self.clocks[level]
+        before = self._action
+        if before is None:
+            return
+        if now_s > self.start_s and not self._pieces:
+            self._cut(now_s)
+            return
+        if self._slots is not None:
+            self._slots.loading_s += before.loading_s
+        if now_s <= self.start_s:  # it was planned this moment
+            self._time(now_s)
+        else:
+            left = (self.end_s - now_s) / before.first_s
+            self._time(self.start_s)
+            self.end_s = now_s + left * (self.end_s - self.start_s)
+            self._action = before
+        self.version += 1
+        self._sink.due(self)
+
+    def fail(self, now_s: float) -> list[Active]:
+        """Everything on it is lost; returns the requests that it had, which must be read once more. Whole steps of a run
+        that were done had given their tokens; a step under way is lost.
+        """
+        if self._run and not self._pieces:
+            whole = int(self._passed(now_s) + 1e-9)
+            if whole:
+                self._end_after(min(whole, self._run))
+                self._write()
+                self._finish_decoding(self._run, self.end_s)
+        lost = [one for _, _, one in self.waiting] + [one for _, _, one in self.fetching] + list(self.reading)
+        for one in list(self.decoding.members.values()):
+            self.decoding.remove(one)
+            _again(one, min(one.made(self.decoding.tick), one.left - 1))
+            lost.append(one)
+        for one in lost:
+            one.read = one.held = one.shared = one.fetched = 0
+        self.waiting, self.fetching, self.reading, self._pieces = [], [], [], []
+        self.blocks.clear()
+        if self._slots is not None:
+            self._slots.clear()
+        self._run, self._reserved, self._action, self.idle, self.end_s = 0, 0, None, True, inf
+        self.version += 1
+        return lost
+
     def finish(self) -> None:
         """The action under way is done: give tokens, let go of what has ended, decide on the next."""
         now, run, pieces = self.end_s, self._run, self._pieces
         if run or pieces:
-            self._complete_log()
+            self._write()
         if run:
             self._finish_decoding(run, now)
         if pieces:
             self._finish_reading(pieces, now)
         self.plan(now)
+        mate = self.mate
+        if mate is not None and mate.idle and mate.waiting:
+            mate.plan(now)
 
     def _finish_decoding(self, steps: int, now: float) -> None:
         decoding = self.decoding
         if not self._pieces:  # a step that also reads took its blocks when it was planned
+            self._reserve(0)
             self.blocks.take(decoding.blocks(steps))
-            self._ratio = max(RATIO_END, self._ratio - steps * (RATIO_START - RATIO_END) / RATIO_STEPS)
+            self._guess.pass_steps(steps)
         decoding.advance(steps)
         for one in decoding.ended():
             self._release(one, one.target + one.left)
@@ -171,10 +272,19 @@ class Replica:
                 self._sink.answered(one, now + self._lag_s())
             one.left -= 1
             if one.left and not self.hands_over:
-                self._decode(one)
+                if self.mate is None:
+                    self._decode(one)
+                else:
+                    self.mate.submit(one, now)
             else:
                 self._release(one, one.target)
                 self._sink.done(one, now if self.hands_over else now + self._lag_s())
+
+    def _reserve(self, blocks: int) -> None:
+        """Hold ``blocks`` for the run under way, in place of those held before: the mate takes from the same cache."""
+        self.blocks.give(self._reserved)
+        self.blocks.take(blocks)
+        self._reserved = blocks
 
     def _lag_s(self) -> float:
         """What passes until a token that is made has been sent: some decode steps."""
@@ -192,28 +302,42 @@ class Replica:
 
     def plan(self, now: float) -> None:
         """Decide on the next action."""
-        self.start_s, self._run, self.blocked = now, 0, False
+        self.start_s, self._run, self.blocked, self._action = now, 0, False, None
         self.version += 1
         policy = self.rules.policy
         if policy == STATIC:
             self._choose_batch(now)
         else:
+            if self.fetching:
+                self._fetched(now)
             self._receive(now)
             (self._fill_mixed if policy == MIXED else self._fill_apart)(now)
-        self.idle = False
-        if self._pieces:
-            self._time_step(now)
-        elif len(self.decoding):
-            self._time_run(now)
-        else:
-            self.idle = True
+        self.idle = not (self._pieces or len(self.decoding))
+        if self.idle:
             self.end_s = self._wake(now)
+        else:
+            self._time(now)
+        self._sink.due(self)
+        if self.mate is not None:
+            self.mate.set_level(0 if self.idle else 1, now)
 
     def _wake(self, now: float) -> float:
-        """When an idle replica acts by itself: when the first of an incomplete static batch has waited long enough."""
+        """When an idle replica acts by itself: a prefix arrives from a lower tier, or the first of an incomplete static batch
+        has waited long enough.
+        """
+        if self.fetching:
+            return self.fetching[0][0]
         if self.rules.policy != STATIC or not self.waiting:
             return inf
         return max(now, min(one.came_s for _, _, one in self.waiting) + self.rules.static_wait_s)
+
+    def _fetched(self, now: float) -> None:
+        """Requests whose prefix has arrived from a lower tier read what is left of their prompt."""
+        fetching = self.fetching
+        while fetching and fetching[0][0] <= now:
+            one = heappop(fetching)[2]
+            self._room.share(one, one.read)
+            self.reading.append(one)
 
     def _fill_mixed(self, now: float) -> None:
         put_back = self._make_room()
@@ -233,79 +357,146 @@ class Replica:
 
     # How long
 
+    def _time(self, now: float) -> None:
+        if self._pieces:
+            self._time_step(now)
+        else:
+            self._time_run(now)
+
+    def _adapted(self) -> tuple[float, int, float]:
+        """(part of the running requests that use adapters, different ones, seconds of copies to wait for)."""
+        slots = self._slots
+        if slots is None:
+            return 0.0, 0, 0.0
+        running = len(self.reading) + len(self.decoding.members)
+        loading, slots.loading_s = slots.loading_s, 0.0
+        return min(slots.running / max(running, 1), 1.0), slots.different, loading
+
     def _time_step(self, now: float) -> None:
-        decoding, run = self.decoding, self._run
-        beside = len(decoding) if run else 0
+        decoding = self.decoding
+        beside = len(decoding) if self._run else 0
         pieces = [(tokens, one.read) for one, tokens in self._pieces]
         finishing = sum(1 for one, tokens in self._pieces if one.read + tokens >= one.target)
         context = decoding.context if beside else 0.0
-        device, host, width, part = self.clock.mixed(beside, context, pieces, finishing)
-        self.end_s = now + device + host
-        row = len(self.log) // len(LOG)
-        chosen = self.clock.chosen(beside, finishing)
-        self._log(now, beside, len(decoding) - beside, context, width, chosen, host)
-        for tokens, past in pieces:
-            self.reads.extend((row, tokens, past, part))
+        adapted, adapters, loading = self._adapted()
+        device, host, width, part = self.clock.mixed(beside, context, pieces, finishing, adapted, adapters)
+        chosen, seconds = self.clock.chosen(beside, finishing), device + host + loading
+        stalled = len(decoding) - beside
+        self._action = Action(
+            beside,
+            stalled,
+            context,
+            width,
+            chosen,
+            host,
+            part,
+            seconds,
+            0.0,
+            self.level,
+            adapted * width,
+            adapters,
+            loading,
+        )
+        self.end_s = now + seconds
 
     def _time_run(self, now: float) -> None:
         decoding, count = self.decoding, len(self.decoding)
         context, rate = decoding.context, decoding.growth
-        device, host, slope, end = self.clock.decode(count, context)
+        adapted, adapters, loading = self._adapted()
+        device, host, slope, end = self.clock.decode(count, context, adapted, adapters)
         steps = min(decoding.next_end(), int((end - context) / rate) + 1)
         steps = max(1, decoding.steps_within(self.blocks.room, steps))
         if self.waiting and self.rules.admits == RATIO:
             steps = min(steps, 16)  # what outputs may still take shrinks with every step, which can admit a request
-        first, slope = device + host, slope * rate
-        self._run, self._line = steps, (first, slope)
-        self.end_s = now + steps * first + slope * steps * (steps - 1) / 2.0
+        if loading:
+            steps = 1
         chosen = self.clock.chosen(count, 0)
-        self._log(now, count, 0, context, chosen, chosen, host)
+        self._action = Action(
+            count, 0, context, chosen, chosen, host, 1.0, device + host + loading, slope * rate, self.level,
+            adapted * chosen, adapters, loading,
+        )  # fmt: skip
+        if self.fetching:
+            steps = min(steps, self._boundary(self.fetching[0][0]))
+        if self.mate is not None:
+            self._reserve(0)
+            steps = max(1, decoding.steps_within(self.blocks.room, min(steps, RESERVED)))
+            self._reserve(decoding.blocks(steps))
+        self._end_after(steps)
 
-    def _log(self, now: float, count: int, stalled: int, context: float, width: int, chosen: int, host: float) -> None:
-        self._log_at = len(self.log)
-        self.log.extend(
-            (now, 0.0, 1.0, count, stalled, context, width, chosen, host, len(self.waiting), self.blocks.used)
-        )
-
-    def _complete_log(self) -> None:
-        """What the action under way took after all."""
-        log, at, steps = self.log, self._log_at, self._run
-        log[at + 1] = self.end_s - self.start_s
-        if steps > 1:
-            log[at + 2] = steps
-            log[at + 5] += self.decoding.growth * (steps - 1) / 2.0
+    def _write(self) -> None:
+        """Log what the action under way took after all."""
+        done, steps = self._action, max(self._run, 1)
+        assert done is not None
+        seconds = self.end_s - self.start_s
+        planned = steps * done.first_s + done.slope * steps * (steps - 1) / 2.0
+        context = done.context + (self.decoding.growth * (steps - 1) / 2.0 if steps > 1 else 0.0)
+        stretch = seconds / planned if seconds != planned else 1.0
+        row = (
+            self.start_s, seconds, steps, done.beside, done.stalled, context, done.width, done.chosen, done.host_s,
+            self.blocks.used, done.level, stretch, done.adapted, done.adapters, done.loading_s,
+        )  # fmt: skip
+        self.log.write(row, ((tokens, one.read) for one, tokens in self._pieces), done.part)
 
     # Who is next
 
     def _choose(self, budget: int, now: float, admit: bool) -> None:
         """Pieces of prompts for the next step: those begun first, then waiting requests in order."""
         pieces = self._pieces = []
-        largest, most, waiting = self.rules.token_budget, self._most, self.waiting
+        if self.half == DECODES:
+            return
+        largest = self.rules.token_budget
         for one in self.reading:
             if budget <= 0:
                 return
             tokens = min(one.target - one.read, budget, largest)
             pieces.append((one, tokens))
             budget -= tokens
-        while admit and waiting and budget > 0:
+        if admit and self.waiting and budget > 0:
+            self._begin_waiting(budget, now)
+
+    def _begin_waiting(self, budget: int, now: float) -> None:
+        """Waiting requests as long as they fit; those whose adapter finds no slot, or whose prefix is on its way, let others
+        go first.
+        """
+        waiting, pieces, most, largest, slots = (
+            self.waiting,
+            self._pieces,
+            self._most,
+            self.rules.token_budget,
+            self._slots,
+        )
+        passed: list[tuple[int, int, Active]] = []
+        while waiting and budget > 0:
             one = waiting[0][2]
+            if slots is not None and not slots.has_room(one):
+                passed.append(heappop(waiting))
+                continue
             if self.running >= most or not self._admit(one, now):
                 self.blocked = True
-                return
+                break
             heappop(waiting)
+            if one.ready_s > now:
+                heappush(self.fetching, (one.ready_s, one.order, one))
+                continue
             self.reading.append(one)
             tokens = min(one.target - one.read, budget, largest)
             pieces.append((one, tokens))
             budget -= tokens
+        if passed:
+            waiting.extend(passed)
+            heapify(waiting)
 
     def _receive(self, now: float) -> None:
-        """Requests whose cache came from another replica decode at once, where a block more than they need is there."""
+        """Requests whose cache came from another replica decode at once, where a block more than they need is there; those
+        of the mate have theirs.
+        """
         waiting = self.waiting
-        while waiting and waiting[0][2].read >= waiting[0][2].target and self.running < self._most:
+        while waiting and waiting[0][2].read >= waiting[0][2].target:
             one = waiting[0][2]
-            spare = self.decoding.blocks(1) + 1 if self.running else 0
-            if not self._admit(one, now, spare):
-                return
+            if not one.held:
+                spare = self.decoding.blocks(1) + 1 if self.running else 0
+                if self.running >= self._most or not self._admit(one, now, spare):
+                    return
             heappop(waiting)
             self._decode(one)
 
@@ -333,18 +524,16 @@ class Replica:
 
     def _admit(self, one: Active, now: float, spare: int = 0) -> bool:
         """Whether ``one`` fits now; if so, its blocks are taken and what of its prefix is cached is not read again."""
-        if not self._room.take(one, spare, self._promised(one)):
+        if self._slots is not None and not self._slots.has_room(one):
             return False
+        ratio = self.rules.admits == RATIO and self.running
+        promised = self._guess.promised(one, self.decoding, self.reading) if ratio else 0.0
+        if not self._room.take(one, spare, promised, now):
+            return False
+        if self._slots is not None:
+            self._slots.enter(one)
         self._sink.began(one, now)
         return True
-
-    def _promised(self, one: Active) -> float:
-        """Tokens that must stay free beside what ``one`` takes (SGLang's ratio of outputs; 0 for other engines)."""
-        if self.rules.admits != RATIO or not self.running:
-            return 0.0
-        decoding = self.decoding
-        left = decoding.ends_sum - len(decoding) * decoding.tick + sum(r.left for r in self.reading)
-        return self._ratio * left + min(one.left, CLIPPED)
 
     # Room
 
@@ -353,6 +542,11 @@ class Replica:
         made = one.made(self.decoding.tick) if one.end > one.since and self.decoding.paged else 0
         one.since = one.end = 0
         self._room.release(one, made, tokens)
+        self._leave_slot(one)
+
+    def _leave_slot(self, one: Active) -> None:
+        if self._slots is not None:
+            self._slots.leave(one)
 
     def _make_room(self) -> bool:
         """Put sequences back until the next step's blocks are there: the last admitted of the lowest priority first."""
@@ -363,27 +557,27 @@ class Replica:
             self._put_back(max(running, key=lambda one: (-one.priority, one.order)))
             put_back = True
         if put_back and self.rules.admits == RATIO and len(decoding):
-            self._ratio = min(1.0, self._retracted())
+            self._guess.learn(decoding)
         return put_back
-
-    def _retracted(self) -> float:
-        """SGLang's new guess: what outputs took so far and 20 tokens each, over what they take in all."""
-        tick, members = self.decoding.tick, self.decoding.members.values()
-        made, left = sum(tick - one.since for one in members), sum(one.end - tick for one in members)
-        return (made + 20.0 * len(members)) / (made + left + 1.0)
 
     def _put_back(self, victim: Active) -> None:
         """``victim`` loses its cache; it will read its prompt and what it has made once more."""
-        made = 0
         if victim.index in self.decoding.members:
             self.decoding.remove(victim)
             made = min(victim.made(self.decoding.tick), victim.left - 1)
             self._release(victim, victim.target + made)
-            victim.target += made + 1
-            victim.left -= made
+            _again(victim, made)
         else:
             self.reading.remove(victim)
             self._release(victim, victim.read)
         victim.read = 0
-        heappush(self.waiting, (-victim.priority, victim.order, victim))
-        self._sink.put_back(victim)
+        reader = self.mate if self.mate is not None and self.half == DECODES else self
+        heappush(reader.waiting, (-victim.priority, victim.order, victim))
+        self._sink.put_back(victim, self.start_s)
+
+
+def _again(one: Active, made: int) -> None:
+    """``one``, which made ``made`` tokens by decoding, will read its prompt and what it has made once more."""
+    one.since = one.end = 0
+    one.target += made + 1
+    one.left -= made

@@ -22,16 +22,13 @@ Route = Callable[[Active], Replica]
 
 
 def router(name: str, replicas: Sequence[Replica], random: Random) -> Route:
-    """The rule ``name`` over ``replicas``."""
-    if len(replicas) == 1:
-        only = replicas[0]
-        return lambda one: only
+    """The rule ``name`` over ``replicas``, which may come and go; there is one at least when it is asked."""
     if name == "round_robin":
         return _in_turn(replicas)
     if name == "least_loaded":
-        return lambda one: _least(replicas)
+        return lambda one: least(replicas)
     if name == "power_of_two":
-        return lambda one: _least(random.sample(replicas, 2))
+        return lambda one: least(random.sample(replicas, 2) if len(replicas) > 1 else replicas)
     return _by_prefix(replicas)
 
 
@@ -46,13 +43,14 @@ def _in_turn(replicas: Sequence[Replica]) -> Route:
     return route
 
 
-def _least(replicas: Sequence[Replica]) -> Replica:
+def least(replicas: Sequence[Replica]) -> Replica:
+    """The one with the fewest requests."""
     best = replicas[0]
-    least = best.load
+    fewest = best.load
     for other in replicas[1:]:
         load = other.load
-        if load < least:
-            best, least = other, load
+        if load < fewest:
+            best, fewest = other, load
     return best
 
 
@@ -60,16 +58,18 @@ def _by_prefix(replicas: Sequence[Replica]) -> Route:
     went: dict[int, Replica] = {}
 
     def route(one: Active) -> Replica:
-        least = _least(replicas)
+        idlest = least(replicas)
         chosen: Replica | None = None
         # An id names a block and all before it: the last one that is known tells how much of the prefix is.
         for known in range(len(one.ids), 0, -1):
             chosen = went.get(one.ids[known - 1])
+            if chosen is not None and chosen not in replicas:
+                chosen = None
             if chosen is not None:
-                even = chosen.load - least.load <= UNEVEN
+                even = chosen.load - idlest.load <= UNEVEN
                 chosen = chosen if even and known >= MATCH * len(one.ids) else None
                 break
-        chosen = chosen or least
+        chosen = chosen or idlest
         went.update(dict.fromkeys(one.ids, chosen))
         return chosen
 

@@ -17,13 +17,15 @@ class Active:
     """A request in an engine: what of it is read, cached and still to make."""
 
     __slots__ = (
-        "answered", "came_s", "end", "held", "ids", "index", "left", "order", "paged", "priority", "rate", "read",
-        "shared", "since", "target",
+        "adapter", "answered", "came_s", "end", "fetched", "held", "ids", "index", "left", "order", "paged", "priority",
+        "rate", "read", "ready_s", "shared", "since", "target",
     )  # fmt: skip
 
     def __init__(self, index: int, prompt: int, output: int, ids: list[int], priority: int = 0) -> None:
         self.index = index
         self.priority = priority
+        self.adapter = -1
+        """Number of the adapter that it names; -1: none."""
         self.order = 0
         self.came_s = 0.0
         self.target = prompt
@@ -38,6 +40,10 @@ class Active:
         """How many of those it uses together with others, or could."""
         self.held = 0
         """Blocks of its own that it took when it was admitted."""
+        self.fetched = 0
+        """Tokens that come from a lower tier of the cache."""
+        self.ready_s = 0.0
+        """When they are there."""
         self.paged = 0
         """Tokens that had blocks when it began to decode."""
         self.since = 0

@@ -6,36 +6,97 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ridgepoint.serving.outcome import Outcome
+from ridgepoint.serving.power import idle_w
+from ridgepoint.serving.replica import READS
+from ridgepoint.serving.usage import usage
 
 Floats = NDArray[np.float64]
 BINS = 60
 
 
 def series(found: Outcome, bins: int = BINS) -> dict[str, Floats]:
-    """Per bin of the span: ``end_s`` of the bin; requests that arrive and tokens that are made per second; in the mean over
-    time requests that decode and that wait, the part of the cache in use, the part of the replicas at work.
+    """Per bin of the span: ``end_s`` of the bin; requests that arrive, tokens that are made and sequences that are put back
+    per second; in the mean over time requests that decode and that wait, the part of the cache in use, the part of the
+    replicas at work, how many are switched on, and the power of all devices (nan where the sheet states none).
     """
-    start = float(np.nanmin(found.columns["arrived_s"]))
-    edges = np.linspace(start, start + max(found.span_s, 1e-9), bins + 1)
+    edges = _edges(found, bins)
     width = np.diff(edges)
     totals = {name: np.zeros(bins) for name in ("decoding", "cache", "busy", "tokens_per_s")}
-    for done in found.actions:
+    worth = np.zeros(bins)
+    for done, half, own in zip(found.actions, found.halves, found.worth_s, strict=True):
         log = done.log
+        holds = half.half != READS  # of a shared device's cache the half says enough that decodes
         values = {
             "decoding": log["sequences"],
-            "cache": log["used"] / found.cache.blocks / len(found.replicas),
-            "busy": np.full(len(log["seconds"]), 1.0 / len(found.replicas)),
+            "cache": holds * log["used"] / found.cache.blocks / len(found.replicas),
+            "busy": np.full(len(log["seconds"]), 1.0 / len(found.halves)),
             "tokens_per_s": log["sequences"] * log["steps"] * _made(found) / np.maximum(log["seconds"], 1e-12),
         }
         for name, height in values.items():
             totals[name] += _areas(log["start_s"], log["seconds"], height, edges) / width
+        worth += _areas(log["start_s"], log["seconds"], own / np.maximum(log["seconds"], 1e-12), edges) / width
     arrived, began = found.columns["arrived_s"], found.columns["began_s"]
     comes = np.sort(arrived[~np.isnan(arrived)])
     waits = np.nan_to_num(began - arrived)
     taken = ~np.isnan(began)
     waiting = _areas(arrived[taken], waits[taken], np.ones(int(taken.sum())), edges, overlapping=True) / width
-    arrivals = np.diff(np.searchsorted(comes, edges, side="right")) / width
-    return {"end_s": edges[1:], "arrivals_per_s": arrivals, "waiting": waiting, **totals}
+    on = _switched_on(found, edges) / width
+    return {
+        "end_s": edges[1:],
+        "arrivals_per_s": _rate(comes, edges),
+        "waiting": waiting,
+        **totals,
+        "put_back_per_s": _rate(found.put_back_s, edges),
+        "replicas_on": on,
+        "power_w": _power(found, on, worth),
+    }
+
+
+def shares_over_time(found: Outcome, bins: int = 30) -> dict[str, Floats]:
+    """Per bin: ``end_s``, and by resource the part of the replicas' time that it was responsible for; ``idle`` is the rest.
+    An action counts in the bin in which it began.
+    """
+    edges = _edges(found, bins)
+    parts: list[dict[str, float]] = [{} for _ in range(bins)]
+    for done, half in zip(found.actions, found.halves, strict=True):
+        where = np.clip(np.searchsorted(edges, done.log["start_s"], side="right") - 1, 0, bins - 1)
+        for number in np.unique(where).tolist():
+            for resource, seconds in usage(done.where(where == number), half.clocks).critical_s.items():
+                parts[number][resource] = parts[number].get(resource, 0.0) + seconds
+    span = np.diff(edges) * len(found.halves)
+    names = [name for name in found.shares if any(part.get(name) for part in parts)]
+    table = {name: np.array([part.get(name, 0.0) for part in parts]) for name in names}
+    busy = np.sum(list(table.values()), axis=0) if table else np.zeros(bins)
+    whole = np.maximum(span, busy)
+    return {
+        "end_s": edges[1:],
+        **{name: seconds / whole for name, seconds in table.items()},
+        "idle": 1.0 - busy / whole,
+    }
+
+
+def _edges(found: Outcome, bins: int) -> Floats:
+    start = float(np.nanmin(found.columns["arrived_s"]))
+    return np.linspace(start, start + max(found.span_s, 1e-9), bins + 1)
+
+
+def _rate(times: Floats, edges: Floats) -> Floats:
+    return np.diff(np.searchsorted(times, edges, side="right")) / np.diff(edges)
+
+
+def _switched_on(found: Outcome, edges: Floats) -> Floats:
+    spans = [span for own in found.on for span in own]
+    start, end = (np.array([span[i] for span in spans]) for i in (0, 1))
+    return _areas(start, end - start, np.ones(len(spans)), edges, overlapping=True)
+
+
+def _power(found: Outcome, on: Floats, worth: Floats) -> Floats:
+    machine = found.deployment.machine
+    idle = idle_w(machine)
+    if idle is None:
+        return np.full(len(on), np.nan)
+    above = float(machine.device.power.tdp or 0.0) - idle
+    return (idle * on + above * worth) * found.deployment.devices_per_replica
 
 
 def _made(found: Outcome) -> float:

@@ -18,12 +18,20 @@ import numpy as np
 from ridgepoint.machines.machine import Machine
 from ridgepoint.models.architecture import Model
 from ridgepoint.plan import Plan
+from ridgepoint.serving.adapters import Adapters, Slots
+from ridgepoint.serving.budget import PowerBudget
+from ridgepoint.serving.clock import Clock
+from ridgepoint.serving.conditions import Conditions
 from ridgepoint.serving.deployment import Deployment, deployment
+from ridgepoint.serving.failures import Failures
 from ridgepoint.serving.outcome import Outcome, Slo
-from ridgepoint.serving.replica import Replica, Sink
-from ridgepoint.serving.routing import router
-from ridgepoint.serving.scheduling import Scheduling, Speculation
+from ridgepoint.serving.pools import Pools
+from ridgepoint.serving.replica import DECODES, READS, Replica, Sink
+from ridgepoint.serving.room import Room
+from ridgepoint.serving.scaling import Scaling
+from ridgepoint.serving.scheduling import FULL, Scheduling, Speculation
 from ridgepoint.serving.sequences import Active
+from ridgepoint.serving.tiers import CacheTiers
 from ridgepoint.serving.trace_file import read_trace
 from ridgepoint.serving.workload import Requests
 
@@ -42,12 +50,21 @@ def simulate(
     speculation: Speculation | None = None,
     routing: str = "least_loaded",
     prefill_replicas: int = 0,
+    mixed_replicas: int = 0,
+    sharing: float | None = None,
+    tiers: CacheTiers | None = None,
+    adapters: Adapters | None = None,
+    failures: Failures | None = None,
+    scaling: Scaling | None = None,
     power_cap_w: float | None = None,
+    budget: PowerBudget | None = None,
     slo: Slo | None = None,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Outcome:
     """Serve ``requests`` (a value of ``serving.workload``, or the path of a trace) and say what happened.
+
+    What can be said of the replicas stands at ``Deployment``.
 
     >>> import ridgepoint as rp
     >>> drawn = rp.poisson_requests(rate=4.0, count=200, prompt="lognormal:1k", output="128")
@@ -57,7 +74,11 @@ def simulate(
 
     Errors: unknown names, ``bad_trace`` with line and column, ``does_not_fit``, ``bad_plan`` for degrees that do not fit.
     """
-    given = deployment(model, on, plan, engine, scheduling, speculation, routing, prefill_replicas, power_cap_w)
+    given = deployment(
+        model, on, plan, engine, scheduling, speculation, routing, prefill_replicas, power_cap_w,
+        mixed_replicas=mixed_replicas, sharing=sharing, tiers=tiers, adapters=adapters, failures=failures, scaling=scaling,
+        budget=budget,
+    )  # fmt: skip
     table = requests if isinstance(requests, Requests) else read_trace(requests)
     return simulate_requests(given, table, slo, seed, progress)
 
@@ -69,48 +90,78 @@ def simulate_requests(
 
     Errors: ``does_not_fit`` where weights leave no room for a request of mean length.
     """
-    run = _Run(given, requests, seed)
+    run = Run(given.checked(), requests, seed)
     run.go(progress)
-    return Outcome(given, requests, run.columns(), tuple(run.replicas), slo or Slo(), run.clock, run.cache)
+    columns = run.columns()
+    times = columns["done_s"]
+    run.conditions.close(float(np.nanmax(times)) if not np.all(np.isnan(times)) else 0.0)
+    events, on = tuple(run.conditions.events), tuple(map(tuple, run.conditions.on))
+    put_back = np.sort(np.array(run.put_back_s))
+    return Outcome(given, requests, columns, tuple(run.replicas), slo or Slo(), run.cache, events, on, put_back)
 
 
-class _Run(Sink):
+class Run(Sink):
     """The state of a simulation: one value per request, replicas, what is to come."""
 
     def __init__(self, given: Deployment, requests: Requests, seed: int) -> None:
         self.given, self.requests = given, requests
         total = requests.prompt + requests.output
         self.cache = given.cache(float(np.mean(total)))
-        self.clock = given.clock(int(total.max()), int(requests.prompt.max()))
         random = Random(seed)
-        steps = _drawn_steps(given.speculation, random) if given.speculation else _plain_steps
-        self.replicas = [
-            Replica(i, self.clock, self.cache, given.rules, self, steps, requests.id_tokens)
-            for i in range(given.replicas)
-        ]
-        front = self.replicas[: given.prefill_replicas] or self.replicas
-        for replica in front if given.prefill_replicas else ():
+        self.replicas = self._built(random)
+        self.mates = [replica.mate for replica in self.replicas if replica.mate is not None]
+        for replica in self.replicas[: given.prefill_replicas]:
             replica.hands_over = True
-        self._route = router(given.routing, front, random)
-        self._route_on = router(given.routing, self.replicas[given.prefill_replicas :], random)
+        self.pools = Pools(given, self.replicas, random)
         count = len(requests)
         self.arrived, self.begun, self.first, self.last = (array("d", [nan]) * count for _ in range(4))
-        self.where, self.put_backs, self.read_cached = (array("l", [0]) * count for _ in range(3))
-        self._deliveries: list[tuple[float, int, Active]] = []
-        self._later: list[tuple[float, int]] = []
+        self.where, self.put_backs, self.read_cached, self.fetched = (array("l", [0]) * count for _ in range(4))
+        self.again, self.put_back_s = array("l", [0]) * count, array("d")
+        self._adapter = requests.adapter
+        if self._adapter is None and given.adapters is not None:
+            self._adapter = given.adapters.drawn(count, seed)
         self._done = 0
-        self._actions: list[tuple[float, int, int]] = []
+        self._held: list[Active] = []
+        self._actions: list[tuple[float, int, int, Replica]] = []
+        self._events: list[tuple[float, int, Callable[[float], None]]] = []
+        self._made = 0
         self._link_free = [0.0] * given.replicas
         self._per_token, self._start = given.transfer(self.cache) if given.prefill_replicas else (0.0, 0.0)
         self._layers = given.model.main.depth
         self._next_of = self._followers()
         self._request_s = given.software.request_s
+        self.conditions = Conditions(self, seed)
+
+    def _built(self, random: Random) -> list[Replica]:
+        given, requests = self.given, self.requests
+        longest, prompts = int((requests.prompt + requests.output).max()), requests.prompt
+        steps = _drawn_steps(given.speculation, random) if given.speculation else _plain_steps
+        rules, id_tokens = given.rules, requests.id_tokens if given.rules.prefix_cache else 0
+        ways = given.ways(self.cache, id_tokens // self.cache.block * self.cache.block)
+        ahead = given.speculation.drafted if given.speculation else 0
+        both: tuple[tuple[Clock, ...], ...]
+        if given.sharing is None:
+            both = (given.clocks(longest, int(prompts.max())),)
+        else:
+            both = given.halves(longest, int(prompts.max()), float(prompts.mean()))
+        found = []
+        for number in range(given.replicas):
+            room = Room(self.cache, ahead, rules.admits == FULL, id_tokens, ways)
+            slots = None if given.adapters is None else Slots(given.adapters.slots, given.adapter_load_s)
+            halves = [Replica(number, clocks, self.cache, rules, self, steps, room, slots) for clocks in both]
+            if len(halves) == 2:
+                halves[0].mate, halves[1].mate = halves[1], halves[0]
+                halves[0].half, halves[1].half = READS, DECODES
+            found.append(halves[0])
+        return found
 
     def columns(self) -> dict[str, np.ndarray]:
         """Times and counts of requests; nan where it never came to it."""
         named = {"arrived_s": self.arrived, "began_s": self.begun, "first_s": self.first, "done_s": self.last}
         counts = {"replica": self.where, "put_back": self.put_backs, "cached_tokens": self.read_cached}
-        return {name: np.array(values) for name, values in (named | counts).items()}
+        more = {"fetched_tokens": self.fetched, "restarted": self.again}
+        found = {name: np.array(values) for name, values in (named | counts | more).items()}
+        return found if self._adapter is None else found | {"adapter": self._adapter}
 
     def _followers(self) -> dict[int, int]:
         if self.requests.follows is None:
@@ -119,24 +170,32 @@ class _Run(Sink):
 
     # What replicas tell
 
+    def due(self, replica: Replica) -> None:
+        """Remember when its action ends."""
+        if replica.end_s < inf:
+            self._made += 1
+            heappush(self._actions, (replica.end_s, self._made, replica.version, replica))
+
     def began(self, one: Active, time_s: float) -> None:
         """Keep when, and how much of its prompt was cached."""
         index = one.index
         if self.begun[index] != self.begun[index]:
             self.begun[index] = time_s
             self.read_cached[index] = min(one.read, one.target)
+        self.fetched[index] += one.fetched
 
     def answered(self, one: Active, time_s: float) -> None:
         """Keep when its first token came."""
         self.first[one.index] = time_s
 
-    def put_back(self, one: Active) -> None:
-        """Count it."""
+    def put_back(self, one: Active, time_s: float) -> None:
+        """Count it, and keep when."""
         self.put_backs[one.index] += 1
+        self.put_back_s.append(time_s)
 
     def done(self, one: Active, time_s: float) -> None:
         """Keep when; send its cache on, or let the request that waits for its answer come."""
-        if one.left and self.given.prefill_replicas and self.where[one.index] < self.given.prefill_replicas:
+        if one.left and self.where[one.index] < self.given.prefill_replicas:
             self._hand_over(one, time_s)
             return
         self.last[one.index] = time_s
@@ -146,7 +205,8 @@ class _Run(Sink):
     def _let_follow(self, index: int, time_s: float) -> None:
         follower = self._next_of.get(index)
         if follower is not None:
-            heappush(self._later, (time_s + float(self.requests.arrival_s[follower]) + self._request_s, follower))
+            when = time_s + float(self.requests.arrival_s[follower]) + self._request_s
+            self.at(when, lambda now: self._arrive(follower, now))
 
     def _hand_over(self, one: Active, time_s: float) -> None:
         """Layers are sent as they are read; the last one follows the end, and a replica sends one cache at a time."""
@@ -155,9 +215,14 @@ class _Run(Sink):
         begun = max(self.begun[one.index], self._link_free[sender])
         ready = max(time_s + seconds / self._layers, begun + seconds)
         self._link_free[sender] = ready
-        heappush(self._deliveries, (ready, one.index, one))
+        self.at(ready, lambda now: self._deliver(one, now))
 
     # Time
+
+    def at(self, time_s: float, happens: Callable[[float], None]) -> None:
+        """Have something happen."""
+        self._made += 1
+        heappush(self._events, (time_s, self._made, happens))
 
     def go(self, progress: Progress | None) -> None:
         """Run until every request is answered or refused."""
@@ -167,38 +232,29 @@ class _Run(Sink):
         order = [i for i in range(len(requests)) if waits is None or waits[i] < 0]
         if waits is not None:
             order.sort(key=lambda i: open_loop[i])
-        at, count, told = 0, len(order), 0
-        actions, later, deliveries, replicas = self._actions, self._later, self._deliveries, self.replicas
-        while True:
+        at, count, told, all_of_them = 0, len(order), 0, len(requests)
+        actions, events = self._actions, self._events
+        while self._done < all_of_them:
             coming = open_loop[order[at]] if at < count else inf
-            follow = later[0][0] if later else inf
-            handed = deliveries[0][0] if deliveries else inf
+            happens = events[0][0] if events else inf
             due = actions[0][0] if actions else inf
-            if due <= coming and due <= follow and due <= handed:
+            if due <= coming and due <= happens:
                 if due == inf:
-                    break
-                _, number, version = heappop(actions)
-                replica = replicas[number]
+                    raise RuntimeError(f"{all_of_them - self._done} requests wait for what never comes")
+                _, _, version, replica = heappop(actions)
                 if replica.version == version:
                     replica.finish()
-                    self._schedule(replica)
-            elif handed <= coming and handed <= follow:
-                self._deliver(*heappop(deliveries))
-            elif coming <= follow:
+            elif happens <= coming:
+                when, _, event = heappop(events)
+                event(when)
+            else:
                 self._arrive(order[at], coming)
                 at += 1
-            else:
-                when, index = heappop(later)
-                self._arrive(index, when)
             if progress is not None and self._done >= told:
-                progress(self._done, len(requests))
+                progress(self._done, all_of_them)
                 told += _TELL_EVERY
         if progress is not None:
-            progress(len(requests), len(requests))
-
-    def _schedule(self, replica: Replica) -> None:
-        if replica.end_s < inf:
-            heappush(self._actions, (replica.end_s, replica.name, replica.version))
+            progress(all_of_them, all_of_them)
 
     def _arrive(self, index: int, time_s: float) -> None:
         requests = self.requests
@@ -209,22 +265,51 @@ class _Run(Sink):
             ids = requests.ids[requests.offsets[index] : requests.offsets[index + 1]].tolist()
         priority = int(requests.priority[index]) if requests.priority is not None else 0
         one = Active(index, prompt, output, ids, priority)
-        replica = self._route(one)
+        if self._adapter is not None:
+            one.adapter = int(self._adapter[index])
+        replica = self.pools.take(one)
         full = self.given.rules.max_waiting
-        if not replica.holds(prompt, output) or (full is not None and len(replica.waiting) >= full):
+        refused = replica is not None and full is not None and len(replica.waiting) >= full
+        if refused or not self.replicas[0].holds(prompt, output):
             self.where[index] = -1
+            self._done += 1
             self._let_follow(index, time_s)
             return
-        self.where[index] = replica.name
-        if replica.submit(one, time_s):
-            self._schedule(replica)
+        self.give(one, replica, time_s)
 
-    def _deliver(self, time_s: float, index: int, one: Active) -> None:
+    def give(self, one: Active, replica: Replica | None, time_s: float) -> None:
+        """To ``replica``, or to the first that comes up."""
+        if replica is None:
+            self._held.append(one)
+            return
+        self.where[one.index] = replica.name
+        replica.submit(one, time_s)
+
+    def _deliver(self, one: Active, time_s: float) -> None:
         one.read = one.target
-        replica = self._route_on(one)
-        self.where[index] = replica.name
-        if replica.submit(one, time_s):
-            self._schedule(replica)
+        self.give(one, self.pools.take_on(one), time_s)
+
+    def place(self, one: Active, time_s: float) -> None:
+        """Where it goes now, whose prompt may have been read elsewhere."""
+        handed = one.read >= one.target and bool(self.given.prefill_replicas)
+        self.give(one, self.pools.take_on(one) if handed else self.pools.take(one), time_s)
+
+    def begin_again(self, lost: list[Active], time_s: float) -> None:
+        """Requests that lost their replica are read once more, elsewhere."""
+        for one in lost:
+            self.again[one.index] += 1
+            self.place(one, time_s)
+
+    def came_up(self, time_s: float) -> None:
+        """Requests that found no replica have one."""
+        held, self._held = self._held, []
+        for one in held:
+            self.place(one, time_s)
+
+    @property
+    def under_way(self) -> int:
+        """Requests that arrived and are not answered."""
+        return len(self._held) + sum(replica.load for replica in self.replicas)
 
 
 def _plain_steps(tokens: int) -> tuple[int, float]:

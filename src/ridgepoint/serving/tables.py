@@ -60,13 +60,18 @@ class Limits:
 class StepTables:
     """The tables of one replica's passes; all counts are those of a lane.
 
-    ``drafted`` tokens are verified beside each decode token (speculative decoding).
+    ``drafted`` tokens are verified beside each decode token (speculative decoding). ``frequency``: the device's clock over
+    its usual one; engines and on-chip memories follow it, main memory and links do not.
     """
 
-    def __init__(self, passes: Passes, engine: Engine, limits: Limits, drafted: int = 0) -> None:
+    def __init__(
+        self, passes: Passes, engine: Engine, limits: Limits, drafted: int = 0, frequency: float = 1.0
+    ) -> None:
         self.passes, self.engine, self.limits, self.drafted = passes, engine, limits, drafted
         self.machine: Machine = passes.machine
         self._speed = speeds(self.machine, engine)
+        if frequency != 1.0:
+            self._speed |= {name: frequency * self._speed.get(name, 1.0) for name in clocked(self.machine)}
         self.contexts = contexts(limits.context)
         self.pieces = counts(limits.tokens, *PIECES)
         self.shared = self._every_count(limits.tokens, passes.shared)
@@ -77,7 +82,8 @@ class StepTables:
         self._rows: dict[int, list[float]] = {}
         self._reading_rows: dict[int, list[float]] = {}
 
-    def _grid(self, work: Work, shape: tuple[int, ...]) -> Grid:
+    def grid(self, work: Work, shape: tuple[int, ...]) -> Grid:
+        """``work`` at the points of a grid of that shape."""
         timing: Timing = evaluate(work, self.machine, strict=True).timing_at(self._speed)
         full = timing.everywhere()
 
@@ -93,13 +99,13 @@ class StepTables:
         differ by more than ``RISE`` (a tile more), linear between the others. Nothing takes no time.
         """
         points = counts(largest)
-        found = self._grid(build(points), points.shape)
+        found = self.grid(build(points), points.shape)
         steep = np.flatnonzero(np.abs(np.diff(found.time_s)) > RISE * found.time_s[:-1])
         between = [np.arange(points[i] + 1.0, points[i + 1]) for i in steep]
         more = np.concatenate([*between, np.zeros(0)])
         if more.size:
             points = np.unique(np.concatenate([points, more]))
-            found = self._grid(build(points), points.shape)
+            found = self.grid(build(points), points.shape)
         every = np.arange(largest + 1.0)
 
         def fill(values: Array) -> Array:
@@ -118,13 +124,13 @@ class StepTables:
         """Seconds over (sequences from 1, contexts of the grid)."""
         sequences = np.arange(1.0, self.limits.sequences + 1.0)
         work = self.passes.decoding(sequences[:, None], self.contexts[None, :], 1.0 + self.drafted)
-        return self._grid(work, (sequences.size, self.contexts.size))
+        return self.grid(work, (sequences.size, self.contexts.size))
 
     @cached_property
     def reading(self) -> Grid:
         """Seconds over (tokens read of ``pieces``, tokens before them: 0 and ``contexts``)."""
         past = np.concatenate([[0.0], self.contexts])
-        return self._grid(self.passes.reading(self.pieces[:, None], past[None, :]), (self.pieces.size, past.size))
+        return self.grid(self.passes.reading(self.pieces[:, None], past[None, :]), (self.pieces.size, past.size))
 
     def row(self, sequences: int) -> list[float]:
         """Seconds of ``sequences`` that decode, by context of the grid."""
@@ -164,8 +170,13 @@ class StepTables:
         return _cell(self._past_list, past)
 
     @cached_property
+    def pieces_grid(self) -> Array:
+        """``pieces`` with a point more where there is only one, so that there is a cell."""
+        return np.append(self.pieces, self.pieces[-1] + 1.0) if self.pieces.size == 1 else self.pieces
+
+    @cached_property
     def _pieces_list(self) -> list[float]:
-        return [*self.pieces.tolist(), self.pieces[-1] + 1.0] if self.pieces.size == 1 else self.pieces.tolist()
+        return [float(tokens) for tokens in self.pieces_grid]
 
     @cached_property
     def _past_list(self) -> list[float]:
@@ -180,6 +191,18 @@ class StepTables:
     def launches_s(self) -> tuple[float, float]:
         """Host seconds that launch a pure decode step and one that reads prompts."""
         return launches(self.passes, self.engine)
+
+
+def clocked(machine: Machine) -> tuple[str, ...]:
+    """Resources whose rate goes with the device's clock.
+
+    >>> from ridgepoint.machines.catalog import find_machine
+    >>> clocked(find_machine("h100-sxm"))
+    ('matrix', 'vector', 'special', 'l2', 'shared', 'wave')
+    """
+    device = machine.device
+    on_chip = (name for name, level in device.memory.items() if level.role in ("cache", "scratch"))
+    return (*device.engines, *on_chip, "wave")
 
 
 def launches(found: Passes, engine: Engine) -> tuple[float, float]:

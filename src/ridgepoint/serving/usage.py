@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ridgepoint.serving.adapters import AdapterTable
 from ridgepoint.serving.clock import Clock
-from ridgepoint.serving.replica import LOG, READ, Replica
+from ridgepoint.serving.log import LOG, READ, Log
 from ridgepoint.serving.tables import Grid, StepTables
 
 Floats = NDArray[np.float64]
@@ -27,21 +28,28 @@ class Actions:
         """Seconds in which it did something."""
         return float(self.log["seconds"].sum())
 
-    def within(self, start_s: float, end_s: float) -> Actions:
-        """The actions that began in [start, end)."""
-        chosen = (self.log["start_s"] >= start_s) & (self.log["start_s"] < end_s)
-        kept = chosen[self.reads["row"].astype(np.int64)]
-        return Actions(
-            {name: column[chosen] for name, column in self.log.items()},
-            {name: column[kept] for name, column in self.reads.items()},
-        )
+    def where(self, chosen: NDArray[np.bool_]) -> Actions:
+        """The chosen actions with their pieces."""
+        number: Floats = np.cumsum(chosen).astype(np.float64) - 1.0
+        rows = self.reads["row"].astype(np.int64)
+        kept = chosen[rows]
+        reads = {name: column[kept] for name, column in self.reads.items()}
+        return Actions({name: column[chosen] for name, column in self.log.items()}, reads | {"row": number[rows[kept]]})
+
+    def by_level(self) -> Iterator[tuple[int, Actions]]:
+        """(level, actions that its clock timed)."""
+        levels = np.unique(self.log["level"])
+        for level in levels.tolist():
+            yield int(level), self if len(levels) == 1 else self.where(self.log["level"] == level)
 
 
-def actions(replica: Replica) -> Actions:
-    """The actions that ``replica`` completed."""
-    log = np.frombuffer(replica.log, dtype=np.float64).reshape(-1, len(LOG))
-    reads = np.frombuffer(replica.reads, dtype=np.float64).reshape(-1, len(READ))
-    return Actions({name: log[:, i] for i, name in enumerate(LOG)}, {name: reads[:, i] for i, name in enumerate(READ)})
+def actions(log: Log, since: tuple[int, int] = (0, 0)) -> Actions:
+    """The actions that a replica completed since a mark."""
+    first, piece = since
+    rows = np.array(log.rows[first * len(LOG) :]).reshape(-1, len(LOG))
+    reads = np.array(log.reads[piece * len(READ) :]).reshape(-1, len(READ))
+    reads[:, 0] -= first
+    return Actions({name: rows[:, i] for i, name in enumerate(LOG)}, {name: reads[:, i] for i, name in enumerate(READ)})
 
 
 @dataclass(frozen=True)
@@ -52,38 +60,77 @@ class Usage:
     busy_s: Mapping[str, float]
 
 
-def usage(done: Actions, clock: Clock) -> Usage:
+def usage(done: Actions, clocks: tuple[Clock, ...]) -> Usage:
     """The resources behind ``done``, by the weights that each point of the tables had in them."""
+    return total(_of_level(part, clocks[level]) for level, part in done.by_level())
+
+
+def total(parts: Iterable[Usage]) -> Usage:
+    """The sum of several; the resource responsible for most comes first."""
     totals: tuple[dict[str, float], dict[str, float]] = ({}, {})
+    for part in parts:
+        for sums, table in zip(totals, (part.critical_s, part.busy_s), strict=True):
+            for resource, seconds in table.items():
+                sums[resource] = sums.get(resource, 0.0) + seconds
+    return Usage(dict(sorted(totals[0].items(), key=lambda item: -item[1])), totals[1])
+
+
+def _of_level(done: Actions, clock: Clock) -> Usage:
+    totals: tuple[dict[str, float], dict[str, float]] = ({}, {})
+    for grid, weights in _weights(done, clock):
+        for sums, table in zip(totals, (grid.critical_s, grid.busy_s), strict=True):
+            for resource, seconds in table.items():
+                sums[resource] = sums.get(resource, 0.0) + float(np.vdot(weights, seconds.ravel()))
+    log = done.log
+    stretch = log["stretch"]
+    link = clock.tables.machine.link("host")
+    extra = {"host": float((log["host_s"] * log["steps"] * stretch).sum())}
+    if np.any(log["loading_s"]) and link is not None:
+        extra[link[0]] = float((log["loading_s"] * log["steps"] * stretch).sum())
+    for sums in totals:
+        for resource, more in extra.items():
+            sums[resource] = sums.get(resource, 0.0) + more
+    return Usage(*totals)
+
+
+def _weights(done: Actions, clock: Clock) -> Iterator[tuple[Grid, Floats]]:
+    """How often each point of each table is in ``done``."""
     tables, log = clock.tables, done.log
+    times = log["steps"] * log["stretch"]
     runs = log["sequences"] > 0
     lanes = np.ceil(log["sequences"] / clock.lanes)
-    _add(totals, tables.shared, _counted(log["tokens"], log["steps"], len(tables.shared.time_s)))
-    _add(totals, tables.choosing, _counted(log["chosen"], log["steps"], len(tables.choosing.time_s)))
-    for each, factor in _decoding_tables(clock):
-        weights = _on_grid(each, lanes[runs], log["context"][runs], log["steps"][runs] * factor)
-        _add(totals, each.decoding, weights)
+    yield tables.shared, _counted(log["tokens"], times, len(tables.shared.time_s))
+    yield tables.choosing, _counted(log["chosen"], times, len(tables.choosing.time_s))
+    for each, factor in decoding_tables(clock):
+        own = times[runs] * factor
+        yield each.decoding, _spread(decoding_corners(each, lanes[runs], log["context"][runs]), own, each.decoding)
         if each is not tables:
-            _add(totals, each.shared, _counted(lanes[runs], log["steps"][runs] * factor, len(each.shared.time_s)))
-            _add(totals, each.choosing, _counted(lanes[runs], log["steps"][runs] * factor, len(each.choosing.time_s)))
+            yield each.shared, _counted(lanes[runs], own, len(each.shared.time_s))
+            yield each.choosing, _counted(lanes[runs], own, len(each.choosing.time_s))
     if len(done.reads["tokens"]):
-        _add(totals, tables.reading, _read(tables, done.reads))
-    critical, busy = ({r: t * clock.slowdown for r, t in table.items()} for table in totals)
-    host = float((log["host_s"] * log["steps"]).sum())
-    for table in (critical, busy):
-        table["host"] = table.get("host", 0.0) + host
-    return Usage(dict(sorted(critical.items(), key=lambda item: -item[1])), busy)
+        own = done.reads["part"] * log["stretch"][done.reads["row"].astype(np.int64)]
+        yield tables.reading, _spread(reading_corners(tables, done.reads), own, tables.reading)
+    adapters = clock.adapters
+    if adapters is not None:
+        some = log["adapters"] > 0
+        yield adapters.grid, _spread(adapter_corners(adapters, log, some), times[some], adapters.grid)
 
 
-def _decoding_tables(clock: Clock) -> list[tuple[StepTables, float]]:
+Corners = list[tuple[NDArray[np.int64], Floats]]
+"""Points of a grid, flat, that surround values, with the part that each has in the value."""
+
+
+def decoding_tables(clock: Clock) -> list[tuple[StepTables, float]]:
+    """Tables of the models that decode, with how often each does per step."""
     found = [(clock.tables, 1.0)]
     return found if clock.draft is None else [*found, (clock.draft, float(clock.tables.drafted))]
 
 
-def _add(totals: tuple[dict[str, float], dict[str, float]], grid: Grid, weights: Floats) -> None:
-    for total, table in zip(totals, (grid.critical_s, grid.busy_s), strict=True):
-        for resource, seconds in table.items():
-            total[resource] = total.get(resource, 0.0) + float(np.vdot(weights, seconds.ravel()))
+def _spread(corners: Corners, weights: Floats, grid: Grid) -> Floats:
+    found = np.zeros(grid.time_s.size)
+    for flat, part in corners:
+        found += np.bincount(flat, weights * part, minlength=found.size)
+    return found
 
 
 def _counted(counts: Floats, weights: Floats, size: int) -> Floats:
@@ -95,24 +142,40 @@ def _cells(grid: Floats, values: Floats) -> tuple[NDArray[np.int64], Floats]:
     return cell, (values - grid[cell]) / (grid[cell + 1] - grid[cell])
 
 
-def _on_grid(tables: StepTables, lanes: Floats, context: Floats, weights: Floats) -> Floats:
+def decoding_corners(tables: StepTables, lanes: Floats, context: Floats) -> Corners:
+    """Where ``lanes`` sequences at a mean ``context`` lie in the table of decoding."""
     cell, part = _cells(tables.contexts, context)
     flat = (lanes.astype(np.int64) - 1) * len(tables.contexts) + cell
-    size = tables.decoding.time_s.size
-    below = np.bincount(flat, weights * (1.0 - part), minlength=size)
-    return (below + np.bincount(flat + 1, weights * part, minlength=size)).astype(np.float64)
+    return [(flat, 1.0 - part), (flat + 1, part)]
 
 
-def _read(tables: StepTables, reads: Mapping[str, Floats]) -> Floats:
+def reading_corners(tables: StepTables, reads: Mapping[str, Floats]) -> Corners:
+    """Where pieces of prompts lie in the table of reading."""
     past = np.concatenate([[0.0], tables.contexts])
-    i, f = _cells(tables.pieces, reads["tokens"])
+    i, f = _cells(tables.pieces_grid, reads["tokens"])
     j, g = _cells(past, reads["past"])
-    size, part = tables.reading.time_s.size, reads["part"]
-    total = np.zeros(size)
-    for row, of_row in ((i, 1.0 - f), (i + 1, f)):
-        for column, of_column in ((j, 1.0 - g), (j + 1, g)):
-            total += np.bincount(row * len(past) + column, part * of_row * of_column, minlength=size)
-    return total
+    rows, columns = ((i, 1.0 - f), (i + 1, f)), ((j, 1.0 - g), (j + 1, g))
+    return [(np.minimum(r, len(tables.pieces) - 1) * len(past) + c, x * y) for r, x in rows for c, y in columns]
+
+
+def adapter_corners(table: AdapterTable, log: Mapping[str, Floats], some: NDArray[np.bool_]) -> Corners:
+    """Where the steps ``some`` of a log, which use adapters, lie in their table."""
+    cell, part = _cells(table.tokens, np.maximum(log["adapted"][some], 1.0))
+    width = table.grid.time_s.shape[1]
+    column = np.clip(log["adapters"][some].astype(np.int64) - 1, 0, width - 1)
+    return [(cell * width + column, 1.0 - part), ((cell + 1) * width + column, part)]
+
+
+def covered_s(several: Iterable[Actions]) -> float:
+    """Seconds in which at least one of several did something."""
+    spans = [(done.log["start_s"], done.log["seconds"]) for done in several]
+    if len(spans) == 1:
+        return float(spans[0][1].sum())
+    start, seconds = (np.concatenate(column) for column in zip(*spans, strict=True))
+    order = np.argsort(start, kind="stable")
+    start, end = start[order], np.maximum.accumulate((start + seconds)[order])
+    before = np.concatenate([start[:1], end[:-1]])
+    return float(np.maximum(end - np.maximum(start, before), 0.0).sum())
 
 
 def token_gaps(done: Actions) -> tuple[Floats, Floats]:

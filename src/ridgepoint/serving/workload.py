@@ -41,6 +41,7 @@ class Requests:
     ``ids[offsets[i]:offsets[i + 1]]`` name the blocks of ``id_tokens`` tokens that request i starts with (and that its
     output fills, where more are given): equal ids are equal prefixes. ``follows[i]`` is the request whose answer request i
     waits for (−1: none); it then arrives ``arrival_s[i]`` seconds after that answer. ``priority``: larger is served first.
+    ``adapter``: the number of the adapter that a request names, −1 for none.
     """
 
     arrival_s: Floats
@@ -51,11 +52,12 @@ class Requests:
     id_tokens: int = 0
     follows: Ints | None = None
     priority: Ints | None = None
+    adapter: Ints | None = None
     source: str = ""
 
     def __post_init__(self) -> None:
         count = len(self.arrival_s)
-        columns = (self.prompt, self.output, self.follows, self.priority)
+        columns = (self.prompt, self.output, self.follows, self.priority, self.adapter)
         if any(c is not None and len(c) != count for c in columns):
             raise RidgepointError("bad_workload", "columns of requests have different lengths")
         if count == 0:
@@ -103,6 +105,7 @@ class Requests:
             offsets=end,
             follows=cut(self.follows),
             priority=cut(self.priority),
+            adapter=cut(self.adapter),
         )
 
 
