@@ -47,7 +47,7 @@ _RESULTS = frozenset(
         *("repeats", "fraction_of_tdp", "avg_batch", "p99_itl_ms", "params", "grad_accum", "gmacs", "mparams"),
         *("mactivations", "min_ms", "target_qps", "submitter", "platform", "ver", "table", "iters", "fsdp"),
         *("release", "global_tokens_M", "micro_num", "software", "params_b", "active_params_b", "device", "hf", "name"),
-        *("threads", "powersave", "family", "layout", "variant_id", "sched", "section", "tdp_w"),
+        *("family", "layout", "variant_id", "sched", "section", "tdp_w"),
     )
 )
 """Keys of ``extra`` that say nothing about the scenario's form: numbers of each row, or results."""

@@ -18,6 +18,7 @@ from ridgepoint.formats import FORMATS
 from ridgepoint.machines.catalog import find_machine
 from ridgepoint.machines.description import BytesPerSecond
 from ridgepoint.machines.machine import Machine
+from ridgepoint.machines.threads import PROCESSORS
 from ridgepoint.models.architecture import Model
 from ridgepoint.models.networks.network import Network
 from ridgepoint.numeric import Num
@@ -82,11 +83,25 @@ def found_machine(rows: Rows) -> Machine:
         per_node = max(size for size in range(1, min(largest, devices) + 1) if devices % size == 0)
         nodes = devices // per_node
     machine = find_machine(name if devices == 1 else f"{nodes}x{per_node}x{name}")
+    machine = find_machine(f"{name}@{threads}") if (threads := _threads(rows, machine)) else machine
     stated = _GBIT.search(rows.tag("net"))
     if stated is None or nodes == 1:
         return machine
     gigabits = float(stated.group(1) or 1) * float(stated.group(2))
     return with_network(machine, gigabits * 1e9 / 8.0 / per_node)
+
+
+LITTLE = "1"
+"""ncnn's ``powersave`` for the slow cores alone; 0 is all cores, 2 the fast ones."""
+
+
+def _threads(rows: Rows, machine: Machine) -> str:
+    """The threads that a row on a processor states, as a change of the machine; more than it has cores share them."""
+    stated = rows.tag("threads")
+    if not stated or machine.device.kind not in PROCESSORS or rows.text("mode") != "cpu":
+        return ""
+    word = "little-threads" if rows.tag("powersave") == LITTLE else "threads"
+    return f"{word}={min(int(float(stated)), machine.device.chip.multiprocessors)}"
 
 
 def _node_size(name: str) -> int:

@@ -52,6 +52,8 @@ class Passes:
 def passes(rows: Rows, net: Network, machine: Machine) -> Passes:
     """The work of a group of rows of one network."""
     engine = engine_of(rows)
+    if rows.text("mode") == "vulkan" and rows.text("precision") == "int8":
+        raise InexpressibleError("int8 layers of ncnn run on the processor beside the GPU, which the row does not name")
     batch = rows.number("batch")
     stated = rows.table.numbers["image_px"][rows.index]
     sizes = None if np.isnan(stated).any() else stated

@@ -58,11 +58,23 @@ class Sheet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Base of every table in a machine file: frozen, unknown keys refused."""
 
 
+class Cores(Sheet, frozen=True, forbid_unknown_fields=True):
+    """Equal cores of a processor that has several kinds: how many, and what one of them computes in fp32."""
+
+    core: str
+    count: int
+    rate: FlopPerSecond
+
+
 class Chip(Sheet, frozen=True, forbid_unknown_fields=True):
-    """The processor: how many multiprocessors (or cores) at which clock the peak rates hold for."""
+    """The processor: how many multiprocessors (or cores) at which clock the peak rates hold for.
+
+    ``kinds`` tells cores apart where they differ, the fastest first.
+    """
 
     multiprocessors: int
     clock: Hertz
+    kinds: tuple[Cores, ...] = ()
 
 
 class Engine(Sheet, frozen=True, forbid_unknown_fields=True):
@@ -190,6 +202,8 @@ def numbers(device: Device) -> list[tuple[str, float]]:
         elif isinstance(value, dict):
             for key, child in value.items():
                 visit(f"{path}.{key}" if path else key, child)
+        elif isinstance(value, tuple):
+            visit(path, dict(enumerate(value)))
         elif isinstance(value, msgspec.Struct):
             visit(path, {f: getattr(value, f) for f in value.__struct_fields__})
 

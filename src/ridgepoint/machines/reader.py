@@ -77,6 +77,7 @@ def _quantity(kind: type, value: Any) -> Any:
 def _problems(device: Device) -> Iterator[Problem]:
     """What is wrong with a sheet whose keys and types are right."""
     yield from _names(device)
+    yield from _cores(device)
     yield from _engines(device)
     yield from _memory(device)
     yield from _links(device)
@@ -95,6 +96,24 @@ def _names(device: Device) -> Iterator[Problem]:
     for path, name in (("name", device.name), *(("aliases", alias) for alias in device.aliases)):
         if not NAME.fullmatch(name):
             yield path, f"is '{name}'", "use small letters, digits, dots and dashes, not beginning with a count"
+
+
+def _cores(device: Device) -> Iterator[Problem]:
+    """Cores of several kinds add up to all cores and to the rate of all."""
+    kinds, chip = device.chip.kinds, device.chip
+    if not kinds:
+        return
+    count = sum(kind.count for kind in kinds)
+    if count != chip.multiprocessors:
+        yield "chip.kinds", f"are {count} cores of {chip.multiprocessors}", "say what all cores are"
+    rates = [
+        float(engine.rates["fp32"])
+        for name, engine in device.engines.items()
+        if name != "special" and "fp32" in engine.rates
+    ]
+    total = sum(kind.count * float(kind.rate) for kind in kinds)
+    if rates and not 0.99 <= total / max(rates) <= 1.01:
+        yield "chip.kinds", f"compute {total:.4g} FLOP/s in fp32, not {max(rates):.4g}", "make them add up"
 
 
 def _engines(device: Device) -> Iterator[Problem]:

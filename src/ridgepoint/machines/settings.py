@@ -25,6 +25,7 @@ from ridgepoint.machines.description import (
     StorageSheet,
 )
 from ridgepoint.machines.reader import ARITHMETICS
+from ridgepoint.machines.threads import with_threads
 from ridgepoint.units import parse_quantity
 
 Setter = Callable[[Device, Any], tuple[Device, str]]
@@ -165,6 +166,10 @@ def _launch(device: Device, value: float) -> tuple[Device, str]:
     return replace(device, coefficients=device.coefficients | {"device": table}), ""
 
 
+def _threads(slowest: bool) -> Setter:
+    return lambda device, value: (with_threads(device, value, slowest), "engines")
+
+
 def _price(device: Device, value: float) -> tuple[Device, str]:
     return replace(device, price=Price(usd_per_hour=value)), "price.usd_per_hour"
 
@@ -185,6 +190,8 @@ SETTINGS: dict[str, Setting] = {
     "tier-bandwidth": Setting("B/s", "bandwidth of that memory", _memory("tier", "bandwidth")),
     "multiprocessors": Setting("whole", "multiprocessors, or cores", _part("chip", "multiprocessors")),
     "clock": Setting("Hz", "clock of the multiprocessors", _part("chip", "clock")),
+    "threads": Setting("whole", "threads that work, on the fastest cores of a processor", _threads(slowest=False)),
+    "little-threads": Setting("whole", "threads that work, on its slowest cores", _threads(slowest=True)),
     "launch": Setting("s", "from one kernel to the next in a captured graph", _launch),
     "link": Setting("B/s", "between devices of a node, per device and direction", _link("node", "bandwidth")),
     "topology": Setting("text", "topology of that link: switch, mesh, ring, torus", _link("node", "topology")),

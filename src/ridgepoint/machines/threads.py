@@ -1,0 +1,51 @@
+"""A processor of which only some cores work.
+
+A parallel loop gives every thread an equal part, so that all wait for the slowest core among those that work:
+
+    rate of n threads = n · the slowest of n cores,   the fastest cores (or the slowest ones) first
+
+Main memory and caches stay as they are: what fewer cores draw of them follows from their number.
+"""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from ridgepoint.errors import RidgepointError
+from ridgepoint.machines.description import Cores, Device, FlopPerSecond
+
+PROCESSORS = ("cpu", "soc")
+
+
+def with_threads(device: Device, threads: int, slowest: bool = False) -> Device:
+    """The device with ``threads`` threads on its fastest cores, or on its slowest ones.
+
+    >>> from ridgepoint.machines.catalog import find_device
+    >>> board = find_device("rk3588")  # four cores of 38.4 GFLOP/s and four of 14.4
+    >>> [round(float(with_threads(board, n).engines["vector"].rates["fp32"]) / 1e9, 1) for n in (1, 4, 8)]
+    [38.4, 153.6, 115.2]
+    >>> with_threads(board, 4, slowest=True).chip.multiprocessors
+    4
+
+    Errors: ``bad_machine`` for a device that is no processor, or for more threads than cores.
+    """
+    chip = device.chip
+    if device.kind not in PROCESSORS:
+        raise RidgepointError(
+            "bad_machine", f"{device.name} is no processor: its threads cannot be chosen", "leave them out"
+        )
+    if threads > chip.multiprocessors:
+        raise RidgepointError(
+            "bad_machine",
+            f"{device.name} has {chip.multiprocessors} cores, not {threads}",
+            f"give at most {chip.multiprocessors} threads",
+        )
+    rates = [rate for kind in chip.kinds for rate in [float(kind.rate)] * kind.count] or [1.0] * chip.multiprocessors
+    used = sorted(rates, reverse=not slowest)[:threads]
+    part = threads * min(used) / sum(rates)
+    engines = {
+        name: replace(engine, rates={key: FlopPerSecond(part * rate) for key, rate in engine.rates.items()})
+        for name, engine in device.engines.items()
+    }
+    kinds = (Cores(core="in use", count=threads, rate=FlopPerSecond(min(used))),) if chip.kinds else ()
+    return replace(device, chip=replace(chip, multiprocessors=threads, kinds=kinds), engines=engines)
