@@ -6,7 +6,7 @@ These calls keep what the fused kernel needs to know: grouped heads, causality, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
@@ -17,111 +17,129 @@ from ridgepoint.capture.extra import needed
 @cache
 def register() -> Any:
     """Registers the calls once; returns their namespace."""
-    torch = needed("torch", "capturing a model")
+    library = needed("torch", "capturing a model").library
+    for name, (schema, shapes) in _CALLS.items():
+        library.define(f"ridgepoint::{name}", schema)
+        library.register_fake(f"ridgepoint::{name}", shapes)
+    for name, (keep, gradients) in _GRADIENTS.items():
+        library.register_autograd(f"ridgepoint::{name}", gradients, setup_context=keep)
+    return _ops()
 
-    def attention(q: Any, k: Any, v: Any, mask: Any, causal: bool, window: int
-                  ) -> Any:  # fmt: skip
-        *batch, heads, length, _ = q.shape  # kernels write the heads of a position side by side
-        return q.new_empty((*batch, length, heads, v.shape[-1])).transpose(-2, -3)
 
-    def attention_backward(grad: Any, q: Any, k: Any, v: Any, causal: bool, window: int
-                           ) -> list[Any]:  # fmt: skip
-        return [torch.empty_like(t) for t in (q, k, v)]
+def _ops() -> Any:
+    return needed("torch", "capturing a model").ops.ridgepoint
 
-    def append(cache: Any, new: Any, dim: int) -> Any:
-        shape = list(cache.shape)
-        shape[dim] += new.shape[dim]
-        return cache.new_empty(shape)
 
-    def recurrence(inputs: list[Any], like: Any, width: int, variant: str, batch: int, seq: int, heads: int,
-                   head_dim: int, state_dim: int, groups: int, chunk: int) -> Any:  # fmt: skip
-        return like.new_empty((*like.shape[:-1], width))
+# --- shapes of results -------------------------------------------------------------------------------------------------
 
-    def recurrence_backward(inputs: list[Any], grad: Any, variant: str, batch: int, seq: int, heads: int,
-                            head_dim: int, state_dim: int, groups: int, chunk: int) -> list[Any]:  # fmt: skip
-        return [torch.empty_like(t) for t in inputs]
 
-    def experts(x: Any, weight: Any, rows: int, out_rows: int) -> Any:
-        return x.new_empty(out_rows, weight.shape[-1])
+def _attention(q: Any, k: Any, v: Any, mask: Any, causal: bool, window: int) -> Any:
+    *batch, heads, length, _ = q.shape  # kernels write the heads of a position side by side
+    return q.new_empty((*batch, length, heads, v.shape[-1])).transpose(-2, -3)
 
-    def experts_gradient(x: Any, grad: Any, rows: int, weight: Any) -> Any:
-        return torch.empty_like(weight)
 
-    def weighted_sum(x: Any, shares: Any) -> Any:
-        return x.new_empty(shares.shape[0], x.shape[-1])
+def _append(cache: Any, new: Any, dim: int) -> Any:
+    shape = list(cache.shape)
+    shape[dim] += new.shape[dim]
+    return cache.new_empty(shape)
 
-    def weighted_sum_backward(grad: Any, x: Any, shares: Any) -> list[Any]:
-        return [torch.empty_like(x), torch.empty_like(shares)]
 
-    def short_convolution(x: Any, weight: Any) -> Any:
-        return torch.empty_like(x)
+def _recurrence(inputs: list[Any], like: Any, width: int, *_: Any) -> Any:
+    return like.new_empty((*like.shape[:-1], width))
 
-    def short_convolution_backward(grad: Any, x: Any, weight: Any) -> list[Any]:
-        return [torch.empty_like(x), torch.empty_like(weight)]
 
-    library = torch.library
-    text = {
-        attention: "(Tensor q, Tensor k, Tensor v, Tensor? mask, bool causal, int window) -> Tensor",
-        attention_backward: "(Tensor grad, Tensor q, Tensor k, Tensor v, bool causal, int window) -> Tensor[]",
-        experts: "(Tensor x, Tensor weight, SymInt rows, SymInt out_rows) -> Tensor",
-        experts_gradient: "(Tensor x, Tensor grad, SymInt rows, Tensor weight) -> Tensor",
-        weighted_sum: "(Tensor x, Tensor shares) -> Tensor",
-        weighted_sum_backward: "(Tensor grad, Tensor x, Tensor shares) -> Tensor[]",
-        short_convolution: "(Tensor x, Tensor weight) -> Tensor",
-        short_convolution_backward: "(Tensor grad, Tensor x, Tensor weight) -> Tensor[]",
-        append: "(Tensor cache, Tensor new, int dim) -> Tensor",
-        recurrence: "(Tensor[] inputs, Tensor like, int width, str variant, SymInt batch, SymInt seq, int heads, int head_dim, "
-        "int state_dim, int groups, int chunk) -> Tensor",
-        recurrence_backward: "(Tensor[] inputs, Tensor grad, str variant, SymInt batch, SymInt seq, int heads, int head_dim, "
-        "int state_dim, int groups, int chunk) -> Tensor[]",
-    }
-    for function, schema in text.items():
-        name = f"ridgepoint::{function.__name__}"
-        library.define(name, schema)
-        library.register_fake(name, function)
-    ops = torch.ops.ridgepoint
+def _experts(x: Any, weight: Any, rows: Any, out_rows: Any) -> Any:
+    return x.new_empty(out_rows, weight.shape[-1])
 
-    def setup(ctx: Any, inputs: Any, output: Any) -> None:
-        q, k, v, _, ctx.causal, ctx.window = inputs
-        ctx.save_for_backward(q, k, v)
 
-    def backward(ctx: Any, grad: Any) -> Any:
-        gradients = ops.attention_backward(grad, *ctx.saved_tensors, ctx.causal, ctx.window)
-        return (*gradients, None, None, None)
+def _weighted_sum(x: Any, shares: Any) -> Any:
+    return x.new_empty(shares.shape[0], x.shape[-1])
 
-    library.register_autograd("ridgepoint::attention", backward, setup_context=setup)
 
-    def setup_recurrence(ctx: Any, inputs: Any, output: Any) -> None:
-        ctx.save_for_backward(*inputs[0])
-        ctx.shape = inputs[3:]
+def _as(*positions: int) -> Callable[..., Any]:
+    """Results with the shapes of the arguments at these positions: of gradients, those of what they are gradients of."""
 
-    def backward_recurrence(ctx: Any, grad: Any) -> Any:
-        gradients = ops.recurrence_backward(list(ctx.saved_tensors), grad, *ctx.shape)
-        return (list(gradients), *[None] * 10)
+    def shapes(*arguments: Any) -> Any:
+        like = needed("torch", "capturing a model").empty_like
+        made = [like(arguments[at]) for at in positions]
+        return made if len(made) > 1 else made[0]
 
-    def setup_experts(ctx: Any, inputs: Any, output: Any) -> None:
-        x, weight, ctx.rows, _ = inputs
-        ctx.save_for_backward(x, weight)
+    return shapes
 
-    def backward_experts(ctx: Any, grad: Any) -> Any:
-        x, weight = ctx.saved_tensors
-        back = ops.experts(grad, weight.transpose(-2, -1), ctx.rows, x.shape[0])
-        return back, ops.experts_gradient(x, grad, ctx.rows, weight), None, None
 
-    def setup_sum(ctx: Any, inputs: Any, output: Any) -> None:
-        ctx.save_for_backward(*inputs)
+def _as_inputs(inputs: list[Any], *_: Any) -> list[Any]:
+    like = needed("torch", "capturing a model").empty_like
+    return [like(tensor) for tensor in inputs]
 
-    def backward_sum(ctx: Any, grad: Any) -> Any:
-        return tuple(ops.weighted_sum_backward(grad, *ctx.saved_tensors))
 
-    def backward_convolution(ctx: Any, grad: Any) -> Any:
-        return tuple(ops.short_convolution_backward(grad, *ctx.saved_tensors))
+_SHAPE_OF_SCAN = "str variant, SymInt batch, SymInt seq, int heads, int head_dim, int state_dim, int groups, int chunk"
+_CALLS: dict[str, tuple[str, Callable[..., Any]]] = {
+    "attention": ("(Tensor q, Tensor k, Tensor v, Tensor? mask, bool causal, int window) -> Tensor", _attention),
+    "attention_backward": (
+        "(Tensor grad, Tensor q, Tensor k, Tensor v, bool causal, int window) -> Tensor[]", _as(1, 2, 3)
+    ),
+    "experts": ("(Tensor x, Tensor weight, SymInt rows, SymInt out_rows) -> Tensor", _experts),
+    "experts_gradient": ("(Tensor x, Tensor grad, SymInt rows, Tensor weight) -> Tensor", _as(3)),
+    "weighted_sum": ("(Tensor x, Tensor shares) -> Tensor", _weighted_sum),
+    "weighted_sum_backward": ("(Tensor grad, Tensor x, Tensor shares) -> Tensor[]", _as(1, 2)),
+    "short_convolution": ("(Tensor x, Tensor weight) -> Tensor", _as(0)),
+    "short_convolution_backward": ("(Tensor grad, Tensor x, Tensor weight) -> Tensor[]", _as(1, 2)),
+    "append": ("(Tensor cache, Tensor new, int dim) -> Tensor", _append),
+    "recurrence": (f"(Tensor[] inputs, Tensor like, int width, {_SHAPE_OF_SCAN}) -> Tensor", _recurrence),
+    "recurrence_backward": (f"(Tensor[] inputs, Tensor grad, {_SHAPE_OF_SCAN}) -> Tensor[]", _as_inputs),
+}  # fmt: skip
+"""Calls by name: their schema, and the shapes of their results."""
 
-    library.register_autograd("ridgepoint::short_convolution", backward_convolution, setup_context=setup_sum)
-    library.register_autograd("ridgepoint::recurrence", backward_recurrence, setup_context=setup_recurrence)
-    library.register_autograd("ridgepoint::experts", backward_experts, setup_context=setup_experts)
-    library.register_autograd("ridgepoint::weighted_sum", backward_sum, setup_context=setup_sum)
-    return ops
+
+# --- gradients ---------------------------------------------------------------------------------------------------------
+
+
+def _keep_attention(ctx: Any, inputs: Any, output: Any) -> None:
+    q, k, v, _, ctx.causal, ctx.window = inputs
+    ctx.save_for_backward(q, k, v)
+
+
+def _attention_gradients(ctx: Any, grad: Any) -> Any:
+    made = _ops().attention_backward(grad, *ctx.saved_tensors, ctx.causal, ctx.window)
+    return (*made, None, None, None)
+
+
+def _keep_recurrence(ctx: Any, inputs: Any, output: Any) -> None:
+    ctx.save_for_backward(*inputs[0])
+    ctx.shape = inputs[3:]
+
+
+def _recurrence_gradients(ctx: Any, grad: Any) -> Any:
+    made = _ops().recurrence_backward(list(ctx.saved_tensors), grad, *ctx.shape)
+    return (list(made), *[None] * 10)
+
+
+def _keep_experts(ctx: Any, inputs: Any, output: Any) -> None:
+    x, weight, ctx.rows, _ = inputs
+    ctx.save_for_backward(x, weight)
+
+
+def _experts_gradients(ctx: Any, grad: Any) -> Any:
+    x, weight = ctx.saved_tensors
+    back = _ops().experts(grad, weight.transpose(-2, -1), ctx.rows, x.shape[0])
+    return back, _ops().experts_gradient(x, grad, ctx.rows, weight), None, None
+
+
+def _keep_all(ctx: Any, inputs: Any, output: Any) -> None:
+    ctx.save_for_backward(*inputs)
+
+
+_GRADIENTS: dict[str, tuple[Callable[..., None], Callable[..., Any]]] = {
+    "attention": (_keep_attention, _attention_gradients),
+    "recurrence": (_keep_recurrence, _recurrence_gradients),
+    "experts": (_keep_experts, _experts_gradients),
+    "weighted_sum": (_keep_all, lambda ctx, grad: tuple(_ops().weighted_sum_backward(grad, *ctx.saved_tensors))),
+    "short_convolution": (
+        _keep_all,
+        lambda ctx, grad: tuple(_ops().short_convolution_backward(grad, *ctx.saved_tensors)),
+    ),
+}
+"""What a call keeps for its backward pass, and the call that this is."""
 
 
 @contextmanager
