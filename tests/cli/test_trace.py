@@ -60,6 +60,13 @@ def test_the_page_as_a_file(run, recorded, tmp_path):
         assert words in page
 
 
+def test_charts_as_files(run, recorded, tmp_path):
+    assert run("trace", recorded, "--chart", "span=a.svg", "--chart", "ops=b.svg").code == 0
+    assert "exposed communication" in (tmp_path / "a.svg").read_text()
+    assert "aten::addmm" in (tmp_path / "b.svg").read_text()
+    assert run("trace", recorded, "--chart", "nothing=c.svg", "--json").error["kind"] == "unknown_chart"
+
+
 def test_names_in_a_trace_cannot_break_a_page(run, tmp_path):
     made = Recording()
     made.op("<script>alert(1)</script>", 0.0, 10.0)

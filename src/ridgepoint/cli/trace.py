@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ridgepoint.cli.citing import Citations, print_citations
-from ridgepoint.cli.files import Html
+from ridgepoint.cli.files import Charts, Html, chart_files, write_charts
 from ridgepoint.cli.options import may_take_scenario
 from ridgepoint.cli.output import command_line, console, print_json, print_page
 from ridgepoint.errors import RidgepointError
@@ -27,6 +27,7 @@ def trace(
     ] = None,
     top: Annotated[int, typer.Option("--top", metavar="N", min=1, help="Rows of each table.")] = DEFAULT_ROWS,
     html: Html = None,
+    chart: Charts = None,
     citations: Citations = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
@@ -38,6 +39,7 @@ def trace(
 
     if request is None and runs is not None:
         raise RidgepointError("bad_usage", "--runs is given without a model", "add --model MODEL")
+    files = chart_files(chart)
     estimate = None if request is None else Estimate(to_scenario(request))
     found = read_profile(file)
     beside = None if estimate is None else compare(found, estimate, runs)
@@ -46,6 +48,10 @@ def trace(
         from ridgepoint.scenario_file import write_whole
 
         write_whole(html, html_page(found, beside, command_line()))
+    if files:
+        from ridgepoint.report.html_trace import pictures
+
+        write_charts(files, lambda: pictures(found), found.trace.title)
     if as_json:
         print_json(document(found, beside))
         return

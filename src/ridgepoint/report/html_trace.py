@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from html import escape
 
-from ridgepoint.report.html import facts, figure, folded, html_page, notes, section, table
-from ridgepoint.report.svg_bars import Bar, Part, legend, stacked_svg
+from ridgepoint.report.html import facts, folded, html_page, notes, section, table
+from ridgepoint.report.picture import Picture
+from ridgepoint.report.svg_bars import Bar, Part, stacked_svg
 from ridgepoint.report.text import count, percent
 from ridgepoint.report.trace import PRODUCT, beside_words, comparison_cells, subject, trace_facts
 from ridgepoint.traces.compare import Comparison
@@ -50,33 +51,42 @@ def _parts(found: Profile, beside: Comparison | None) -> Iterator[str]:
     yield f'<p class="rp-verdict"><strong>{escape(found.verdict.sentence)}</strong></p>'
     yield facts(trace_facts(found))
     yield notes("Warnings", (*found.warnings, *(() if beside is None else beside.warnings)))
-    yield section("Where the span goes", _shares(found))
+    span, ops, components = pictures(found)
+    yield section(span.title, span.html)
     if beside is not None:
         yield section("Measured beside predicted", *_beside(beside))
-    yield section("Time by op", _bars(found.ops, "op"))
-    yield section("Time by component", _bars(found.components, "component"))
+    yield section(ops.title, ops.html, folded("Table", _table(found.ops, "op")))
+    yield section(components.title, components.html, folded("Table", _table(found.components, "component")))
     if found.kernels:
         yield section("Time by kernel", folded(f"{len(found.kernels)} kernels", _table(found.kernels, "kernel")))
     if beside is not None:
         yield notes("Assumptions", beside.estimate.assumptions)
 
 
-def _shares(found: Profile) -> str:
+def pictures(found: Profile) -> list[Picture]:
+    """All charts of a trace: ``span``, ``ops``, ``components``."""
+    return [span_picture(found), rows_picture(found.ops, "op"), rows_picture(found.components, "component")]
+
+
+def span_picture(found: Profile) -> Picture:
+    """The span as one bar: work that nothing hides, and what devices waited for."""
     shown = {name: share for name, share in found.verdict.shares.items() if share > 0.0}
     parts = [Part(name, share, _SHARES[name], percent(share)) for name, share in shown.items()]
     svg = stacked_svg([Bar("the whole", duration(found.span_s), parts)], "Where the span of the trace goes")
-    return figure(svg, "", legend([(_SHARES[name], f"{name} {percent(share)}") for name, share in shown.items()]))
+    key = [(_SHARES[name], f"{name} {percent(share)}") for name, share in shown.items()]
+    return Picture("span", "Where the span goes", svg, key)
 
 
-def _bars(rows: Sequence[Row], title: str) -> str:
+def rows_picture(rows: Sequence[Row], what: str) -> Picture:
+    """Own time by ``what``, most first, in the colours of kinds of op."""
     whole = sum(row.time_s for row in rows) or 1.0
     shown = rows[:MOST]
     bars = [
         Bar(row.name, f"{percent(row.time_s / whole)}  {duration(row.time_s)}", [_part(row, whole)]) for row in shown
     ]
     kinds = dict.fromkeys(row.kind for row in shown)
-    keys = legend([(_KINDS.get(kind, "latency"), WORDS.get(kind, kind)) for kind in kinds])
-    return figure(stacked_svg(bars, f"Own time by {title}"), "", keys) + folded("Table", _table(rows, title))
+    key = [(_KINDS.get(kind, "latency"), WORDS.get(kind, kind)) for kind in kinds]
+    return Picture(f"{what}s", f"Time by {what}", stacked_svg(bars, f"Own time by {what}"), key)
 
 
 def _part(row: Row, whole: float) -> Part:
