@@ -29,6 +29,8 @@ GENERATION = {"gemm": ("joule_per_flop",)}
 KIN = (("turing", "volta"), ("ampere", "ada"), ("hopper", "blackwell"), ("kepler", "pascal"))
 """Families whose engines are fed alike, the older first: through registers, or straight from shared memory. Relatives
 count four times."""
+FED = ("gemm", "conv")
+"""Tables that what feeds the engines decides; kernels that stream are alike in families with the same copy engines."""
 SAVING = 0.73
 """Energy of an operation over that of the generation before: 0.70 from V100 to A100, 0.73 from A6000 to L40S, 0.75 from H100
 to B200, by the catalogue's own fits."""
@@ -70,7 +72,8 @@ def leave_one_out(
         if not any(batch.rows.text("op") in OPS[coefficients] for batch in lessons):
             continue
         family = batches[0].sheet.device.family
-        values = fit_all(lessons, coefficients, without=kept, favoured=relatives(family), steps=6, polish=0).values
+        favoured = relatives(family) if coefficients in FED else streamed(family)
+        values = fit_all(lessons, coefficients, without=kept, favoured=favoured, steps=6, polish=0).values
         machines = {batch.sheet.name: batch.sheet for batch in lessons}.values()
         inherited = {path: value for entry in kept for path, value in generation(entry, family, machines).items()}
         results += _errors(batches, coefficients, values | inherited, tuple(others))
@@ -80,6 +83,16 @@ def leave_one_out(
 def relatives(family: str) -> tuple[str, ...]:
     """A family and those whose engines are fed alike, the older first."""
     return next((kin for kin in KIN if family in kin), (family,))
+
+
+def streamed(family: str) -> tuple[str, ...]:
+    """A family and those that copy by the same means: engines of their own since Hopper, threads before.
+
+    >>> streamed("ada"), streamed("blackwell")
+    (('ada',), ('hopper', 'blackwell'))
+    """
+    kin = relatives(family)
+    return kin if "hopper" in kin else (family,)
 
 
 def generation(entry: str, family: str, machines: Iterable[Machine]) -> dict[str, float]:
