@@ -27,6 +27,7 @@ COMPUTES_NOTHING = {
 }
 """Commands that list, show what stands in the catalogue, write down what code does, or start a page."""
 
+TRACE = str(Path(__file__).parents[2] / "docs" / "examples" / "small_net.trace.json.gz")
 DEPLOYED = ("llama-3.1-8b", "--on", "h100-sxm")
 GOALS = ("--ttft", "2s", "--tpot", "50ms")
 RUNS: dict[str, tuple[str, ...]] = {
@@ -37,6 +38,8 @@ RUNS: dict[str, tuple[str, ...]] = {
     "simulate": (*DEPLOYED, "--rate", "4", "--requests", "20"),
     "plan train": ("llama-3.2-1b", "--on", "8xh100-sxm", "--global-batch", "64", "--seq", "2k"),
     "plan serve": ("llama-3.1-8b", "--devices", "h100-sxm", "--rate", "2", "--requests", "100", *GOALS),
+    "plan rlhf": ("--actor", "llama-3.2-1b", "--on", "8xh100-sxm", "--batch", "64"),
+    "trace": (TRACE, "--model", "resnet18", "--on", "i9-10940x", "--task", "train"),
     "reproduce": ("flashattention",),
     "laws run": ("loss",),
     "machines show": ("h100-sxm",),
@@ -60,6 +63,16 @@ def every_command() -> dict[str, Any]:
     return dict(leaf for name in COMMANDS for leaf in leaves(load(name), name))
 
 
+def lines_of(document: Any) -> Iterator[str]:
+    """What stands under ``citations`` in a document, in a list of documents, or in a part of one."""
+    if isinstance(document, list):
+        for part in document:
+            yield from lines_of(part)
+    elif isinstance(document, dict):
+        for key, part in document.items():
+            yield from part if key == "citations" else lines_of(part) if isinstance(part, dict) else ()
+
+
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     sizes = [(2**i, 2**j) for i in range(12) for j in range(8, 13)]
@@ -80,9 +93,9 @@ def test_the_document_and_the_page_name_what_was_relied_on(run: Run, data: Path,
     """The same lines, in JSON always and on a page when asked for."""
     words = [str(data) if word == "DATA" else word for word in RUNS[name]]
     document = run(*name.split(), *words, "--json").document
-    cited = [line for part in (document if isinstance(document, list) else [document]) for line in part["citations"]]
+    cited = list(lines_of(document))
     assert cited
-    assert all(isinstance(line, str) and line for line in cited)
+    assert all(cited)
     plain, asked = (run(*name.split(), *words, *more) for more in ((), ("--citations",)))
     assert plain.code == asked.code == 0
     shown = " ".join(asked.out.split())
