@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +13,11 @@ from ridgepoint.cli.options import takes_scenario
 from ridgepoint.cli.output import command_line, console, print_json, print_page
 from ridgepoint.request import Request, to_scenario
 from ridgepoint.scenario_file import write_request, write_whole
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ridgepoint.estimates import Estimate
 
 
 @takes_scenario
@@ -47,8 +52,9 @@ def analyze(
         write_request(request, save)
     if html is not None:
         from ridgepoint.report.html_estimate import estimate_page
+        from ridgepoint.report.html_train import pipeline_sections
 
-        write_whole(html, estimate_page(est, command_line()))
+        write_whole(html, estimate_page(est, command_line(), list(pipeline_sections(est))))
     if files:
         from ridgepoint.report.charts import pictures
 
@@ -67,5 +73,17 @@ def analyze(
 
         print()
         print_page(picture(est, screen.width), screen)
+        if request.task == "train":
+            print_pipeline(est, screen)
     if citations:
         print_citations(est.citations, screen)
+
+
+def print_pipeline(est: Estimate, screen: Console) -> None:
+    """The schedule of a training step with several stages, and the memory of each over the step."""
+    from ridgepoint.report.schedule import pipeline_page
+    from ridgepoint.training.timeline import has_pipeline
+
+    if has_pipeline(est):
+        print()
+        print_page(pipeline_page(est, screen.width), screen)

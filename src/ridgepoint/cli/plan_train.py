@@ -8,9 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from ridgepoint.cli.citing import Citations, print_citations
-from ridgepoint.cli.files import Perfetto, write_trace
+from ridgepoint.cli.files import Html, Perfetto, write_trace
 from ridgepoint.cli.options import ENGINE, FORMATS, LAYOUT, SETTINGS, TRAINING, compiled, filled, parameter, subjects
-from ridgepoint.cli.output import console, print_json, print_page, progress_bar
+from ridgepoint.cli.output import command_line, console, print_json, print_page, progress_bar
 from ridgepoint.errors import RidgepointError
 from ridgepoint.request import Request, plan_values
 from ridgepoint.units import parse_count, parse_quantity
@@ -68,6 +68,7 @@ def train(
     schedule: Annotated[
         bool, typer.Option("--gantt", help="Draw the best layout's pipeline.", rich_help_panel=_RUN)
     ] = False,
+    html: Html = None,
     perfetto: Perfetto = None,
     target: Annotated[
         str | None,
@@ -119,6 +120,11 @@ def train(
         from ridgepoint.training.timeline import timeline
 
         line = timeline(found.best)
+    if html is not None:
+        from ridgepoint.report.html_train import train_plan_page
+        from ridgepoint.scenario_file import write_whole
+
+        write_whole(html, train_plan_page(found, command_line()))
     if perfetto is not None:
         write_trace(found.best.estimate, perfetto)
     written = None

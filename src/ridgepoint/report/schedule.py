@@ -1,11 +1,16 @@
-"""A pipeline's schedule as a Gantt chart of characters."""
+"""A pipeline's schedule as a Gantt chart of characters, and memory over the step beside it."""
 
 from __future__ import annotations
 
+from rich.console import Group, RenderableType
 from rich.text import Text
 
+from ridgepoint.errors import RidgepointError
+from ridgepoint.estimates import Estimate
+from ridgepoint.report.text import gigabytes
 from ridgepoint.traces.schedule_line import kind
 from ridgepoint.training.schedule import TimeLine
+from ridgepoint.training.timeline import MemoryLine, memory_line, timeline
 from ridgepoint.units import duration
 
 STYLES = {"forward": "cyan", "backward": "green", "weights": "yellow"}
@@ -35,3 +40,36 @@ def gantt(line: TimeLine, width: int) -> Text:
         f"{mark} {name}" for name, mark in MARKS.items() if any(kind(s.work) == name for s in line.spans)
     )
     return text.append(f"{'':9}0 to {duration(line.makespan_s)}: {legend}", "dim")
+
+
+LEVELS = " ▁▂▃▄▅▆▇█"
+
+
+def memory_rows(memory: MemoryLine, width: int) -> Text:
+    """One row per stage: the most bytes in each stretch of the step, on a scale up to what a device may use."""
+    room = max(width - 24, 10)
+    top = max(memory.usable_bytes, memory.peak_bytes)
+    text = Text()
+    for stage, one in enumerate(memory.stages):
+        text.append(f"stage {stage:2d} ")
+        at, cells = 0, []
+        for column in range(room):
+            most, end = one.bytes[at], memory.end_s * (column + 1) / room
+            while at + 1 < len(one.start_s) and one.start_s[at + 1] < end * (1.0 - 1e-12):
+                at += 1
+                most = max(most, one.bytes[at])
+            cells.append(LEVELS[max(round(most / top * (len(LEVELS) - 1)), 1)])
+        text.append("".join(cells), "blue")
+        text.append(f" {gigabytes(one.peak_bytes):>8}\n")
+    return text.append(f"{'':9}at most, of the {gigabytes(memory.usable_bytes)} that a device may use", "dim")
+
+
+def pipeline_page(est: Estimate, width: int, line: TimeLine | None = None) -> RenderableType:
+    """The schedule and the memory of a step with several stages."""
+    drawn = timeline(est) if line is None else line
+    parts: list[RenderableType] = [Text("Pipeline, pass by pass", "bold"), gantt(drawn, width)]
+    try:
+        memory = memory_line(est, drawn)
+    except RidgepointError:  # offloaded activations lie elsewhere
+        return Group(*parts)
+    return Group(*parts, Text(""), Text("Memory over the step", "bold"), memory_rows(memory, width))

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from ridgepoint.report.headline import SAID, verdict
 from ridgepoint.report.memory import memory_table, memory_text
-from ridgepoint.report.schedule import gantt
+from ridgepoint.report.schedule import pipeline_page
 from ridgepoint.report.table import Cell, fitted
 from ridgepoint.report.text import bar, count, flow, gigabytes, money, number, percent, ratio, resource
 from ridgepoint.tasks.activations import recompute_words
@@ -30,7 +30,7 @@ def page(found: TrainPlan, width: int, line: TimeLine | None = None) -> Renderab
     parts: list[RenderableType] = [_headline(found), Text(""), _layouts(found, width), Text("")]
     parts += [_figures(found, width), Text(""), *_sentences(found, width), Text("")]
     if line is not None:
-        parts += [Text("The best layout's pipeline", "bold"), gantt(line, width), Text("")]
+        parts += [pipeline_page(found.best.estimate, width, line), Text("")]
     for name, title in (("strong", "Same batch on other machines"), ("weak", "Batch that grows with the machine")):
         if name in found.scaling:
             parts += [Text(title, "bold"), _curve(found.scaling[name], width), Text("")]
@@ -54,10 +54,10 @@ def _headline(found: TrainPlan) -> Text:
 
 
 def _layouts(found: TrainPlan, width: int) -> Table:
-    titles = ["", "tp", "pp", "dp", "ep", "cp", "ZeRO", "mb", "remat", "schedule"]
+    titles = ["", "devices", "tp", "pp", "dp", "ep", "cp", "ZeRO", "mb", "remat", "schedule"]
     titles += ["step", "MFU", "GB", "bubble", "links", "energy" if found.objective == "energy" else "cost"]
     rows = [_row(found, i, layout) for i, layout in enumerate(found.layouts)]
-    return fitted(titles, rows, width, wordy=(), left=(8, 9))
+    return fitted(titles, rows, width, wordy=(), left=(9, 10))
 
 
 def _row(found: TrainPlan, place: int, layout: LaidOut) -> list[Cell]:
@@ -73,6 +73,7 @@ def _row(found: TrainPlan, place: int, layout: LaidOut) -> list[Cell]:
         price = "" if est.energy_j is None else si(float(est.energy_j), "J")
     return [
         Text(f"{place + 1}", "bold" if place == 0 else "dim"),
+        "" if len({float(other.estimate.devices) for other in found.layouts}) == 1 else f"{est.devices:g}",
         *(degree(name) for name in ("tp", "pp", "dp", "ep", "cp")),
         f"{float(plan.zero_stage):g}",
         f"{float(plan.micro_batch or 1.0):g}",
@@ -133,7 +134,7 @@ def _lines(found: TrainPlan) -> Iterator[tuple[str, str, str]]:
     each = number(float(est.tokens_per_s) / float(est.devices))
     yield "Throughput", f"{number(float(est.tokens_per_s))} tokens/s", f"{each} per device"
     if est.power_w is not None:
-        yield "Power", si(float(est.power_w), "W"), f"{est.devices:g} devices"
+        yield "Power", si(float(est.power_w), "W"), f"{est.devices:g} device{'s' if est.devices > 1 else ''}"
     if run:
         assert run["days"] is not None
         words = (
@@ -150,6 +151,14 @@ def _sentences(found: TrainPlan, width: int) -> Iterator[Text]:
     first = Text(flow(verdict(found.best.estimate), width))
     first.stylize("bold", 0, len("Bottleneck:"))
     yield first
+    for label, phrases in _told(found):
+        text = Text(flow([label, *phrases], width))
+        text.stylize("bold", 0, len(label))
+        yield text
+
+
+def _told(found: TrainPlan) -> Iterator[tuple[str, list[str]]]:
+    """What is said of the plan besides its best layout's verdict: a label and its phrases."""
     for label, phrases in (
         ("Twice as fast:", _sensitivity(found)),
         ("The runner-up:", _runner_up(found)),
@@ -157,9 +166,13 @@ def _sentences(found: TrainPlan, width: int) -> Iterator[Text]:
         ("Failures:", _failures(found)),
     ):
         if phrases:
-            text = Text(flow([label, *phrases], width))
-            text.stylize("bold", 0, len(label))
-            yield text
+            yield label, phrases
+
+
+def sentences(found: TrainPlan) -> Iterator[str]:
+    """The same as plain sentences, with the verdict."""
+    yield " ".join(verdict(found.best.estimate))
+    yield from (" ".join([label, *phrases]) for label, phrases in _told(found))
 
 
 def _label(found: TrainPlan, name: str) -> str:
@@ -175,13 +188,16 @@ def _runner_up(found: TrainPlan) -> list[str]:
     if len(found.layouts) < 2:
         return []
     one, two = found.layouts[:2]
-    slower = two.step_time_s / one.step_time_s - 1.0
+    worse = {"time": "slower", "cost": "dearer", "energy": "more energy"}[found.objective]
+    phrases = [f"{percent(found.behind)} {worse};" if found.behind > 0.0005 else f"as good for {found.objective};"]
+    if two.estimate.devices != one.estimate.devices:
+        return [*phrases, f"{duration(two.step_time_s)} per step on {two.estimate.devices:g} devices."]
     differences = [
         f"{'+' if s > 0 else '−'}{duration(abs(s))} {_label(found, r)},"
         for r, s in found.runner_up.items()
         if abs(s) >= _LEAST_S * one.step_time_s
     ][:5]
-    phrases = [f"{percent(slower)} slower;" if slower > 0.0005 else "as fast;", *differences]
+    phrases += differences
     return [*phrases[:-1], phrases[-1].rstrip(",;") + "."]
 
 

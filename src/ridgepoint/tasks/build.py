@@ -27,7 +27,7 @@ from ridgepoint.tasks.inference import decode_work, forward_work, generate_parts
 from ridgepoint.tasks.layout import Layout, complete, execution
 from ridgepoint.tasks.memory import TOKEN_BUDGET, ledger
 from ridgepoint.tasks.networks import build_network
-from ridgepoint.tasks.planned import with_balanced, with_planned
+from ridgepoint.tasks.planned import resolved
 from ridgepoint.tasks.trained import device_parameters
 from ridgepoint.tasks.training import step_work
 from ridgepoint.tasks.updates import shown_stage
@@ -122,8 +122,7 @@ def build(model: Model | Network, machine: Machine, task: Task, plan: Plan) -> B
     layout = complete(model, machine, plan, training)
     run, notes = execution(model, plan, layout, training)
     if isinstance(task, Train):
-        plan = with_balanced(model, machine, run, layout, task, plan)
-        plan = with_planned(model, machine, run, layout, task, plan)
+        plan = resolved(model, machine, run, layout, task, plan)
     parts = _BUILDERS[type(task)](model, run, layout, task, plan)
     return Built(
         machine,

@@ -22,6 +22,12 @@ from ridgepoint.tasks.training import micro_batch, passes
 from ridgepoint.work import Op
 
 
+def resolved(model: Model, machine: Machine, run: Execution, layout: Layout, task: Train, plan: Plan) -> Plan:
+    """``plan`` with all that it leaves to the machine."""
+    balanced_ = with_balanced(model, machine, run, layout, task, plan)
+    return with_planned(model, machine, run, layout, task, balanced_)
+
+
 def with_planned(model: Model, machine: Machine, run: Execution, layout: Layout, task: Train, plan: Plan) -> Plan:
     """``plan`` with what its layers compute again.
 

@@ -1,0 +1,112 @@
+"""Training as HTML: a plan's layouts as one page, and a step's pipeline and its memory as sections of any report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from html import escape
+
+from ridgepoint.errors import RidgepointError
+from ridgepoint.estimates import Estimate
+from ridgepoint.report.html import figure, folded, html_page, notes, scrolled, section, table
+from ridgepoint.report.html_estimate import body, grounds
+from ridgepoint.report.svg_bars import legend
+from ridgepoint.report.svg_gantt import NAMES, ROLES, gantt_svg, memory_line_svg
+from ridgepoint.report.text import gigabytes, money, percent
+from ridgepoint.report.train_plan import sentences
+from ridgepoint.tasks.activations import recompute_words
+from ridgepoint.traces.schedule_line import kind
+from ridgepoint.training.layouts import LaidOut
+from ridgepoint.training.planner import TrainPlan
+from ridgepoint.training.schedule import TimeLine
+from ridgepoint.training.timeline import MemoryLine, has_pipeline, memory_line, timeline
+from ridgepoint.units import duration
+
+
+def train_plan_page(found: TrainPlan, command: str = "") -> str:
+    """The whole answer: layouts, why the first one wins, its pipeline and memory, what limits it."""
+    best = found.best.estimate
+    title = f"{found.model.name} on {found.machine.name}: training plan"
+    tokens = float(found.task.batch * found.task.seq)
+    head = [
+        f"<h1>{escape(found.model.name)} on {escape(found.machine.name)}</h1>",
+        f'<p class="rp-sub">train · batch {float(found.task.batch):,.0f} × {float(found.task.seq):,.0f} = {tokens:,.0f} '
+        f"tokens<br>{found.searched:,} layouts searched, {found.fitting:,} fit; the best of each kind for "
+        f"{escape(found.objective)}</p>",
+    ]
+    parts = [section("Layouts", layouts_table(found)), notes("Why", list(sentences(found)))]
+    return html_page(title, [*head, *parts, *pipeline_sections(best), *body(best), *grounds(best)], command)
+
+
+def layouts_table(found: TrainPlan) -> str:
+    """Every layout of the plan, best first."""
+    titles: tuple[str, ...] = ("", "tp", "pp", "dp", "ep", "cp", "ZeRO", "micro-batch", "recompute", "schedule")
+    titles += ("step", "MFU", "memory", "bubble", "links", "cost")
+    return table(titles, [_layout(i, one) for i, one in enumerate(found.layouts)], left=(8, 9))
+
+
+def _layout(place: int, one: LaidOut) -> list[str]:
+    degrees, plan, est = one.estimate.built.layout, one.plan, one.estimate
+    piped = float(degrees.pp) > 1.0
+    chunks = f" ×{float(plan.chunks):g}" if plan.schedule == "interleaved" else ""
+    return [
+        f"{place + 1}",
+        *(f"{float(getattr(degrees, name)):g}" for name in ("tp", "pp", "dp", "ep", "cp")),
+        f"{float(plan.zero_stage):g}",
+        f"{float(plan.micro_batch or 1.0):g}",
+        recompute_words(plan),
+        f"{plan.schedule}{chunks}" if piped else "–",
+        duration(one.step_time_s),
+        percent(one.mfu),
+        gigabytes(one.memory_bytes),
+        percent(one.bubble),
+        percent(one.exposed_communication),
+        "" if est.cost_usd is None else money(float(est.cost_usd)),
+    ]
+
+
+def pipeline_sections(est: Estimate) -> Iterator[str]:
+    """The schedule of a step with several stages, and its memory over time; nothing for others."""
+    if not has_pipeline(est) or est.scenario.shape:
+        return
+    line = timeline(est)
+    key = legend([(ROLES[name], NAMES[name]) for name in ROLES if any(kind(s.work) == name for s in line.spans)])
+    caption = "Each row is a stage, each mark a pass of one micro-batch; what is blank is the bubble."
+    yield section(
+        "Pipeline, pass by pass", figure(scrolled(gantt_svg(line)), caption, key), folded("Table", stages_table(line))
+    )
+    try:
+        memory = memory_line(est, line)
+    except RidgepointError:  # offloaded activations lie elsewhere
+        return
+    key = legend(
+        [("launch", "stays: weights, states, workspaces"), ("memory", "activations of micro-batches in flight")]
+    )
+    caption = f"The dashed line is what a device may use, {gigabytes(memory.usable_bytes)}."
+    yield section(
+        "Memory over the step", figure(memory_line_svg(memory), caption, key), folded("Table", memory_rows(memory))
+    )
+
+
+def stages_table(line: TimeLine) -> str:
+    """Busy and idle time of every stage."""
+    rows = [
+        (
+            f"stage {stage}",
+            duration(line.makespan_s - line.idle_s(stage)),
+            duration(line.idle_s(stage)) if line.idle_s(stage) > 0.0 else "0",
+            percent(line.idle_s(stage) / line.makespan_s),
+            f"{line.peak_in_flight(stage):g}",
+        )
+        for stage in range(line.stages)
+    ]
+    return table(("", "busy", "idle", "idle share", "micro-batches in flight"), rows)
+
+
+def memory_rows(memory: MemoryLine) -> str:
+    """What stays on every stage, and its peak."""
+    names = list(dict.fromkeys(name for one in memory.stages for name in one.stays))
+    rows = [
+        (f"stage {i}", *(gigabytes(one.stays.get(name, 0.0)) for name in names), gigabytes(one.peak_bytes))
+        for i, one in enumerate(memory.stages)
+    ]
+    return table(("", *names, "peak"), rows)
