@@ -1,6 +1,7 @@
 """`plan train`: what it finds is the best of what it searched, and its figures are those of the estimate (design §10)."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from ridgepoint.models.catalog import find_model
 from ridgepoint.plan import Plan
 from ridgepoint.tasks import Train
 from ridgepoint.training.layouts import model_flop
-from ridgepoint.training.planner import plan_train
+from ridgepoint.training.planner import measure, plan_train
 from ridgepoint.training.search import search, step_seconds
 from ridgepoint.training.space import sweeps
 
@@ -102,6 +103,19 @@ def test_other_objectives_are_at_least_as_good_at_theirs(found):
     assert frugal.best.estimate.energy_j <= found.best.estimate.energy_j * (1 + 1e-9)
 
 
+@pytest.mark.parametrize("objective", ["cost", "energy"])
+def test_fewer_layouts_shown_do_not_change_the_best(objective):
+    """The best one may be slow: a layout on few devices must not be left out before it is priced."""
+    few, many = (plan_train(MODEL, on=MACHINE, batch=16, seq=2048, objective=objective, top=n) for n in (1, 12))
+    assert measure(few.best, objective) == pytest.approx(measure(many.best, objective), rel=1e-3)
+
+
+def test_failures_are_those_of_the_devices_in_use():
+    """A layout on two of eight devices fails a quarter as often."""
+    cheap = plan_train(MODEL, on=MACHINE, batch=16, seq=2048, objective="cost")
+    assert cheap.goodput.mtbf_s == pytest.approx(3600.0 * 50_000 / float(cheap.best.estimate.devices))
+
+
 def test_twice_the_rate_of_everything_is_twice_the_speed(found):
     """Time is homogeneous of degree −1 in the rates (design §3)."""
     cost = found.best.estimate.cost
@@ -127,8 +141,9 @@ def test_nothing_fits_says_the_smallest_change_that_would():
     ],
 )
 def test_bad_input_is_refused(arguments, kind):
+    given: dict[str, Any] = {"on": MACHINE, "batch": 16, "seq": 2048, **arguments}
     with pytest.raises(RidgepointError) as error:
-        plan_train(MODEL, **{"on": MACHINE, "batch": 16, "seq": 2048, **arguments})
+        plan_train(MODEL, **given)
     assert error.value.kind == kind
 
 

@@ -74,8 +74,9 @@ def goodput(
     mtbf_hours: float = MTBF_HOURS,
     restart_s: float = RESTART_S,
     background: bool = True,
+    devices: float | None = None,
 ) -> Goodput:
-    """The useful part of the time of a model of ``parameters`` on all devices of ``machine``.
+    """The useful part of the time of a model of ``parameters`` on ``devices`` of ``machine`` (all by default).
 
     Every node writes its share. In the background only the copy to the host's memory stops the training, and a checkpoint
     cannot follow the last one before that one is written.
@@ -85,9 +86,10 @@ def goodput(
     if mtbf_hours <= 0.0 or restart_s < 0.0:
         raise RidgepointError("bad_option", "the time between failures must be positive", "give hours per device")
     size = parameters * STATE_BYTES
-    each = size / machine.devices
+    used = machine.devices if devices is None else devices
+    each = size / used
     written = each / bytes_per_s(machine)
-    mtbf = 3600.0 * mtbf_hours / machine.devices
+    mtbf = 3600.0 * mtbf_hours / used
     link = machine.link("host")
     copied = each / float(link[1].bandwidth) if link is not None else written
     stops = min(copied, written) if background else written

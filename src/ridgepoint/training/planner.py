@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from math import prod
 from typing import Any
 
 from ridgepoint.cost.energy import usd
@@ -36,6 +37,7 @@ CURVES = ("strong", "weak")
 OBJECTIVES = ("time", "cost", "energy")
 DEGREES = ("tp", "pp", "cp", "dp", "ep", "schedule")
 """Layouts that share these are variants of one; a plan shows the best of each."""
+_ALL_DEVICES = ("tp", "pp", "cp", "dp")
 FASTER = 2.0
 """How much faster a resource is made to see what it would bring."""
 
@@ -93,6 +95,13 @@ class TrainPlan:
         cost, now = self.best.estimate.cost, self.best.step_time_s
         found = {r: now / float(cost.timing_at({r: FASTER}).time_s) for r in cost.shares}
         return dict(sorted(((r, gain) for r, gain in found.items() if gain > 1.0005), key=lambda item: -item[1]))
+
+    @property
+    def behind(self) -> float:
+        """By what part the second layout is worse than the first, in what the objective makes least; 0 where there is none."""
+        if len(self.layouts) < 2:
+            return 0.0
+        return measure(self.layouts[1], self.objective) / measure(self.layouts[0], self.objective) - 1.0
 
     @cached_property
     def runner_up(self) -> dict[str, float]:
@@ -194,7 +203,13 @@ def plan_train(
         sum(s.searched for s in searches),
         sum(s.fitting for s in searches),
         tokens,
-        goodput(total_parameters(found), machine, mtbf_hours=mtbf_hours, restart_s=restart_s),
+        goodput(
+            total_parameters(found),
+            machine,
+            mtbf_hours=mtbf_hours,
+            restart_s=restart_s,
+            devices=float(layouts[0].estimate.devices),
+        ),
         {name: curve(found, machine, task, fixed, name == "weak", progress) for name in CURVES} if scaling else {},
     )
 
@@ -228,18 +243,23 @@ def base_plan(fixed: Mapping[str, Any]) -> Plan:
     return Plan(**{name: value for name, value in fixed.items() if name not in (*AXES, *CHOSEN, "recompute")})
 
 
+def measure(layout: LaidOut, objective: str) -> float:
+    """What an objective makes least: seconds, device-seconds or joules of a step."""
+    if objective == "cost":
+        return layout.step_time_s * float(layout.estimate.devices)
+    energy = layout.estimate.energy_j
+    return layout.step_time_s if objective == "time" or energy is None else float(energy)
+
+
 def _best(
     model: Model, machine: Machine, task: Train, base: Plan, ranked: list[Ranked], objective: str, top: int
 ) -> tuple[LaidOut, ...]:
     """The best variant of each set of degrees, estimated in full and put in order of the objective."""
     distinct: dict[tuple[Any, ...], Ranked] = {}
-    for one in sorted(ranked, key=lambda r: r.time_s):
+    # Dollars go with device-seconds and joules nearly so: the order by them says which layouts to estimate in full.
+    shared = 0.0 if objective == "time" else 1.0
+    for one in sorted(ranked, key=lambda r: r.time_s * prod(r.plan[name] for name in _ALL_DEVICES) ** shared):
         distinct.setdefault(tuple(one.plan[name] for name in DEGREES), one)
     several = top if objective == "time" else 5 * top
     found = [laid_out(model, machine, task, replace(base, **one.plan)) for one in list(distinct.values())[:several]]
-    keys = {
-        "time": lambda one: one.step_time_s,
-        "cost": lambda one: one.step_time_s * float(one.estimate.devices),
-        "energy": lambda one: float(one.estimate.energy_j or one.step_time_s),
-    }
-    return tuple(sorted(found, key=keys[objective])[:top])
+    return tuple(sorted(found, key=lambda one: measure(one, objective))[:top])
