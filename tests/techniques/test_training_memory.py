@@ -89,3 +89,24 @@ def test_offloading_activations_is_free_where_layers_compute_longer_than_they_co
         return float(runs[1].time_s / runs[0].time_s)
 
     assert slower("llama-2-13b") < slower("llama-3.2-1b")
+
+
+def test_the_next_stage_is_what_zero_means_by_itself():
+    """Without a stage, `zero` takes a plan one stage further, so that advice has something to offer at every stage."""
+    plan = rp.Plan(zero_stage=1)
+    task = rp.Train(batch=64, seq=2048)
+    two = rp.estimate("llama-2-7b", on="8xa100-sxm-80gb", task=task, plan=plan, apply=("zero",))
+    assert two.scenario.plan.zero_stage == 2.0
+
+
+def test_kept_activations_undo_recomputation():
+    """All kept is the plan without recomputation, in time and in memory."""
+    task = rp.Train(batch=16, seq=2048)
+
+    def run(recompute: str, *apply: str) -> rp.Estimate:
+        plan = rp.Plan(recompute=recompute, zero_stage=3)
+        return rp.estimate("llama-3.1-8b", on="8xh100-sxm", task=task, plan=plan, apply=apply)
+
+    kept, plain = run("full", "keep-activations"), run("none")
+    assert kept.time_s == pytest.approx(plain.time_s)
+    assert kept.memory["activations"] == pytest.approx(plain.memory["activations"])

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from ridgepoint.numeric import Num, plain
 from ridgepoint.scenario import Scenario, Values
 from ridgepoint.tasks.build import Built
 from ridgepoint.techniques.conditions import every, has_host, several_devices, trains, transformer, wants
@@ -136,10 +137,17 @@ def _in_segments(built: Built, given: Scenario, values: Values) -> Built:
     cannot=every(
         trains,
         several_devices,
-        wants(lambda g, v: bool(np.all(v["stage"] > g.plan.zero_stage)), "that stage is on already"),
+        wants(lambda g, v: bool(np.all(_wanted_stage(g, v) > g.plan.zero_stage)), "that stage is on already"),
     ),
     parameters=(
-        Parameter("stage", 1.0, "1: optimizer states, 2: gradients too, 3: weights too", 1.0, 3.0, whole=True),
+        Parameter(
+            "stage",
+            0.0,
+            "1: optimizer states, 2: gradients too, 3: weights too, 0: one more than there is",
+            0.0,
+            3.0,
+            whole=True,
+        ),
     ),
     occupies=("zero stage",),
 )
@@ -156,7 +164,44 @@ def zero(given: Scenario, values: Values) -> Scenario:
     >>> round(states() / states("zero:stage=1"))
     8
     """
-    return with_plan(given, zero_stage=values["stage"])
+    return with_plan(given, zero_stage=_wanted_stage(given, values))
+
+
+def _wanted_stage(given: Scenario, values: Values) -> Num:
+    """The stage that is asked for; none said: the next one."""
+    following = np.minimum(np.asarray(given.plan.zero_stage) + 1.0, 3.0)
+    return plain(np.where(np.asarray(values["stage"]) > 0.0, values["stage"], following))
+
+
+@technique(
+    "keep-activations",
+    title="activations kept instead of computed again",
+    mechanism=("rematerialization",),
+    papers=("parallelization-layouts",),
+    quality="same gradients",
+    grade="exact",
+    cannot=every(
+        trains,
+        transformer,
+        wants(lambda given, _: given.plan.recompute in ("full", "sqrt", "selective"), "nothing is computed again"),
+    ),
+    parameters=(Parameter("part", 1.0, "of the layers that keep theirs", 0.0, 1.0),),
+    occupies=("recomputation",),
+)
+def keep_activations(given: Scenario, values: Values) -> Scenario:
+    """Layers that keep what their backward pass reads save their second forward pass: up to a quarter of the arithmetic.
+
+    Hagemann et al. 2023 find layouts without recomputation the fastest wherever other means make them fit.
+
+    >>> import ridgepoint as rp
+    >>> def run(*apply: str) -> rp.Estimate:
+    ...     plan = rp.Plan(recompute="full", zero_stage=3)
+    ...     return rp.estimate("llama-3.1-8b", on="8xh100-sxm", task=rp.Train(batch=8, seq=4096), plan=plan, apply=apply)
+    >>> half, kept = run("keep-activations:part=0.5"), run("keep-activations")
+    >>> kept.time_s < half.time_s < run().time_s, kept.memory["activations"] > half.memory["activations"]
+    (True, True)
+    """
+    return with_plan(given, recomputed_layers=given.plan.recomputed_layers * (1.0 - values["part"]))
 
 
 @technique(
