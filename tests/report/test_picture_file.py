@@ -116,3 +116,17 @@ def test_the_waterfall_is_of_the_objective(objective: str) -> None:
            "memory": found.baseline.memory.total_bytes}  # fmt: skip
     if objective in own:
         assert figures[0] == pytest.approx(float(own[objective]))
+
+
+def test_validation_plots_keep_units_and_colours_apart() -> None:
+    """One plot per figure, because milliseconds and watts share no axis; no two classes of kernels in one colour."""
+    from ridgepoint.report.validation import pictures as plots
+
+    runs = [(name, 1.0 + i, 1.1 + i) for name in ("ttft_ms", "power_w") for i in range(5)]
+    kernels = [(f"op {k}", 1e-6 * (i + 1), 1e-6 * (i + 2)) for k in range(14) for i in range(20 - k)]
+    few = [("fits", 1.0, 1.0)] * 9
+    found = plots({"kernels": kernels, "runs": runs, "memory": few})
+    assert [p.title for p in found] == ["Time of kernels, seconds", "ttft_ms", "power_w"]
+    colours = [colour for colour, _ in found[0].colours]
+    assert len(set(colours)) == len(colours) == len(FILLS)
+    assert found[0].colours[-1][1] == "6 other classes"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from html import escape
 
@@ -26,7 +27,7 @@ def reproduce_page(outcomes: Sequence[Outcome], command: str = "") -> str:
         within = f"{percent(found['within_10_percent'])} within 10 %, {percent(found['within_25_percent'])} within 25 %"
         median = number(found["median_ratio"]) if found["median_ratio"] is not None else "–"
         head += f'<p class="rp-verdict"><strong>{escape(within)}</strong>, median ratio {escape(median)}</p>'
-    body = [head, section("Predicted beside reported", comparison(outcomes)), section("Claims", claims_table(outcomes))]
+    body = [head, section("Predicted beside reported", comparison(outcomes)), *_claims(outcomes)]
     return html_page("Ridgepoint: papers' figures", [*body, *_assumed(outcomes)], command)
 
 
@@ -66,6 +67,15 @@ def _dot(found: Outcome) -> Dot:
     return Dot(found.state, reported, predicted, said, _COLOURS.get(found.state, "launch"))
 
 
+def _claims(outcomes: Sequence[Outcome]) -> list[str]:
+    """What is compared, nearest first; what is predicted alone, for those who open it."""
+    compared = sorted((o for o in outcomes if o.ratio), key=lambda o: abs(math.log(max(o.ratio or 1.0, 1e-12))))
+    others = [o for o in outcomes if not o.ratio]
+    found = [section("Claims, nearest first", claims_table(compared))] if compared else []
+    title = f"{len(others)} claims have no figure to compare with here"
+    return [*found, *([folded(title, claims_table(others))] if others else [])]
+
+
 def claims_table(outcomes: Sequence[Outcome]) -> str:
     """Every claim: reported, predicted, ratio, state."""
     rows = [
@@ -88,5 +98,5 @@ def _assumed(outcomes: Sequence[Outcome]) -> list[str]:
         lines = [f"{what} ({source})" for what, source in o.claim.assumptions]
         lines += [text for text in (o.claim.note, o.prediction.error) if text]
         if lines:
-            found.append(folded(f"{o.claim.slug}, {o.metric.replace('_', ' ')}: assumed", listed(lines)))
-    return [section("What had to be assumed", *found)] if found else []
+            found.append(f"<h3>{escape(o.claim.slug)}, {escape(o.metric.replace('_', ' '))}</h3>{listed(lines)}")
+    return [folded(f"What had to be assumed for {len(found)} of them", *found)] if found else []

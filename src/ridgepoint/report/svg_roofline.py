@@ -145,10 +145,16 @@ def _names(marks: tuple[Mark, ...], x: Scale, y: Scale, taken: list[_Box]) -> It
         wide = _wide(mark.label)
         right = across + 2.4 + wide < 99.0
         left = across + 2.4 if right else across - 2.4 - wide
-        place = down + 4
-        while not _free((left, left + wide, place), taken) and place < _BOTTOM - 4:
-            place += 2.0
+        place = _room((left, left + wide, down + 4), taken)
         taken.append((left, left + wide, place))
-        if place > down + 10:
+        if abs(place - down) > 10:
             yield line(across, down, left - 0.3 if right else left + wide + 0.3, place - 4, "rp-rule")
         yield words(left if right else left + wide, place, mark.label, "start" if right else "end", "rp-ink rp-halo")
+
+
+def _room(box: _Box, taken: list[_Box]) -> float:
+    """The line nearest below a text's own where it touches nothing; above it where the chart ends before."""
+    left, right, down = box
+    below = (down + 2.0 * i for i in range(int((_BOTTOM - 4 - down) / 2.0) + 1))
+    above = (down - 2.0 * i for i in range(int((down - _TOP) / 2.0)))
+    return next((y for y in (*below, *above) if _free((left, right, y), taken)), down)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
 from html import escape
 from typing import Any
 
@@ -9,9 +11,13 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from ridgepoint.report import html
+from ridgepoint.report.palette import SERIES
 from ridgepoint.report.picture import Picture
-from ridgepoint.report.svg_scatter import Dot, scatter_svg, series_words
+from ridgepoint.report.svg_scatter import MOST_DOTS, Dot, scatter_svg, series_words
 from ridgepoint.report.table import fitted
+
+FEW = 3
+"""A plot needs so many different measured values."""
 
 
 def percent(value: float | None) -> str:
@@ -167,7 +173,7 @@ def validation_page(
     body = [
         f'<h1>Predictions beside measurements</h1><p class="rp-sub">{told}</p>',
         _verdict(summary["classes"]),
-        *(html.section(picture.title, picture.html) for picture in pictures(points)),
+        *_plots(points),
         html.section("Classes", _html_table(summary["classes"], ("kind", "class", *_COUNTED))),
         html.folded("Groups", _html_table(document["groups"], ("kind", "group", "machine", *_COUNTED))),
         html.folded("Not predicted, and why", _html_table(summary["not_predicted"], ("kind", "reason", "rows"))),
@@ -205,12 +211,40 @@ def _cell(value: Any, name: str) -> str:
 
 
 def pictures(points: dict[str, list[tuple[str, float, float]]]) -> list[Picture]:
-    """Predicted against measured, a plot per kind with a colour per class."""
-    return [_picture(kind, found) for kind, found in points.items() if found]
+    """Predicted against measured: kernels in one plot with a colour per class, others in one per figure, each with its unit."""
+    drawn = []
+    for kind, found in points.items():
+        names = list(dict.fromkeys(name for name, _, _ in found))
+        groups = [_largest(found)] if kind == "kernels" and found else [[p for p in found if p[0] == n] for n in names]
+        telling = [group for group in groups if len({p[1] for p in group}) >= FEW]
+        most = max(MOST_DOTS // max(len(telling), 1), 1)
+        drawn += [_picture(kind, group[:: -(-len(group) // most)]) for group in telling]
+    return drawn
+
+
+def _largest(points: list[tuple[str, float, float]]) -> list[tuple[str, float, float]]:
+    """The classes with the most rows under their names, as many as there are colours, and all others together."""
+    counts = Counter(name for name, _, _ in points)
+    shown = [name for name, _ in counts.most_common(len(SERIES) if len(counts) <= len(SERIES) else len(SERIES) - 1)]
+    rank = {name: i for i, name in enumerate(shown)}
+    rest = f"{len(counts) - len(shown)} other classes"
+    named = [(name if name in rank else rest, measured, predicted) for name, measured, predicted in points]
+    return sorted(named, key=lambda p: rank.get(p[0], len(rank)))
 
 
 def _picture(kind: str, points: list[tuple[str, float, float]]) -> Picture:
     dots = [Dot(name, measured, predicted) for name, measured, predicted in points]
-    svg = scatter_svg(dots, "measured", "predicted", f"{kind}: predicted against measured")
-    caption = "Dots on the line agree; each class in the unit of its table."
-    return Picture(kind, kind.capitalize(), svg, series_words(dots), caption)
+    colours = series_words(dots)
+    title = f"Time of {kind}, seconds" if len(colours) > 1 else dots[0].series
+    svg = scatter_svg(dots, "measured", "predicted", f"{title}: predicted against measured; dots on the line agree")
+    return Picture(kind, title, svg, colours if len(colours) > 1 else [])
+
+
+def _plots(points: dict[str, list[tuple[str, float, float]]]) -> Iterator[str]:
+    """A section per kind."""
+    drawn = pictures(points)
+    for kind in dict.fromkeys(picture.name for picture in drawn):
+        own = [f"<div><h3>{escape(p.title)}</h3>{p.html}</div>" for p in drawn if p.name == kind]
+        told = '<p class="rp-sub">Dots on the line agree.</p>'
+        css = ' class="rp-pairs"' if len(own) > 1 else ""
+        yield html.section(kind.capitalize(), told, f"<div{css}>{''.join(own)}</div>")
