@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
 import ridgepoint as rp
 from ridgepoint.serving.fleet import plan_serve
 from ridgepoint.serving.launch import emit
-from ridgepoint.serving.offers import buckets_of, replicated
+from ridgepoint.serving.offers import Space, buckets_of, replicated
 from ridgepoint.serving.outcome import Slo
 from ridgepoint.serving.simulate import simulate_requests
 
@@ -45,8 +47,8 @@ def test_buckets_divide_the_requests(load):
 
 
 def test_harder_goals_and_more_requests_never_cost_less(found, load):
-    costs = [cost for _, cost in found.front if cost is not None]
-    assert costs == sorted(costs, reverse=True)
+    costs = [fleet.usd_per_hour for _, fleet in found.front if fleet is not None]
+    assert all(later <= 1.013 * sooner for sooner, later in pairwise(costs))  # within the program's gap
     double = plan_serve("llama-3.1-8b", requests=load.at_rate(12.0), devices=DEVICES, slo=GOALS)
     assert double.fleet.usd_per_hour >= found.fleet.usd_per_hour
 
@@ -111,7 +113,9 @@ def test_a_plan_becomes_commands_with_the_engines_own_words(found, target, words
 
 def test_experts_are_emitted_with_data_parallel_attention():
     load = rp.poisson_requests(1.0, 200, "1k", "200")
-    found = plan_serve("deepseek-v3", requests=load, devices=("h200-sxm",), slo=Slo(5.0, 0.2), plan=rp.Plan(kv="fp8"))
+    found = plan_serve(
+        "deepseek-v3", requests=load, devices=("h200-sxm",), slo=Slo(5.0, 0.2), space=Space(rp.Plan(kv="fp8"))
+    )
     assert "--kv-cache-dtype fp8" in emit(found, "vllm")
     layout = found.fleet.members[0].offer.layout
     assert ("--enable-expert-parallel" in emit(found, "vllm")) == (layout["ep"] > 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +14,8 @@ from ridgepoint.errors import RidgepointError
 from ridgepoint.units import parse_count, parse_quantity
 
 if TYPE_CHECKING:
+    from ridgepoint.serving.offers import Space
+    from ridgepoint.serving.outcome import Slo
     from ridgepoint.serving.workload import Requests
 
 LOAD, GOALS, FLEET, PLAN, OUT = "Load", "Goals", "Fleet", "Plan", "Output"
@@ -36,11 +39,23 @@ def serve(
     attainment: Annotated[
         float, _option("--attainment", "P", "part of the requests that keeps them (0.9)", GOALS)
     ] = 0.9,
+    power: Annotated[
+        str | None, _option("--power", "W", "serve the most within a power budget instead: 1M is a megawatt", FLEET)
+    ] = None,
     spare: Annotated[int, _option("--spare", "N", "replicas beyond need of every type in use", FLEET)] = 0,
     weights: Annotated[str | None, _option("--weights", "FORMAT", "weights of the linear layers", PLAN)] = None,
     acts: Annotated[str | None, _option("--acts", "FORMAT", "what matrix products read", PLAN)] = None,
     kv: Annotated[str | None, _option("--kv", "FORMAT", "keys and values in the cache", PLAN)] = None,
+    formats: Annotated[
+        str,
+        _option("--formats", "NAME,…", "choose among given, bf16, fp8, int8, nvfp4, int4; +kv8: cache in 8 bits", PLAN),
+    ] = "given",
     tp: Annotated[str | None, _option("--tp", "N", "tensor parallel degree (all are tried)", PLAN)] = None,
+    pp: Annotated[str | None, _option("--pp", "N", "pipeline stages (1, 2 and 4 are tried)", PLAN)] = None,
+    splits: Annotated[
+        bool,
+        typer.Option("--splits/--no-splits", help="also pools that read prompts apart", rich_help_panel=PLAN),
+    ] = True,
     engine: Annotated[str, _option("--engine", "NAME", "vllm, sglang or trtllm", PLAN)] = "vllm",
     seed: Annotated[int, _option("--seed", "N", "of everything drawn")] = 0,
     target: Annotated[
@@ -54,29 +69,37 @@ def serve(
     from ridgepoint.report.fleet import document, page
     from ridgepoint.serving.fleet import plan_serve
     from ridgepoint.serving.launch import TARGETS, emit
+    from ridgepoint.serving.offers import Space
     from ridgepoint.serving.outcome import Slo
 
     if target is not None and target not in TARGETS:
         raise RidgepointError("unknown_target", f"unknown --emit '{target}'", "use one of " + ", ".join(TARGETS))
     names, limits = _devices(devices)
-    degree = None if tp is None else parse_count(tp)
-    load = _load(trace, rate, requests, (prompt, output), arrivals, seed)
+    degrees = [None if value is None else parse_count(value) for value in (tp, pp)]
+    usual = rate if power is None or rate is not None or trace is not None else "1"
+    load = _load(trace, usual, requests, (prompt, output), arrivals, seed)
+    chosen = tuple(filter(None, (name.strip() for name in formats.split(","))))
+    space = Space(
+        Plan(weights=weights, acts=acts, kv=kv, tp=degrees[0], pp=degrees[1]), engine, chosen or ("given",), splits
+    )
     goals = Slo(*(None if v is None else parse_quantity(v, "s") for v in (ttft, tpot)))
     with progress_bar(as_json) as bar:
-        task = None if bar is None else bar.add_task("device types", total=len(names) + 1)
+        task = None if bar is None else bar.add_task("device types", total=len(names) + (power is None))
 
         def tell(done: int, total: int) -> None:
             if bar is not None and task is not None:
                 bar.update(task, completed=done)
 
+        if power is not None:
+            _power(model, load, names, goals, attainment, space, power, seed, tell, target, as_json, citations)
+            return
         found = plan_serve(
             model,
             requests=load,
             devices=names,
             slo=goals,
             attainment=attainment,
-            plan=Plan(weights=weights, acts=acts, kv=kv, tp=degree),
-            engine=engine,
+            space=space,
             limits=limits,
             spare=spare,
             seed=seed,
@@ -92,6 +115,40 @@ def serve(
         print_page(page(found, screen.width), screen)
         if citations:
             print_citations(found.citations, screen)
+
+
+def _power(
+    model: str,
+    load: Requests,
+    names: tuple[str, ...],
+    goals: Slo,
+    attainment: float,
+    space: Space,
+    budget: str,
+    seed: int,
+    tell: Callable[[int, int], None],
+    target: str | None,
+    as_json: bool,
+    citations: bool,
+) -> None:
+    """Print what a power budget serves."""
+    from ridgepoint.report.power_plan import document, page
+    from ridgepoint.serving.power_plan import plan_power
+
+    if target is not None:
+        raise RidgepointError("bad_option", "--emit writes a fleet for a rate", "leave --power out, or --emit")
+    watts = parse_quantity(budget, "W")
+    found = plan_power(
+        model, requests=load, devices=names, budget_w=watts, slo=goals, attainment=attainment, space=space, seed=seed,
+        progress=tell,
+    )  # fmt: skip
+    if as_json:
+        print_json(document(found))
+        return
+    screen = console()
+    print_page(page(found, screen.width), screen)
+    if citations:
+        print_citations(found.citations, screen)
 
 
 def _devices(text: str) -> tuple[tuple[str, ...], dict[str, int]]:

@@ -15,6 +15,7 @@ from ridgepoint.report.table import Cell, fitted
 from ridgepoint.report.terminal import notes, section
 from ridgepoint.report.text import count, money, number, percent
 from ridgepoint.serving.fleet import Fleet, Member, ServePlan
+from ridgepoint.serving.offers import Offer
 from ridgepoint.units import duration
 
 HOURS = 730.0
@@ -49,7 +50,7 @@ def _members(found: ServePlan, width: int) -> Table:
         [
             member.offer.device,
             Text(f"{member.count}", style="bold"),
-            degrees(member),
+            degrees(member.offer),
             percent(member.load),
             money(member.usd_per_hour),
             _sizes(found, member),
@@ -59,11 +60,18 @@ def _members(found: ServePlan, width: int) -> Table:
     return fitted(["machine", "replicas", "each", "load", "per hour", "serves"], rows, width, wordy=(5,), left=(0, 2))
 
 
-def degrees(member: Member) -> str:
-    """Devices of a replica and its degrees."""
-    layout = member.offer.layout
-    said = " ".join(f"{name} {layout[name]}" for name in ("tp", "pp", "dp", "ep") if layout[name] > 1)
-    return f"{member.offer.devices} device{'s' if member.offer.devices > 1 else ''}" + (f", {said}" if said else "")
+def degrees(offer: Offer) -> str:
+    """Devices of a replica, its degrees and formats; pools where prompts are read apart."""
+    layout, stated = offer.layout, offer.formats
+    said = [f"{name} {layout[name]}" for name in ("tp", "pp", "dp", "ep") if layout[name] > 1]
+    pools = f"{layout['prefill']} prefill + {layout['decode']} decode" if "prefill" in layout else ""
+    weights = stated.get("weights", "")
+    kinds = [weights, f"with {stated['acts']} products" if stated.get("acts", weights) != weights else ""]
+    kinds += [f"and {stated['kv']} cache" if "kv" in stated else ""]
+    parts = (
+        f"{offer.devices} device{'s' if offer.devices > 1 else ''}", pools, " ".join(said), " ".join(filter(None, kinds))
+    )  # fmt: skip
+    return ", ".join(filter(None, parts))
 
 
 def _sizes(found: ServePlan, member: Member) -> str:
@@ -74,7 +82,7 @@ def _sizes(found: ServePlan, member: Member) -> str:
         return "nothing: spare"
     prompt = sum(s * b.prompt for s, b in zip(shares, found.buckets, strict=True)) / total
     output = sum(s * b.output for s, b in zip(shares, found.buckets, strict=True)) / total
-    return f"{percent(total)} of requests, mean {count(round(prompt))} + {count(round(output))} tokens"
+    return f"{percent(total)}, mean {count(round(prompt))} + {count(round(output))} tokens"
 
 
 def _verdict(found: ServePlan) -> Text:
@@ -98,7 +106,7 @@ def _singles(found: ServePlan, width: int) -> Table:
         if single.fleet is None:
             rows.append([single.device, "–", single.why])
         else:
-            made = ", ".join(f"{m.count} × {degrees(m)}" for m in single.fleet.members)
+            made = ", ".join(f"{m.count} × {degrees(m.offer)}" for m in single.fleet.members)
             rows.append([single.device, money(single.fleet.usd_per_hour), f"{made}{_kept(single.fleet)}"])
     return fitted(["machine", "per hour", ""], rows, width, wordy=(2,), left=(0,))
 
@@ -109,11 +117,20 @@ def _kept(fleet: Fleet) -> str:
 
 def _front(found: ServePlan, width: int) -> Table:
     rows: list[list[Cell]] = []
-    for factor, cost in found.front:
+    for factor, fleet in found.front:
         goals = [value * factor for value in (found.slo.ttft_s, found.slo.tpot_s) if value is not None]
         said = ", ".join(duration(g) for g in goals)
-        rows.append([f"{factor:g} × the goals", said, money(cost) if cost is not None else "not kept"])
-    return fitted(["", "", "per hour"], rows, width, wordy=(0,), left=(1,))
+        cost = "not kept" if fleet is None else money(fleet.usd_per_hour)
+        rows.append([f"{factor:g} × the goals", said, cost, "" if fleet is None else _made_of(fleet)])
+    return fitted(["", "", "per hour", ""], rows, width, wordy=(3,), left=(0, 1))
+
+
+def _made_of(fleet: Fleet) -> str:
+    """Devices of each type."""
+    devices: dict[str, int] = {}
+    for member in fleet.members:
+        devices[member.offer.device] = devices.get(member.offer.device, 0) + member.count * member.offer.devices
+    return ", ".join(f"{count} × {name}" for name, count in devices.items())
 
 
 def assumptions(found: ServePlan) -> tuple[str, ...]:
@@ -122,8 +139,15 @@ def assumptions(found: ServePlan) -> tuple[str, ...]:
         f"rates of replicas by the steady-state model of open arrivals, of which {found.fleet.fill:.0%} is used; the rest is "
         "room for bursts, as much as the simulation needed",
         "requests go to device types by their size, and to the least loaded replica of a type; prefixes are not shared",
-        "hourly prices of the catalogue; cost against latency by the model alone",
+        "hourly prices of the catalogue; cost against latency by the model alone; mixes within 1% of the cheapest that use "
+        "fewer kinds of replica are preferred",
     ]
+    if any("prefill" in m.offer.layout for m in found.fleet.members):
+        said.append(
+            "pools for prompts and decoding are a group within a node; caches cross the link between its devices"
+        )
+    if any(m.offer.formats for m in found.fleet.members):
+        said.append("narrower formats may change answers: check them on your task")
     if found.spare:
         said.append(f"{found.spare} spare replica(s) of every type in use")
     engine = found.fleet.members[0].offer.deployment.software
@@ -151,7 +175,14 @@ def document(found: ServePlan) -> dict[str, Any]:
             }
             for single in found.singles
         ],
-        "front": [{"goals": factor, "cost_usd_per_hour": plain(cost)} for factor, cost in found.front],
+        "front": [
+            {
+                "goals": factor,
+                "cost_usd_per_hour": None if fleet is None else plain(fleet.usd_per_hour),
+                "fleet": [] if fleet is None else [_member(found, m) for m in fleet.members],
+            }
+            for factor, fleet in found.front
+        ],
         "buckets": [asdict(bucket) for bucket in found.buckets],
         "refused": [asdict(refused) for refused in found.refused],
         "assumptions": list(assumptions(found)),
@@ -165,6 +196,7 @@ def _member(found: ServePlan, member: Member) -> dict[str, Any]:
         "count": member.count,
         "devices": member.count * member.offer.devices,
         "layout": member.offer.layout,
+        "formats": member.offer.formats,
         "load": plain(member.load),
         "cost_usd_per_hour": plain(member.usd_per_hour),
         "buckets": [plain(part) for part in member.buckets],

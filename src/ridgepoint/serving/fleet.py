@@ -23,11 +23,10 @@ from ridgepoint.errors import RidgepointError
 from ridgepoint.machines.catalog import find_device
 from ridgepoint.models.architecture import Model
 from ridgepoint.models.networks.network import Network
-from ridgepoint.plan import Plan
 from ridgepoint.scenario import find
 from ridgepoint.serving.citing import reliance_of
 from ridgepoint.serving.integer import integer_program
-from ridgepoint.serving.offers import Bucket, Offer, Refused, buckets_of, offers_of, replicated
+from ridgepoint.serving.offers import Bucket, Offer, Refused, Space, buckets_of, offers_of, replicated, worthwhile
 from ridgepoint.serving.outcome import Outcome, Slo
 from ridgepoint.serving.simulate import simulate_requests
 from ridgepoint.serving.workload import Requests
@@ -37,6 +36,10 @@ FILL, LEAST_FILL = 0.85, 0.03
 """Part of its rate that a replica is first given, and below which nothing is tried any more."""
 LESS, MUCH_LESS, FAR = 0.93, 0.75, 0.8
 """What remains of it after a simulation that falls short a little, and far: below this part of the attainment."""
+GAP = 0.002
+"""Part by which the integer program's answer may be dearer than the least."""
+WORTH = 0.01
+"""Part of a fleet's cost that a further kind of replica must save."""
 MOST_SIMULATED = 20_000
 FRONT = (0.5, 0.7, 1.0, 1.5, 2.0, 3.0)
 """Multiples of the goals at which the cost is shown."""
@@ -102,8 +105,8 @@ class ServePlan:
     fleet: Fleet
     singles: tuple[Single, ...]
     refused: tuple[Refused, ...]
-    front: tuple[tuple[float, float | None], ...]
-    """(multiple of the goals, dollars per hour by the steady-state model)."""
+    front: tuple[tuple[float, Fleet | None], ...]
+    """(multiple of the goals, the cheapest fleet by the steady-state model)."""
     spare: int = 0
     longest: int = 0
     """Tokens of the longest request."""
@@ -129,8 +132,7 @@ def plan_serve(
     devices: tuple[str, ...],
     slo: Slo,
     attainment: float = 0.9,
-    plan: Plan | None = None,
-    engine: str = "vllm",
+    space: Space | None = None,
     limits: dict[str, int] | None = None,
     spare: int = 0,
     seed: int = 0,
@@ -138,7 +140,8 @@ def plan_serve(
 ) -> ServePlan:
     """The cheapest fleet of ``devices`` that serves ``requests`` such that the part ``attainment`` of them keeps ``slo``.
 
-    ``limits``: devices of a type that can be had. ``spare``: replicas beyond need of every type in use, for failures.
+    ``space``: what is tried of layouts and formats (serving/offers.py). ``limits``: devices of a type that can be had.
+    ``spare``: replicas beyond need of every type in use, for failures.
 
     Errors: ``no_goal``, ``no_plan`` where nothing keeps the goals (with the nearest and what binds), unknown names.
     """
@@ -153,7 +156,7 @@ def plan_serve(
         raise RidgepointError("bad_goal", f"an attainment of {attainment:g} is no part of requests", "use 0.9 or 0.99")
     names = tuple(dict.fromkeys(find_device(name).name for name in devices))
     buckets, group = buckets_of(requests)
-    offers, refused = offers_of(found, names, buckets, plan or Plan(), engine, progress)
+    offers, refused = offers_of(found, names, buckets, space or Space(), progress)
     search = _Search(requests, buckets, group, slo, attainment, limits or {}, spare, seed)
     best = search.verified(offers)
     if best is None:
@@ -161,7 +164,7 @@ def plan_serve(
     singles = tuple(_single(search, name, offers, refused) for name in names)
     if (alone := _cheapest(singles)) is not None and alone.usd_per_hour < best.usd_per_hour:
         best = alone  # the simulation thinned the mix more than the single type
-    front = tuple((factor, search.cost(offers, _scaled(slo, factor), best.fill)) for factor in FRONT)
+    front = tuple((factor, search.solve(offers, _scaled(slo, factor), best.fill)) for factor in FRONT)
     longest = int((requests.prompt + requests.output).max())
     return ServePlan(
         found, slo, attainment, requests.rate, buckets, best, singles, tuple(refused), front, spare, longest
@@ -209,22 +212,33 @@ class _Search:
             fill *= LESS if found.attainment >= FAR * self.attainment else MUCH_LESS
         return None
 
-    def cost(self, offers: list[Offer], slo: Slo, fill: float) -> float | None:
-        """Dollars per hour of the cheapest fleet for other goals, by the model alone."""
-        fleet = self.solve(offers, slo, fill)
-        return None if fleet is None else fleet.usd_per_hour
-
     def solve(self, offers: list[Offer], slo: Slo, fill: float) -> Fleet | None:
+        """The cheapest fleet by the model; kinds of replica that save less than ``WORTH`` of its cost are left out."""
+        found = self._solved(offers, slo, fill)
+        if found is None:
+            return None
+        most = found.usd_per_hour * (1.0 + WORTH)
+        dropped = True
+        while dropped and len(found.members) > 1:
+            dropped = False
+            for member in sorted(found.members, key=lambda m: m.usd_per_hour):
+                fewer = self._solved([m.offer for m in found.members if m is not member], slo, fill)
+                if fewer is not None and fewer.usd_per_hour <= most:
+                    found, dropped = fewer, True
+                    break
+        return found
+
+    def _solved(self, offers: list[Offer], slo: Slo, fill: float) -> Fleet | None:
         """The integer program; variables are N of every offer, then A by offer and bucket."""
         rates = np.array([offer.rates(slo) for offer in offers]).reshape(len(offers), len(self.buckets))
-        able = [i for i in range(len(offers)) if np.any(rates[i] > 0.0)]
+        able = worthwhile(offers, rates)
         if not able or not np.all(rates[able].max(axis=0) > 0.0):
             return None
         kinds, parts = len(able), len(self.buckets)
         arriving = np.array([bucket.share * self.requests.rate for bucket in self.buckets])
         cost = np.concatenate([[offers[i].usd_per_hour for i in able], np.zeros(kinds * parts)])
         rows, bounds = self._constraints(offers, able, rates, arriving, fill)
-        answer = integer_program(cost, rows, bounds, list(range(kinds)))
+        answer = integer_program(cost, rows, bounds, list(range(kinds)), GAP)
         if answer is None:
             return None
         _, x = answer

@@ -1,4 +1,4 @@
-"""Small mixed-integer programs, solved exactly: a two-phase simplex with Bland's rule, and branch and bound on top.
+"""Small mixed-integer programs: a two-phase simplex, and branch and bound on top, exact or within a stated gap.
 
     minimise c·x   subject to   A x ≤ b,   x ≥ 0,   x_j whole for j in ``whole``
 
@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 _EPS = 1e-9
 MOST_NODES = 20_000
+STALLED = 20
+"""Pivots without progress after which Bland's rule takes over."""
 
 
 def linear_program(c: Floats, A: Floats, b: Floats) -> tuple[float, Floats] | None:
@@ -50,13 +52,18 @@ def linear_program(c: Floats, A: Floats, b: Floats) -> tuple[float, Floats] | No
 
 
 def _simplex(table: Floats, basis: NDArray[np.int64], cost: Floats) -> float:
-    """Pivot ``table`` in place until ``cost`` is least; returns it."""
+    """Pivot ``table`` in place until ``cost`` is least; returns it. Steepest columns first; where that stalls, Bland's rule,
+    which cannot cycle.
+    """
+    before, stalled = np.inf, 0
     while True:
         reduced = cost - cost[basis] @ table[:, :-1]
-        entering = np.flatnonzero(reduced < -_EPS)
-        if not entering.size:
-            return float(cost[basis] @ table[:, -1])
-        column = int(entering[0])  # Bland: the first, so that it cannot cycle
+        now = float(cost[basis] @ table[:, -1])
+        stalled = 0 if now < before - _EPS else stalled + 1
+        before = now
+        column = int(np.argmin(reduced)) if stalled < STALLED else int(np.argmax(reduced < -_EPS))
+        if reduced[column] >= -_EPS:
+            return now
         up = table[:, column] > _EPS
         if not np.any(up):
             raise ValueError("the program has no least value")
@@ -68,9 +75,9 @@ def _simplex(table: Floats, basis: NDArray[np.int64], cost: Floats) -> float:
 
 def _pivot(table: Floats, basis: NDArray[np.int64], row: int, column: int) -> None:
     table[row] /= table[row, column]
-    for other in range(len(table)):
-        if other != row and table[other, column]:
-            table[other] -= table[other, column] * table[row]
+    factors = table[:, column].copy()
+    factors[row] = 0.0
+    table -= factors[:, None] * table[row]
     basis[row] = column
 
 
@@ -82,8 +89,9 @@ def _drive_out(table: Floats, basis: NDArray[np.int64], real: int) -> None:
             _pivot(table, basis, int(row), int(candidates[0]))
 
 
-def integer_program(c: Floats, A: Floats, b: Floats, whole: list[int]) -> tuple[float, Floats] | None:
-    """(least value, x) with the variables ``whole`` in whole numbers; None where no x is feasible. Best bound first.
+def integer_program(c: Floats, A: Floats, b: Floats, whole: list[int], gap: float = 0.0) -> tuple[float, Floats] | None:
+    """(least value, x) with the variables ``whole`` in whole numbers; None where no x is feasible. Best bound first; with a
+    ``gap`` it may end with a value that is greater than the least by that part.
 
     >>> value, x = integer_program(np.array([3.0, 5.0]), np.array([[-1.0, -2.0]]), np.array([-3.0]), [0, 1])
     >>> value, x.tolist()
@@ -94,13 +102,15 @@ def integer_program(c: Floats, A: Floats, b: Floats, whole: list[int]) -> tuple[
         return None
     order = count()
     nodes: list[tuple[float, int, Floats, Floats, Floats]] = [(first[0], next(order), first[1], A, b)]
-    best: tuple[float, Floats] | None = None
+    best: tuple[float, Floats] | None = _rounded_up(first[1], c, A, b, whole)
     for _ in range(MOST_NODES):
-        if not nodes or (best is not None and nodes[0][0] >= best[0] - 1e-9):
+        if not nodes or (best is not None and nodes[0][0] >= best[0] * (1.0 - gap) - 1e-9):
             break
         value, _, x, rows, bounds = heapq.heappop(nodes)
         broken = [j for j in whole if abs(x[j] - round(x[j])) > 1e-6]
         if not broken:
+            if best is not None and value >= best[0]:
+                continue
             best = value, np.where(np.isin(np.arange(len(x)), whole), np.rint(x), x)
             continue
         j = max(broken, key=lambda k: min(x[k] % 1.0, 1.0 - x[k] % 1.0))
@@ -112,3 +122,10 @@ def integer_program(c: Floats, A: Floats, b: Floats, whole: list[int]) -> tuple[
             if found is not None and (best is None or found[0] < best[0] - 1e-9):
                 heapq.heappush(nodes, (found[0], next(order), found[1], *more))
     return best
+
+
+def _rounded_up(x: Floats, c: Floats, A: Floats, b: Floats, whole: list[int]) -> tuple[float, Floats] | None:
+    """The next whole numbers above, where they are feasible: a first answer that spares much of the search."""
+    tried = x.copy()
+    tried[whole] = np.ceil(tried[whole] - 1e-6)
+    return (float(c @ tried), tried) if np.all(A @ tried <= b + 1e-7) else None

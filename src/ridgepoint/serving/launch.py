@@ -1,12 +1,13 @@
 """The commands and manifests that realise a fleet, with the engines' documented option names.
 
-vLLM: ``vllm serve`` (docs.vllm.ai, engine arguments). SGLang: ``python -m sglang.launch_server`` (docs.sglang.ai, server
-arguments). TensorRT-LLM: ``trtllm-serve`` (nvidia.github.io/TensorRT-LLM). Kubernetes: apps/v1 Deployments of the engine's
-public image behind one Service.
+vLLM: ``vllm serve`` (docs.vllm.ai, engine arguments, NixlConnector). SGLang: ``python -m sglang.launch_server``
+(docs.sglang.ai, server arguments, PD disaggregation). TensorRT-LLM: ``trtllm-serve`` with its YAML options
+(nvidia.github.io/TensorRT-LLM). Kubernetes: apps/v1 Deployments of the engine's public image behind one Service.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from collections.abc import Callable
@@ -18,6 +19,8 @@ from ridgepoint.serving.fleet import Member, ServePlan
 
 Options = list[tuple[str, str | None]]
 _FP8 = ("fp8", "fp8_block")
+PREFILL, DECODE = "prefill", "decode"
+"""What the replicas of a group do where prompts are read apart; empty: everything."""
 
 
 def emit(found: ServePlan, target: str) -> str:
@@ -42,7 +45,7 @@ def _longest(found: ServePlan) -> int:
     return min(most, found.model.max_context or most)
 
 
-def vllm_options(given: Deployment, longest: int) -> Options:
+def vllm_options(given: Deployment, longest: int, role: str = "") -> Options:
     """Options of ``vllm serve``."""
     layout, rules, plan = given.passes.layout, given.rules, given.complete_plan
     options: Options = [("--tensor-parallel-size", f"{layout.tp:g}")]
@@ -57,10 +60,13 @@ def vllm_options(given: Deployment, longest: int) -> Options:
     ]
     options += [("--quantization", "fp8")] if given.plan.weights in _FP8 else []
     options += [("--kv-cache-dtype", "fp8")] if plan.kv == "fp8" else []
+    if role:
+        kind = "kv_producer" if role == PREFILL else "kv_consumer"
+        options.append(("--kv-transfer-config", f'{{"kv_connector":"NixlConnector","kv_role":"{kind}"}}'))
     return [*options, ("--enable-prefix-caching" if rules.prefix_cache else "--no-enable-prefix-caching", None)]
 
 
-def sglang_options(given: Deployment, longest: int) -> Options:
+def sglang_options(given: Deployment, longest: int, role: str = "") -> Options:
     """Options of ``python -m sglang.launch_server``."""
     layout, rules, plan = given.passes.layout, given.rules, given.complete_plan
     pooled = int(given.passes.pooled)
@@ -77,11 +83,12 @@ def sglang_options(given: Deployment, longest: int) -> Options:
     ]
     options += [("--quantization", "fp8")] if given.plan.weights in _FP8 else []
     options += [("--kv-cache-dtype", "fp8_e4m3")] if plan.kv == "fp8" else []
+    options += [("--disaggregation-mode", role), ("--disaggregation-transfer-backend", "nixl")] if role else []
     return options if rules.prefix_cache else [*options, ("--disable-radix-cache", None)]
 
 
-def trtllm_options(given: Deployment, longest: int) -> Options:
-    """Options of ``trtllm-serve``."""
+def trtllm_options(given: Deployment, longest: int, role: str = "") -> Options:
+    """Options of ``trtllm-serve``; what it takes in YAML only is in ``trtllm_file``."""
     layout, rules, plan = given.passes.layout, given.rules, given.complete_plan
     options: Options = [("--tp_size", f"{layout.tp * given.passes.pooled:g}")]
     options += [("--pp_size", f"{layout.pp:g}")] if layout.pp > 1 else []
@@ -92,20 +99,52 @@ def trtllm_options(given: Deployment, longest: int) -> Options:
         ("--max_num_tokens", str(rules.token_budget)),
         ("--max_seq_len", str(longest)),
         ("--kv_cache_free_gpu_memory_fraction", f"{plan.memory_fraction:g}"),
+        ("--enable_chunked_prefill", None),
+        *([("--extra_llm_api_options", _FILE)] if trtllm_file(given, role) else []),
     ]
 
 
-_STARTS: dict[str, tuple[Callable[[str], list[str]], Callable[[Deployment, int], Options]]] = {
+_FILE = "options.yaml"
+
+
+def trtllm_file(given: Deployment, role: str = "") -> list[str]:
+    """Lines of the YAML file beside ``trtllm-serve``: data-parallel attention, the cache's format, pools."""
+    lines = ["enable_attention_dp: true"] if given.passes.pooled > 1 else []
+    lines += ["kv_cache_config: {dtype: fp8}"] if given.complete_plan.kv == "fp8" else []
+    if role:
+        lines += ["disable_overlap_scheduler: true"] if role == PREFILL else []
+        lines.append("cache_transceiver_config: {backend: DEFAULT}")
+    return lines
+
+
+def _checkpoint(given: Deployment, engine: str) -> str:
+    """What to serve where the engine does not make the format of the weights itself; empty where it does."""
+    weights = given.plan.weights
+    made = _FP8 if engine != "trtllm" else ()
+    if weights is None or weights in ("bf16", "fp16") or weights in made:
+        return ""
+    return f"# {weights} weights: serve a checkpoint that is stored so"
+
+
+_STARTS: dict[str, tuple[Callable[[str], list[str]], Callable[[Deployment, int, str], Options]]] = {
     "vllm": (lambda model: ["vllm", "serve", model], vllm_options),
     "sglang": (lambda model: ["python", "-m", "sglang.launch_server", "--model-path", model], sglang_options),
     "trtllm": (lambda model: ["trtllm-serve", model], trtllm_options),
 }
 
 
-def command(given: Deployment, engine: str, longest: int) -> list[str]:
+def command(given: Deployment, engine: str, longest: int, role: str = "") -> list[str]:
     """The words of the command that starts one replica."""
     start, options = _STARTS[engine]
-    return [*start(model_name(given)), *(word for pair in options(given, longest) for word in pair if word is not None)]
+    pairs = options(given, longest, role)
+    return [*start(model_name(given)), *(word for pair in pairs for word in pair if word is not None)]
+
+
+def _roles(given: Deployment) -> tuple[tuple[str, int], ...]:
+    """(what it does, how many) of the replicas of a group."""
+    if not given.prefill_replicas:
+        return (("", 1),)
+    return ((PREFILL, given.prefill_replicas), (DECODE, given.replicas - given.prefill_replicas))
 
 
 def _commands(engine: str) -> Callable[[ServePlan], str]:
@@ -113,18 +152,37 @@ def _commands(engine: str) -> Callable[[ServePlan], str]:
         lines = []
         for member in found.fleet.members:
             given = member.offer.deployment
-            many = f"{member.count} replicas, each" if member.count > 1 else "1 replica"
-            lines.append(f"# {many} on {member.offer.devices} × {given.machine.device.title}")
-            lines.append(shlex.join(command(given, engine, _longest(found))))
+            for role, each in _roles(given):
+                count = member.count * each
+                many = f"{count} {role + ' ' if role else ''}replica{'s, each' if count > 1 else ''}"
+                lines.append(f"# {many} on {given.devices_per_replica} × {given.machine.device.title}")
+                lines += filter(None, [_checkpoint(given, engine)])
+                extra = trtllm_file(given, role) if engine == "trtllm" else []
+                lines += [f"cat > {_FILE} <<'EOF'", *extra, "EOF"] if extra else []
+                lines.append(shlex.join(command(given, engine, _longest(found), role)))
+            lines += [_ROUTERS[engine]] if given.prefill_replicas else []
         return "\n".join(lines)
 
     return text
 
 
+_ROUTERS = {
+    "vllm": "# a proxy before them sends each request to a prefill and then a decode replica (docs.vllm.ai: NixlConnector)",
+    "sglang": "# python -m sglang_router.launch_router --pd-disaggregation --prefill URL … --decode URL …",
+    "trtllm": "# trtllm-serve disaggregated -c CONFIG.yaml, which lists context_servers and generation_servers",
+}
+
+
 def _kubernetes(found: ServePlan) -> str:
     name = re.sub(r"[^a-z0-9-]+", "-", found.model.name.lower()).strip("-")
-    parts = [_deployment(found, member, name) for member in found.fleet.members]
+    parts = [
+        _deployment(found, member, name, role, each)
+        for member in found.fleet.members
+        for role, each in _roles(member.offer.deployment)
+    ]
     note = "# One Service over all pools spreads requests evenly; a plan that sends sizes to pools needs a router before it.\n"
+    apart = any(member.offer.deployment.prefill_replicas for member in found.fleet.members)
+    note += f"{_ROUTERS[found.fleet.members[0].offer.deployment.engine]}\n" if apart else ""
     return (note if len(parts) > 1 else "") + "\n---\n".join([*parts, _service(name)])
 
 
@@ -132,19 +190,24 @@ _IMAGES = {"vllm": "vllm/vllm-openai", "sglang": "lmsysorg/sglang", "trtllm": "n
 _RESOURCES = {"NVIDIA": "nvidia.com/gpu", "AMD": "amd.com/gpu", "Google": "google.com/tpu", "Intel": "gpu.intel.com/xe"}
 
 
-def _deployment(found: ServePlan, member: Member, name: str) -> str:
+def _deployment(found: ServePlan, member: Member, name: str, role: str, each: int) -> str:
     given, device = member.offer.deployment, member.offer.device
+    devices = given.devices_per_replica
     resource = _RESOURCES.get(given.machine.device.vendor, "nvidia.com/gpu")
-    words = [*command(given, given.engine, _longest(found)), "--host", "0.0.0.0", "--port", "8000"]
-    quoted = "\n".join(f'            - "{word}"' for word in words)
-    own = f"{name}-{device}-x{member.offer.devices}"
+    words = [*command(given, given.engine, _longest(found), role), "--host", "0.0.0.0", "--port", "8000"]
+    extra = trtllm_file(given, role) if given.engine == "trtllm" else []
+    if extra:
+        lines = " ".join(shlex.quote(line) for line in extra)
+        words = ["sh", "-c", f"printf '%s\\n' {lines} > {_FILE} && exec {shlex.join(words)}"]
+    quoted = "\n".join(f"            - {json.dumps(word)}" for word in words)
+    own = "-".join(filter(None, (name, device, f"x{devices}", role)))
     return f"""apiVersion: apps/v1
 kind: Deployment
 metadata:
   name: {own}
   labels: {{app: {name}}}
 spec:
-  replicas: {member.count}
+  replicas: {member.count * each}
   selector:
     matchLabels: {{app: {name}, pool: {own}}}
   template:
@@ -161,7 +224,7 @@ spec:
             - containerPort: 8000
           resources:
             limits:
-              {resource}: "{member.offer.devices}"
+              {resource}: "{devices}"
           readinessProbe:
             httpGet: {{path: /health, port: 8000}}
           volumeMounts:

@@ -33,7 +33,7 @@ from ridgepoint.numeric import Array
 from ridgepoint.serving.engines import Engine
 from ridgepoint.serving.steady import Steady, running
 
-_FEW_OTHERS = 0.05
+FEW_OTHERS = 0.05
 """Least mean number of others: where a request is almost always alone."""
 _HALVINGS = 60
 
@@ -102,9 +102,9 @@ class OpenLoop:
 def open_loop(pace: Pace) -> OpenLoop:
     """The curve under Poisson arrivals; points whose requests under way exceed the capacity are left out."""
     within = pace.concurrency <= max(pace.capacity, 1.0)
-    others = np.maximum(pace.concurrency[within] - 1.0, _FEW_OTHERS)
+    others = np.maximum(pace.concurrency[within] - 1.0, FEW_OTHERS)
     first, further = pace.prompt_s[within], pace.further_s[within]
-    steps = _Steps(_mean_decode_s(pace, others, 1.0), _mean_decode_s(pace, others, 0.0), -np.expm1(-others))
+    steps = _Steps(mean_decode_s(pace, others, 1.0), mean_decode_s(pace, others, 0.0), -np.expm1(-others))
 
     def decoding(rate: Array) -> Array:
         return rate * (pace.output - 1.0) * _times(pace, steps, first, further, rate)[1]
@@ -166,7 +166,7 @@ class _Steps:
     """Whether requests come where others end, at the ends of steps, and not at any time."""
 
 
-def _mean_decode_s(pace: Pace, mean: Array, beside: float) -> Array:
+def mean_decode_s(pace: Pace, mean: Array, beside: float) -> Array:
     """Mean seconds of a step of ``beside`` requests and a Poisson number of others."""
     off = np.sqrt(3.0 * mean)
     points = ((mean - off, 1.0 / 6.0), (mean, 2.0 / 3.0), (mean + off, 1.0 / 6.0))

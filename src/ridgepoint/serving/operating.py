@@ -7,12 +7,15 @@ costs what it adds to the decode steps that it rides in (an engine that mixes), 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
+from ridgepoint.cost.energy import capped
 from ridgepoint.cost.evaluate import evaluate
+from ridgepoint.errors import RidgepointError
 from ridgepoint.numeric import Array
 from ridgepoint.serving.citing import reliance_of
 from ridgepoint.serving.deployment import Deployment
@@ -102,34 +105,83 @@ def operating(given: Deployment, prompt: float, output: float, concurrency: Arra
 
     Errors: ``does_not_fit``.
     """
-    rules = given.rules
-    cache = given.cache(prompt + output)
-    capacity = min(
-        cache.sequences(prompt + output * (1.0 if rules.admits == FULL else 0.5)),
-        rules.max_sequences * given.passes.lanes,
-    )
-    grid = concurrencies(capacity)
-    pace = _pace(given, prompt, output, capacity, grid[grid <= max(capacity, 1.0)])
-    count = grid if concurrency is None else np.asarray(concurrency, dtype=float)
+    pace = paces(given, [(prompt, output)])[0]
+    if pace is None:
+        given.cache(prompt + output)  # says why
+        raise RidgepointError("does_not_fit", f"no request of {prompt + output:,.0f} tokens fits", "raise --tp")
+    count = concurrencies(pace.capacity) if concurrency is None else np.asarray(concurrency, dtype=float)
     return Operating(given, count, pace, closed_loop(pace, count))
 
 
-def _pace(given: Deployment, prompt: float, output: float, capacity: float, count: Array) -> Pace:
-    """Step times beside ``count`` requests under way."""
+def paces(given: Deployment, sizes: Sequence[tuple[float, float]]) -> list[Pace | None]:
+    """Step times of one replica for every (prompt, output) of ``sizes``, evaluated together; None where one does not fit."""
+    held = [_capacity(given, prompt, output) for prompt, output in sizes]
+    budget = float(given.rules.token_budget)
+    groups: dict[int, list[int]] = {}
+    for i, (prompt, _) in enumerate(sizes):
+        if held[i] >= 1.0:
+            groups.setdefault(len(_pieces(prompt, budget)), []).append(i)
+    found: list[Pace | None] = [None] * len(sizes)
+    for members in groups.values():
+        for i, pace in zip(
+            members, _paces(given, [sizes[i] for i in members], [held[i] for i in members]), strict=True
+        ):
+            found[i] = pace
+    return found
+
+
+def _capacity(given: Deployment, prompt: float, output: float) -> float:
+    """Requests that a replica holds at once: of full length where the engine reserves it; 0 where none fits."""
+    rules = given.rules
+    try:
+        cache = given.cache(prompt + output)
+    except RidgepointError as error:
+        if error.kind != "does_not_fit":
+            raise
+        return 0.0
+    fits = cache.sequences(prompt + output * (1.0 if rules.admits == FULL else 0.5))
+    return float(min(fits, rules.max_sequences * given.passes.lanes))
+
+
+def _paces(given: Deployment, sizes: Sequence[tuple[float, float]], held: Sequence[float]) -> list[Pace]:
+    """The same for prompts of as many pieces; a row of every array is one size."""
     found, engine, rules = given.passes, given.software, given.rules
-    lanes, mixed = found.lanes, rules.policy == MIXED
-    decode = decode_seconds(found, engine, np.ceil(count / lanes), prompt + output / 2.0, count)
-    pieces = _pieces(prompt, rules.token_budget)
+    lanes, mixed, budget = found.lanes, rules.policy == MIXED, float(rules.token_budget)
+    speed = speeds(found.machine, engine) | under_cap(given)
+    prompt, output = (np.array(column)[:, None] for column in zip(*sizes, strict=True))
+    count = np.stack([np.rint(np.geomspace(1.0, most, POINTS)) for most in held])
+    count[:, -1] = np.floor(held)
+    context = prompt + output / 2.0
+    decode = _decode_seconds(found, engine, speed, np.ceil(count / lanes), context, count)
     others = np.ceil((count - 1.0) / lanes)
-    first = _prompt_seconds(found, engine, others, prompt, output, pieces, mixed)
+    first = _prompt_seconds(found, engine, speed, others, prompt, context, budget, mixed)
     further = first
-    if len(pieces) == 1 and 2.0 * prompt <= rules.token_budget:
-        both = _prompt_seconds(found, engine, others, prompt, output, pieces, mixed, 2.0)
-        further = np.clip(both - first, LEAST_FURTHER * first, first)
-    budget = float(rules.token_budget)
-    return Pace(count, decode, first, further, prompt, output, capacity, budget, mixed, lanes, engine)
+    together = 2.0 * prompt <= budget
+    if np.any(together):
+        both = _prompt_seconds(found, engine, speed, others, prompt, context, 2.0 * budget, mixed, 2.0)
+        further = np.where(together, np.clip(both - first, LEAST_FURTHER * first, first), first)
+    rows = zip(count, decode, first, further, sizes, held, strict=True)
+    return [Pace(n, d, f, g, size[0], size[1], most, budget, mixed, lanes, engine) for n, d, f, g, size, most in rows]
 
 
+def under_cap(given: Deployment) -> Speeds:
+    """How fast resources that go with the device's clock are under a power cap: it falls until full load fits.
+
+    >>> from ridgepoint.serving.deployment import deployment
+    >>> 0.5 < under_cap(deployment("llama-3.1-8b", "h100-sxm", power_cap_w=350.0))["matrix"] < 0.9
+    True
+    """
+    limit, device = given.machine.device.power.tdp, given.machine.device
+    if given.power_cap_w is None or limit is None:
+        return {}
+    clock = 1.0 / float(capped(given.machine, limit, min(given.power_cap_w, float(limit)))[1])
+    on_chip = [name for name, level in device.memory.items() if level.role in ("cache", "scratch")]
+    return dict.fromkeys((*device.engines, *on_chip, "wave"), clock)
+
+
+Speeds = dict[str, float]
+POINTS = 64
+"""Numbers of requests under way at which steps are timed."""
 LEAST_FURTHER = 0.1
 """A further prompt in a step never costs less than this part of the first."""
 
@@ -141,53 +193,58 @@ def concurrencies(capacity: float) -> Array:
     array([1., 2., 3., 4., 5.])
     """
     most = max(capacity, 1.0)
-    spread = np.rint(np.geomspace(1.0, most, 64))
+    spread = np.rint(np.geomspace(1.0, most, POINTS))
     return np.unique(np.concatenate([spread, [most, np.ceil(most * 1.25)]]))
 
 
-def decode_seconds(found: Passes, engine: Engine, lane: Array, context: float, sequences: Array) -> Array:
+def _decode_seconds(
+    found: Passes, engine: Engine, speed: Speeds, lane: Array, context: Array, sequences: Array
+) -> Array:
     """Seconds of a decode step of ``sequences``, ``lane`` of them in the fullest lane."""
-    device = _device(found, engine, Seq(found.shared(lane), found.decoding(lane, context), found.choosing(lane)))
+    device = _device(found, speed, Seq(found.shared(lane), found.decoding(lane, context), found.choosing(lane)))
     graph, _ = launches(found, engine)
     return np.maximum(device, graph) + engine.step_s + engine.sequence_s * sequences
 
 
-def _device(found: Passes, engine: Engine, work: Work) -> Array:
-    timing = evaluate(work, found.machine, strict=True).timing_at(speeds(found.machine, engine))
+def _device(found: Passes, speed: Speeds, work: Work) -> Array:
+    timing = evaluate(work, found.machine, strict=True).timing_at(speed)
     return np.asarray(timing.everywhere().time_s, dtype=float)
 
 
-def _pieces(prompt: float, budget: float) -> list[tuple[float, float]]:
-    """(tokens, earlier tokens) of the steps that read a prompt."""
-    starts = np.arange(0.0, prompt, budget)
-    return [(float(min(budget, prompt - start)), float(start)) for start in starts]
+def _pieces(prompt: float, budget: float) -> list[float]:
+    """Earlier tokens of the steps that read a prompt.
+
+    >>> _pieces(20000.0, 8192.0)
+    [0.0, 8192.0, 16384.0]
+    """
+    return [float(start) for start in np.arange(0.0, prompt, budget)]
 
 
 def _prompt_seconds(
-    found: Passes, engine: Engine, lane: Array, prompt: float, output: float, pieces: list[tuple[float, float]],
-    mixed: bool, prompts: float = 1.0,
+    found: Passes, engine: Engine, speed: Speeds, lane: Array, prompt: Array, context: Array, budget: float, mixed: bool,
+    prompts: float = 1.0,
 ) -> Array:  # fmt: skip
     """Seconds that reading ``prompts`` at once adds beside ``lane`` sequences that decode (``mixed``), or takes in steps of
-    its own.
+    its own. All prompts have as many pieces of ``budget`` tokens.
     """
-    context = prompt + output / 2.0
     graph, eager = launches(found, engine)
     total = np.zeros(np.shape(lane))
     beside = np.maximum(lane, 1.0)
     without = np.maximum(
-        _device(found, engine, Seq(found.shared(beside), found.decoding(beside, context), found.choosing(beside))),
+        _device(found, speed, Seq(found.shared(beside), found.decoding(beside, context), found.choosing(beside))),
         graph,
     )
-    for i, (tokens, past) in enumerate(pieces):
-        last = prompts if i == len(pieces) - 1 else 0.0
+    starts = _pieces(float(prompt.max()), budget)
+    for past in starts:
+        tokens, last = np.minimum(budget, prompt - past), prompts if past == starts[-1] else 0.0
         own, rows = found.reading(tokens, past, prompts), tokens * prompts
         host = engine.sequence_s * last + engine.token_s * rows
-        alone = np.maximum(_device(found, engine, Seq(found.shared(rows), own, found.choosing(prompts))), eager)
+        alone = np.maximum(_device(found, speed, Seq(found.shared(rows), own, found.choosing(prompts))), eager)
         if not mixed:
             total = total + alone + host + engine.step_s
             continue
         together = Seq(found.shared(lane + rows), found.decoding(beside, context), own, found.choosing(beside + last))
-        with_it = np.maximum(_device(found, engine, together), eager)
+        with_it = np.maximum(_device(found, speed, together), eager)
         added = np.maximum(with_it - without, 0.0)
         total = total + np.where(lane > 0.0, added, alone + engine.step_s) + host
     return total
