@@ -60,6 +60,22 @@ def test_a_prediction_beside_its_own_export_differs_in_nothing(name):
     assert all(row.ratio == pytest.approx(1.0) for row in (*beside.kinds, *beside.components))
 
 
+@pytest.mark.parametrize(
+    ("task", "technique"),
+    [
+        (rp.Generate(batch=4, prompt=500, output=100), "speculative-decoding"),
+        (rp.Generate(batch=4, prompt=500, output=100), "early-exit"),
+        (rp.Decode(batch=4, context=4000), "weight-streaming"),
+        (rp.Train(batch=32, seq=2048), "stragglers"),
+        (rp.Train(batch=32, seq=2048), "local-updates"),
+    ],
+)
+def test_what_is_expected_and_what_waits_is_drawn_as_long_as_it_counts(task, technique):
+    """Chances, the slowest of many copies, and works side by side: the time line ends when the estimate does."""
+    est = rp.estimate("llama-3.1-8b", on="8xh100-sxm", task=task, apply=[technique])
+    assert read(estimate_trace(est)).span_s == pytest.approx(est.time_s, rel=1e-4)
+
+
 @pytest.mark.parametrize("most", [10, 1000, 100_000])
 def test_the_whole_is_as_long_however_much_is_drawn(most):
     """Repetitions that there is no room for are drawn together: executions and times stay."""
