@@ -16,7 +16,7 @@ def test_the_document_has_the_keys_of_the_contract(run):
     assert set(found) >= KEYS
     for name in ("ttft_s", "tpot_s", "latency_s"):
         assert found[name]["p50"] <= found[name]["p90"] <= found[name]["p99"]
-    assert found["requests"] == {"total": 200, "completed": 200, "failed": 0, "put_back": 0}
+    assert found["requests"] == {"total": 200, "completed": 200, "failed": 0, "put_back": 0, "restarted": 0}
     assert sum(found["shares"].values()) == pytest.approx(1.0)
     assert 0.0 < found["goodput"]["attainment"] <= 1.0
 

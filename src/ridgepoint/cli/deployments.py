@@ -39,14 +39,24 @@ OWN = (
     Own("static_batch", "--static-batch", "N", "requests of a static batch"),
     Own("routing", "--routing", "NAME", "least_loaded, round_robin, power_of_two or prefix_aware"),
     Own("prefill_replicas", "--prefill-replicas", "N", "replicas that only read prompts (disaggregation)"),
+    Own("mixed_replicas", "--mixed-replicas", "N", "replicas beside those that do both when they are full"),
+    Own("sharing", "--sharing", "P", "part of each device's multiprocessors that reads prompts while the rest decodes"),
     Own(
         "speculate",
         "--speculate",
-        "N:P[:MODEL]",
-        "N drafted tokens, each accepted with probability P, by a draft MODEL",
+        "N:P[,P…][:MODEL]",
+        "N drafted tokens, each accepted with probability P (or of its own), by a draft MODEL",
     ),
+    Own("imbalance", "--expert-imbalance", "F", "tokens of the busiest expert rank over the mean (what chance gives)"),
+    Own("host_cache", "--host-cache", "SIZE", "host memory per replica for evicted prefixes"),
+    Own("disk_cache", "--disk-cache", "SIZE", "storage per replica for what falls out of host memory"),
+    Own("adapters", "--adapters", "N[:RANK:SLOTS:SKEW]", "N low-rank adapters that requests name, SLOTS on a replica"),
     Own("power_cap", "--power-cap", "W", "power limit per device"),
+    Own("power_budget", "--power-budget", "W[:LOW]", "of all devices; LOW replicas of low priority slow down first"),
+    Own("failures", "--failures", "MTBF[:REPAIR]", "time between failures of a device, and until its replica is back"),
+    Own("autoscale", "--autoscale", "N[:LEAST:START]", "N requests per replica; START until a new one serves"),
 )
+CONDITIONS = ("host_cache", "disk_cache", "adapters", "power_budget", "failures", "autoscale", "sharing")
 
 
 def takes_deployment(command: Callable[..., None]) -> Callable[..., None]:
@@ -81,9 +91,12 @@ def plan_request(values: dict[str, Any]) -> Request:
 
 
 def _deployment(values: dict[str, Any]) -> Any:
+    from ridgepoint.cli.conditions import conditions
     from ridgepoint.serving.deployment import deployment
 
     asked = to_scenario(plan_request(values))
+    if values["imbalance"] is not None:
+        asked = replace(asked, plan=replace(asked.plan, expert_imbalance=_factor(values["imbalance"])))
     engine = values["engine"] or "vllm"
     first = deployment(asked.model, asked.machine, asked.plan, engine)  # type: ignore[arg-type]
     return deployment(
@@ -96,7 +109,16 @@ def _deployment(values: dict[str, Any]) -> Any:
         routing=values["routing"] or "least_loaded",
         prefill_replicas=whole(values, "prefill_replicas", 0),
         power_cap_w=None if values["power_cap"] is None else parse_quantity(values["power_cap"], "W"),
+        mixed_replicas=whole(values, "mixed_replicas", 0),
+        **conditions({name: values[name] for name in CONDITIONS}),
     )
+
+
+def _factor(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise RidgepointError("bad_option", f"--expert-imbalance is '{text}'", "give a factor of at least 1") from None
 
 
 def _rules(values: dict[str, Any]) -> dict[str, Any]:
@@ -119,14 +141,15 @@ def whole(values: dict[str, Any], name: str, default: int = 0) -> int:
 
 
 def _speculation(text: str | None) -> Any:
-    """What ``--speculate N:P[:MODEL]`` says."""
+    """What ``--speculate N:P[,P…][:MODEL]`` says."""
     from ridgepoint.serving.scheduling import Speculation
 
     if text is None:
         return None
     parts = text.split(":")
     try:
-        return Speculation.geometric(int(parts[0]), float(parts[1]), parts[2] if len(parts) > 2 else None)
+        rates = [float(rate) for rate in parts[1].split(",")]
+        return Speculation.by_position(int(parts[0]), rates, parts[2] if len(parts) > 2 else None)
     except (ValueError, IndexError):
         raise RidgepointError(
             "bad_option", f"--speculate is '{text}'", "write it like 4:0.7 or 4:0.7:llama-3.2-1b"

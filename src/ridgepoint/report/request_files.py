@@ -13,6 +13,8 @@ from ridgepoint.serving.series import series
 from ridgepoint.traces.perfetto import Event, Span, asynchronous, counter, device_events, document, write
 
 COLUMNS = ("arrived_s", "began_s", "first_s", "done_s", "replica", "put_back", "cached_tokens")
+MORE = ("fetched_tokens", "restarted", "adapter")
+"""Columns of the CSV behind those, where the simulation has them."""
 MOST_TRACED = 20_000
 """Requests of a Perfetto trace, and actions of a replica: its viewer keeps all of them in memory."""
 
@@ -20,10 +22,11 @@ MOST_TRACED = 20_000
 def write_csv(found: Outcome, path: Path) -> None:
     """One row per request in the order of the workload; times are empty where it never came to them."""
     prompts, outputs = found.requests.prompt.tolist(), found.requests.output.tolist()
-    columns = [found.columns[name].tolist() for name in COLUMNS]
+    names = [*COLUMNS, *(name for name in MORE if name in found.columns)]
+    columns = [found.columns[name].tolist() for name in names]
     with path.open("w", newline="", encoding="utf-8") as stream:
         rows = csv.writer(stream)
-        rows.writerow(["request", "input_tokens", "output_tokens", *COLUMNS])
+        rows.writerow(["request", "input_tokens", "output_tokens", *names])
         for i, values in enumerate(zip(prompts, outputs, *columns, strict=True)):
             rows.writerow([i, *("" if value != value else value for value in values)])
 

@@ -13,11 +13,13 @@ from ridgepoint.report.table import Cell, fitted
 from ridgepoint.report.terminal import indented, notes, section
 from ridgepoint.report.text import count, flow, money, number, percent, resource
 from ridgepoint.serving.outcome import Outcome
-from ridgepoint.serving.series import series
+from ridgepoint.serving.series import series, shares_over_time
 from ridgepoint.units import duration, si
 
 BARS = " ▁▂▃▄▅▆▇█"
 PLOT = 60
+MAIN, MOST_SHARES, MOST_EVENTS = 0.1, 3, 12
+"""Resources whose share is drawn over time: from which share on, how many; events that are listed."""
 LATENCIES = (
     ("ttft_s", "Time to first token"),
     ("tpot_s", "Time per further token"),
@@ -42,6 +44,9 @@ def _sections(found: Outcome, width: int) -> Iterator[RenderableType]:
         yield _summary(found, width)
     yield Text("")
     yield section("Over time", _plots(found, width - 2))
+    if found.events:
+        yield Text("")
+        yield section("Replicas", _events(found, width - 2))
     yield from notes("Warnings", found.warnings, "yellow")
     yield from notes("Assumptions", found.deployment.assumptions, "dim")
 
@@ -135,6 +140,7 @@ def facts(found: Outcome) -> Iterator[tuple[str, str, str]]:
             percent(cached / float(found.requests.prompt[found.completed].sum())),
             "of prompt tokens found",
         )
+    yield from _below(found)
     tokens = max(float(found.requests.output[found.completed].sum()), 1.0)
     if found.energy_j is not None:
         power = si(found.energy_j / max(found.span_s, 1e-12), "W")
@@ -146,6 +152,24 @@ def facts(found: Outcome) -> Iterator[tuple[str, str, str]]:
     if found.cost_usd is not None:
         hourly = money(found.cost_usd / max(found.span_s, 1e-12) * 3600.0)
         yield "Cost", f"{money(1e6 * found.cost_usd / tokens)} per million tokens", f"{hourly} per hour"
+
+
+def _below(found: Outcome) -> Iterator[tuple[str, str, str]]:
+    """Tiers of the cache, adapters, failures and scaling, where there are any."""
+    read = max(float(found.requests.prompt[found.completed].sum()), 1.0)
+    for name, tokens in found.fetched.items():
+        yield f"Fetched from {name}", percent(tokens / read), "of prompt tokens, over the link"
+    if found.deployment.adapters is not None:
+        loaded = sum(replica.slots.loaded for replica in found.replicas if replica.slots is not None)
+        names = len(np.unique(found.columns["adapter"][found.columns["adapter"] >= 0]))
+        yield "Adapters", f"{loaded:,} loads", f"{names:,} different ones were asked for"
+    if found.deployment.failures is not None:
+        again = int(found.columns["restarted"].sum())
+        failed = sum(event.what == "failed" for event in found.events)
+        yield "Failures", f"{failed:,} of replicas", f"{again:,} requests began again"
+    if found.deployment.scaling is not None:
+        mean = sum(found.on_s) / max(found.span_s, 1e-12)
+        yield "Replicas switched on", number(mean), f"in the mean, of {len(found.replicas)}"
 
 
 def _goals(found: Outcome) -> str:
@@ -174,14 +198,42 @@ def _plots(found: Outcome, width: int) -> Table:
         "decoding": "decoding",
         "tokens_per_s": "tokens per second",
         "cache": "KV cache in use",
+        "busy": "replicas at work",
+        "put_back_per_s": "put back per second",
+        "replicas_on": "replicas switched on",
+        "power_w": "power",
     }
+    dull = {name for name in ("put_back_per_s", "replicas_on", "power_w") if not np.ptp(over_time[name]) > 0.0}
     rows: list[list[Cell]] = []
     for name, title in titles.items():
+        if name in dull:
+            continue
         values = over_time[name]
-        most = float(values.max())
-        top = percent(most) if name == "cache" else number(most)
-        rows.append([title, Text(line(values, 1.0 if name == "cache" else most), style="cyan"), f"up to {top}"])
+        most, part = float(values.max()), name in ("cache", "busy")
+        top = percent(most) if part else si(most, "W") if name == "power_w" else number(most)
+        rows.append([title, Text(line(values, 1.0 if part else most), style="cyan"), f"up to {top}"])
+    rows += _shares(found, len(over_time["end_s"]))
     return fitted(["", "", ""], rows, width, wordy=(0,), left=(1, 2))
+
+
+def _shares(found: Outcome, bins: int) -> Iterator[list[Cell]]:
+    """The part of the replicas' time that each of the main resources is responsible for, over time."""
+    table = shares_over_time(found, bins)
+    for name in [n for n, share in found.shares.items() if share >= MAIN and n in table][:MOST_SHARES]:
+        values = table[name]
+        label = resource(found.deployment.machine.resource_label(name))
+        yield [f"limited by {label}", Text(line(values, 1.0), style="magenta"), f"up to {percent(float(values.max()))}"]
+
+
+def _events(found: Outcome, width: int) -> Table:
+    """What befell replicas, the first of it."""
+    rows: list[list[Cell]] = [
+        [duration(event.time_s), f"replica {event.replica}", event.what] for event in found.events[:MOST_EVENTS]
+    ]
+    more = len(found.events) - MOST_EVENTS
+    if more > 0:
+        rows.append(["…", "", f"and {more:,} more: --json has all"])
+    return fitted(["", "", ""], rows, width, left=(1, 2))
 
 
 def line(values: np.ndarray, most: float) -> str:

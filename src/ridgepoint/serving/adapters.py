@@ -18,6 +18,8 @@ from ridgepoint.numeric import Array
 from ridgepoint.serving.sequences import Active
 from ridgepoint.serving.tables import Grid, StepTables
 
+Entry = tuple[int, int, Active]
+"""A waiting request as queues hold it: those of higher priority first, then in order."""
 NONE = -1
 """The adapter of a request that names none."""
 GROWTH = 1.05
@@ -87,13 +89,16 @@ def _grown(largest: int) -> Array:
 class Slots:
     """The adapters on one replica: which are there, which running requests use them. ``load_s``: seconds to copy one."""
 
-    __slots__ = ("_all", "_free", "_loaded", "_users", "load_s", "loaded", "loading_s", "running")
+    __slots__ = ("_all", "_free", "_loaded", "_parked", "_users", "load_s", "loaded", "loading_s", "parked", "running")
 
     def __init__(self, slots: int, load_s: float) -> None:
         self._all = self._free = slots
         self.load_s = load_s
         self._users: dict[int, int] = {}
         self._loaded: dict[int, None] = {}  # of no running request, in order of last use
+        self._parked: dict[int, list[Entry]] = {}
+        self.parked = 0
+        """Requests that wait for a slot."""
         self.running = 0
         """Running requests that use an adapter."""
         self.loaded = 0
@@ -151,8 +156,30 @@ class Slots:
             del self._users[name]
             self._loaded[name] = None
 
-    def clear(self) -> None:
-        """Everything is lost."""
+    def park(self, entry: Entry) -> None:
+        """A request waits for a slot."""
+        self._parked.setdefault(entry[2].adapter, []).append(entry)
+        self.parked += 1
+
+    def called(self) -> list[Entry]:
+        """Requests that wait no longer: their adapter is there, or a slot for it; who waited longest comes first."""
+        if not self.parked:
+            return []
+        names = [name for name in self._parked if name in self._users or name in self._loaded]
+        room = self._free + len(self._loaded)
+        if room:
+            others = sorted((min(entries), name) for name, entries in self._parked.items() if name not in names)
+            names += [name for _, name in others[:room]]
+        found = [entry for name in names for entry in self._parked.pop(name)]
+        self.parked -= len(found)
+        return found
+
+    def clear(self) -> list[Active]:
+        """Everything is lost; returns the requests that waited for a slot."""
+        waited = [entry[2] for entries in self._parked.values() for entry in entries]
+        self._parked.clear()
+        self.parked = 0
         self._free, self.running = self._all, 0
         self._users.clear()
         self._loaded.clear()
+        return waited

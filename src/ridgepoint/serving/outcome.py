@@ -239,6 +239,13 @@ class Outcome:
         return held / max(seconds * self.cache.blocks, 1e-12), most / self.cache.blocks
 
     @property
+    def fetched(self) -> dict[str, int]:
+        """Tokens that were fetched from each lower tier of the cache."""
+        below = [replica.blocks.below for replica in self.replicas]
+        names = list(dict.fromkeys(name for one in below if one is not None for name in one.fetched))
+        return {name: sum(one.fetched[name] for one in below if one is not None) for name in names}
+
+    @property
     def put_back(self) -> int:
         """How often a sequence lost its cache and was computed again (preemptions)."""
         return int(self.columns["put_back"].sum())

@@ -66,9 +66,9 @@ class Pools:
         if not self.front:
             return least(self.mixed) if self.mixed else None
         chosen = self._to_front(one)
-        if self.mixed and len(chosen.waiting) >= OVERFLOW:
+        if self.mixed and chosen.queued >= OVERFLOW:
             other = least(self.mixed)
-            return other if len(other.waiting) < len(chosen.waiting) else chosen
+            return other if other.queued < chosen.queued else chosen
         return chosen
 
     def take_on(self, one: Active) -> Replica | None:

@@ -8,7 +8,7 @@ admitted. Such a run has a closed form, k · τ + slope · k(k − 1)/2, so that
 from __future__ import annotations
 
 from collections.abc import Callable
-from heapq import heapify, heappop, heappush
+from heapq import heappop, heappush
 from math import ceil, inf, sqrt
 from typing import NamedTuple
 
@@ -114,9 +114,14 @@ class Replica:
     @property
     def load(self) -> int:
         """Requests that it has, with those of its mate."""
-        own = len(self.waiting) + len(self.fetching) + len(self.reading) + len(self.decoding.members)
+        own = self.queued + len(self.fetching) + len(self.reading) + len(self.decoding.members)
         mate = self.mate
         return own if mate is None else own + len(mate.waiting) + len(mate.reading) + len(mate.decoding.members)
+
+    @property
+    def queued(self) -> int:
+        """Requests that wait to be admitted."""
+        return len(self.waiting) + (0 if self._slots is None else self._slots.parked)
 
     @property
     def running(self) -> int:
@@ -229,7 +234,7 @@ class Replica:
         self.waiting, self.fetching, self.reading, self._pieces = [], [], [], []
         self.blocks.clear()
         if self._slots is not None:
-            self._slots.clear()
+            lost += self._slots.clear()
         self._run, self._reserved, self._action, self.idle, self.end_s = 0, 0, None, True, inf
         self.version += 1
         return lost
@@ -245,7 +250,7 @@ class Replica:
             self._finish_reading(pieces, now)
         self.plan(now)
         mate = self.mate
-        if mate is not None and mate.idle and mate.waiting:
+        if mate is not None and mate.idle and mate.queued:
             mate.plan(now)
 
     def _finish_decoding(self, steps: int, now: float) -> None:
@@ -451,7 +456,7 @@ class Replica:
             tokens = min(one.target - one.read, budget, largest)
             pieces.append((one, tokens))
             budget -= tokens
-        if admit and self.waiting and budget > 0:
+        if admit and budget > 0 and self.queued:
             self._begin_waiting(budget, now)
 
     def _begin_waiting(self, budget: int, now: float) -> None:
@@ -465,11 +470,13 @@ class Replica:
             self.rules.token_budget,
             self._slots,
         )
-        passed: list[tuple[int, int, Active]] = []
+        if slots is not None:
+            for entry in slots.called():
+                heappush(waiting, entry)
         while waiting and budget > 0:
             one = waiting[0][2]
             if slots is not None and not slots.has_room(one):
-                passed.append(heappop(waiting))
+                slots.park(heappop(waiting))
                 continue
             if self.running >= most or not self._admit(one, now):
                 self.blocked = True
@@ -482,9 +489,6 @@ class Replica:
             tokens = min(one.target - one.read, budget, largest)
             pieces.append((one, tokens))
             budget -= tokens
-        if passed:
-            waiting.extend(passed)
-            heapify(waiting)
 
     def _receive(self, now: float) -> None:
         """Requests whose cache came from another replica decode at once, where a block more than they need is there; those

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ridgepoint.errors import RidgepointError
@@ -98,10 +99,27 @@ class Speculation:
         """Every drafted token is accepted with probability ``rate``, and only when those before it were (Leviathan et al.
         2023): P(j) = rate^j · (1 − rate), the rest for all.
         """
-        if not 0.0 <= rate <= 1.0:
-            raise RidgepointError("bad_speculation", f"an acceptance of {rate:g} is no probability", "use 0 to 1")
-        kept = [rate**j * (1.0 - rate) for j in range(drafted)]
-        return Speculation(drafted, (*kept, rate**drafted), draft)
+        return Speculation.by_position(drafted, [rate], draft)
+
+    @staticmethod
+    def by_position(drafted: int, rates: Sequence[float], draft: str | None = None) -> Speculation:
+        """The j-th drafted token is accepted with probability ``rates[j]`` when those before it were; the last one holds for
+        all further positions.
+
+        >>> Speculation.by_position(2, [0.8, 0.5]).tokens_per_step
+        2.2
+        """
+        if not rates or any(not 0.0 <= rate <= 1.0 for rate in rates) or len(rates) > drafted:
+            raise RidgepointError(
+                "bad_speculation",
+                f"{len(rates)} acceptances for {drafted} drafted tokens",
+                "give at most one each, 0 to 1",
+            )
+        reached, kept = 1.0, []
+        for rate in [*rates, *([rates[-1]] * (drafted - len(rates)))]:
+            kept.append(reached * (1.0 - rate))
+            reached *= rate
+        return Speculation(drafted, (*kept, reached), draft)
 
     @property
     def tokens_per_step(self) -> float:

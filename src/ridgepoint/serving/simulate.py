@@ -269,7 +269,7 @@ class Run(Sink):
             one.adapter = int(self._adapter[index])
         replica = self.pools.take(one)
         full = self.given.rules.max_waiting
-        refused = replica is not None and full is not None and len(replica.waiting) >= full
+        refused = replica is not None and full is not None and replica.queued >= full
         if refused or not self.replicas[0].holds(prompt, output):
             self.where[index] = -1
             self._done += 1

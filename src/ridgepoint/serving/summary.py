@@ -9,10 +9,11 @@ from ridgepoint.document import plain
 from ridgepoint.serving.capacity import STATE_ONLY
 from ridgepoint.serving.deployment import Deployment
 from ridgepoint.serving.outcome import Outcome
-from ridgepoint.serving.series import series
+from ridgepoint.serving.series import series, shares_over_time
 from ridgepoint.serving.statistics import Summary
 
 Document = dict[str, Any]
+CONDITIONS = ("tiers", "adapters", "failures", "scaling", "budget")
 
 
 def document(found: Outcome) -> Document:
@@ -30,6 +31,7 @@ def document(found: Outcome) -> Document:
             "completed": int(found.completed.sum()),
             "failed": found.failed,
             "put_back": found.put_back,
+            "restarted": int(found.columns["restarted"].sum()),
         },
         "ttft_s": _summary(found.summary("ttft_s")),
         "tpot_s": _summary(found.summary("tpot_s")),
@@ -57,6 +59,9 @@ def document(found: Outcome) -> Document:
         "cost_usd": found.cost_usd,
         "cost_usd_per_million_tokens": None if found.cost_usd is None else 1e6 * found.cost_usd / max(tokens, 1.0),
         "series": series(found),
+        "shares_over_time": shares_over_time(found),
+        "switched_on": sum(found.on_s) / max(len(found.replicas) * span, 1e-12),
+        "events": [{"time_s": e.time_s, "replica": e.replica, "what": e.what} for e in found.events],
         "assumptions": list(given.assumptions),
         "warnings": list(found.warnings),
         "citations": list(found.citations),
@@ -79,6 +84,9 @@ def plan_of(given: Deployment) -> Document:
         "scheduling": asdict(given.rules),
         "speculation": None if given.speculation is None else asdict(given.speculation),
         "power_cap_w": given.power_cap_w,
+        "mixed_replicas": given.mixed_replicas,
+        "sharing": given.sharing,
+        **{name: None if (one := getattr(given, name)) is None else asdict(one) for name in CONDITIONS},
     }
 
 
@@ -108,6 +116,7 @@ def _cache(found: Outcome) -> Document:
         "mean_use": mean,
         "largest_use": most,
         "prefix_hit_rate": float(found.columns["cached_tokens"].sum()) / max(read, 1.0),
+        "fetched_tokens": found.fetched,
     }
 
 

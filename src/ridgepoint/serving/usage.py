@@ -77,10 +77,10 @@ def total(parts: Iterable[Usage]) -> Usage:
 
 def _of_level(done: Actions, clock: Clock) -> Usage:
     totals: tuple[dict[str, float], dict[str, float]] = ({}, {})
-    for grid, weights in _weights(done, clock):
+    for grid, at, weights in _weights(done, clock):
         for sums, table in zip(totals, (grid.critical_s, grid.busy_s), strict=True):
             for resource, seconds in table.items():
-                sums[resource] = sums.get(resource, 0.0) + float(np.vdot(weights, seconds.ravel()))
+                sums[resource] = sums.get(resource, 0.0) + float((weights * seconds.ravel()[at]).sum())
     log = done.log
     stretch = log["stretch"]
     link = clock.tables.machine.link("host")
@@ -93,27 +93,27 @@ def _of_level(done: Actions, clock: Clock) -> Usage:
     return Usage(*totals)
 
 
-def _weights(done: Actions, clock: Clock) -> Iterator[tuple[Grid, Floats]]:
-    """How often each point of each table is in ``done``."""
+def _weights(done: Actions, clock: Clock) -> Iterator[tuple[Grid, NDArray[np.int64], Floats]]:
+    """(table, points of it, how often each is in ``done``)."""
     tables, log = clock.tables, done.log
     times = log["steps"] * log["stretch"]
     runs = log["sequences"] > 0
     lanes = np.ceil(log["sequences"] / clock.lanes)
-    yield tables.shared, _counted(log["tokens"], times, len(tables.shared.time_s))
-    yield tables.choosing, _counted(log["chosen"], times, len(tables.choosing.time_s))
+    yield tables.shared, *_spread(_counted(log["tokens"]), times, tables.shared)
+    yield tables.choosing, *_spread(_counted(log["chosen"]), times, tables.choosing)
     for each, factor in decoding_tables(clock):
         own = times[runs] * factor
-        yield each.decoding, _spread(decoding_corners(each, lanes[runs], log["context"][runs]), own, each.decoding)
+        yield each.decoding, *_spread(decoding_corners(each, lanes[runs], log["context"][runs]), own, each.decoding)
         if each is not tables:
-            yield each.shared, _counted(lanes[runs], own, len(each.shared.time_s))
-            yield each.choosing, _counted(lanes[runs], own, len(each.choosing.time_s))
+            yield each.shared, *_spread(_counted(lanes[runs]), own, each.shared)
+            yield each.choosing, *_spread(_counted(lanes[runs]), own, each.choosing)
     if len(done.reads["tokens"]):
         own = done.reads["part"] * log["stretch"][done.reads["row"].astype(np.int64)]
-        yield tables.reading, _spread(reading_corners(tables, done.reads), own, tables.reading)
+        yield tables.reading, *_spread(reading_corners(tables, done.reads), own, tables.reading)
     adapters = clock.adapters
     if adapters is not None:
         some = log["adapters"] > 0
-        yield adapters.grid, _spread(adapter_corners(adapters, log, some), times[some], adapters.grid)
+        yield adapters.grid, *_spread(adapter_corners(adapters, log, some), times[some], adapters.grid)
 
 
 Corners = list[tuple[NDArray[np.int64], Floats]]
@@ -126,15 +126,19 @@ def decoding_tables(clock: Clock) -> list[tuple[StepTables, float]]:
     return found if clock.draft is None else [*found, (clock.draft, float(clock.tables.drafted))]
 
 
-def _spread(corners: Corners, weights: Floats, grid: Grid) -> Floats:
+def _spread(corners: Corners, weights: Floats, grid: Grid) -> tuple[NDArray[np.int64], Floats]:
+    """Points and their weights; many actions are counted by point first."""
+    if len(weights) * len(corners) < grid.time_s.size:
+        return np.concatenate([at for at, _ in corners]), np.concatenate([weights * part for _, part in corners])
     found = np.zeros(grid.time_s.size)
     for flat, part in corners:
         found += np.bincount(flat, weights * part, minlength=found.size)
-    return found
+    at = np.flatnonzero(found)
+    return at, found[at]
 
 
-def _counted(counts: Floats, weights: Floats, size: int) -> Floats:
-    return np.bincount(counts.astype(np.int64), weights, minlength=size)[:size].astype(np.float64)
+def _counted(counts: Floats) -> Corners:
+    return [(counts.astype(np.int64), np.ones(len(counts)))]
 
 
 def _cells(grid: Floats, values: Floats) -> tuple[NDArray[np.int64], Floats]:
