@@ -144,16 +144,18 @@ _GRADIENTS: dict[str, tuple[Callable[..., None], Callable[..., Any]]] = {
 
 @contextmanager
 def fused_attention() -> Iterator[None]:
-    """``scaled_dot_product_attention`` stays one call inside."""
+    """Inside, attention and recurrent networks stay one call each, and images are enlarged without losing letters."""
     torch = needed("torch", "capturing a model")
     ops = register()
-    functional = torch.nn.functional.scaled_dot_product_attention
+    functional = torch.nn.functional
     from torch.overrides import TorchFunctionMode
 
     class _Mode(TorchFunctionMode):  # type: ignore[misc]
         def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             named = kwargs or {}
-            if function is functional:
+            if function is functional.interpolate:
+                return _enlarged(torch, *args, **named)
+            if function is functional.scaled_dot_product_attention:
                 return ops.attention(*_attention_arguments(*args, **named))
             gates = _GATES.get(getattr(function, "__name__", ""))
             if gates and _is_padded(args):
@@ -162,6 +164,20 @@ def fused_attention() -> Iterator[None]:
 
     with _Mode():
         yield
+
+
+def _enlarged(
+    torch: Any, x: Any, size: Any = None, scale_factor: Any = None, mode: str = "nearest", *args: Any, **named: Any
+) -> Any:
+    """``interpolate``; of nearest pixels without its detour through C++, which makes letters in the image's shape numbers."""
+    if mode != "nearest" or x.dim() != 4 or all(isinstance(length, int) for length in x.shape):
+        return torch.nn.functional.interpolate(x, size, scale_factor, mode, *args, **named)
+    pair = scale_factor if size is None else size
+    both = tuple(pair) if isinstance(pair, tuple | list) else (pair, pair)
+    if size is None:
+        scales = [int(scale) if float(scale).is_integer() else scale for scale in both]
+        both = tuple(torch.sym_int(length * scale) for length, scale in zip(x.shape[2:], scales, strict=True))
+    return torch.ops.aten.upsample_nearest2d.default(x, both, None, None)
 
 
 _GATES = {"lstm": 4, "gru": 3, "rnn_tanh": 1, "rnn_relu": 1}

@@ -67,7 +67,7 @@ def record(subject: Subject, sizes: Mapping[str, int], symbols: Symbols | None =
         subject.module.train(training)
         runs = stack.enter_context(shortened(subject.module)) if subject.shorten else []
         mode = symbols.mode if symbols else subject.mode
-        recorder = Recorder(group_of, mode)
+        recorder = Recorder(group_of, mode, symbols.still if symbols else lambda: None)
         recorder.name(subject.module, {run.path for run in runs})
         for tensor in (*subject.module.parameters(), *subject.module.buffers()):
             recorder.know(tensor, "parameter")
@@ -88,7 +88,7 @@ def record(subject: Subject, sizes: Mapping[str, int], symbols: Symbols | None =
                 outputs = _all_tensors(result, torch)
                 if training:
                     _backward(recorder, result, outputs, subject.module)
-        except RidgepointError:
+        except (RidgepointError, NotSymbolicError):
             raise
         except Exception as error:
             raise explained(error, subject.module, sizes) from error
@@ -188,25 +188,40 @@ def _said(sizes: Mapping[str, int]) -> str:
     return ", ".join(f"{name} = {size:,}" for name, size in sizes.items())
 
 
+class _Recordings:
+    """Recordings of a subject, each made once."""
+
+    def __init__(self, subject: Subject) -> None:
+        self._subject = subject
+        self._made: dict[tuple[int, ...], Graph] = {}
+
+    def __call__(self, sizes: Mapping[str, int]) -> Graph:
+        at = tuple(sizes[name] for name in self._subject.sizes)
+        if at not in self._made:
+            self._made[at] = record(self._subject, sizes)
+        return self._made[at]
+
+
 def _fitted(subject: Subject, say: Callable[[str], None]) -> Pass:
     """Polynomials through recordings at several sizes."""
+    recorded = _Recordings(subject)
     usual = {name: round(size) for name, size in subject.sizes.items()}
     start = {name: places(name, size)[0] for name, size in usual.items()}
     free, fixed, why = dict(usual), dict[str, int](), list[str]()
     for name in usual:
         say(f"does the program depend on {name}?")
         try:
-            base = record(subject, {**start, **fixed})
-            _alike_or_raise(base, record(subject, {**start, **fixed, name: places(name, usual[name])[1]}))
+            base = recorded({**start, **fixed})
+            _alike_or_raise(base, recorded({**start, **fixed, name: places(name, usual[name])[1]}))
         except (RidgepointError, DifferentProgramsError) as error:
             fixed[name] = free.pop(name)
             why.append(f"{name} stays {fixed[name]} ({_short(error)})")
     if not free:
         method = "; ".join(["captured at fixed sizes", *why])
-        return Pass(record(subject, usual), {}, {n: float(s) for n, s in fixed.items()}, method)
+        return Pass(recorded(usual), {}, {n: float(s) for n, s in fixed.items()}, method)
     for degree in (1, 2, 3):
         try:
-            graph, failed, points, check = _fit(subject, free, fixed, degree)
+            graph, failed, points, check = _fit(recorded, free, fixed, degree)
         except DifferentProgramsError as error:
             failed = str(error)
         if not failed:
@@ -260,16 +275,14 @@ def places(name: str, usual: int) -> tuple[int, ...]:
 
 
 def _fit(
-    subject: Subject, free: dict[str, int], fixed: dict[str, int], degree: int
+    recorded: _Recordings, free: dict[str, int], fixed: dict[str, int], degree: int
 ) -> tuple[Graph, str, int, tuple[int, ...]]:
     names = tuple(free)
     degrees = tuple(max(degree - 1, 1) if name == "batch" else degree for name in names)
     axes = [places(name, free[name])[: d + 1] for name, d in zip(names, degrees, strict=True)]
-    samples = [
-        Sampled(point, record(subject, {**fixed, **dict(zip(names, point, strict=True))})) for point in product(*axes)
-    ]
+    samples = [Sampled(point, recorded({**fixed, **dict(zip(names, point, strict=True))})) for point in product(*axes)]
     check = tuple(places(name, free[name])[-1] for name in names)
-    last = Sampled(check, record(subject, {**fixed, **dict(zip(names, check, strict=True))}))
+    last = Sampled(check, recorded({**fixed, **dict(zip(names, check, strict=True))}))
     graph = fitted(names, samples, degrees)
     return graph, holds(graph, names, last), len(samples), check
 

@@ -68,6 +68,14 @@ class Symbols:
             raise NotSymbolicError(f"'{text}' is no formula")
         return text
 
+    def still(self) -> None:
+        """Nothing, while all sizes are letters of their own.
+
+        Errors: ``NotSymbolicError`` once one became a number, or the same as another.
+        """
+        if self._env.replacements:
+            self.conditions()
+
     def conditions(self) -> tuple[str, ...]:
         """Where the formulas hold, as comparisons of sizes; what holds for all sizes from 1 on is left out.
 

@@ -29,6 +29,8 @@ class Recorder:
     group: Callable[[Any], tuple[float, float]] = lambda arguments: (1.0, 1.0)
     mode: Any = None
     """The mode under which tensors only pretend to be real, where they do; others of its kind ask PyTorch about shapes."""
+    still: Callable[[], None] = lambda: None
+    """Raises where there is no use in recording further."""
     program: Program = field(default_factory=Program)
     backward: bool = False
     paths: dict[int, str] = field(default_factory=dict)
@@ -219,6 +221,7 @@ class Recorder:
                     result = function(*args, **named)
                 if not recorder.is_question((*args, *named.values()), result):
                     recorder.record(function, args, named, result)
+                    recorder.still()
                 return result
 
         def enter(module: Any, _: Any) -> None:
