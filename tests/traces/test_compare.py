@@ -48,6 +48,13 @@ def test_steps_are_executions():
     assert beside.warnings == ()
 
 
+def test_time_outside_the_steps_is_said():
+    made = gpu()
+    made.add("user_annotation", "ProfilerStep#1", 0.0, 200.0)
+    (warning,) = compare(read(made), estimate()).warnings
+    assert "100 µs of 300 µs lie outside" in warning
+
+
 def test_components_stand_beside_each_other_where_both_name_them():
     """Operators of a module that the model tells apart (``norm`` in ``layers``) are found by the operators around them."""
     made = Recording()

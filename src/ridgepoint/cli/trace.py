@@ -10,7 +10,7 @@ import typer
 from ridgepoint.cli.citing import Citations, print_citations
 from ridgepoint.cli.files import Charts, Html, chart_files, write_charts
 from ridgepoint.cli.options import may_take_scenario
-from ridgepoint.cli.output import command_line, console, print_json, print_page
+from ridgepoint.cli.output import command_line, console, print_json, print_page, progress_bar
 from ridgepoint.errors import RidgepointError
 from ridgepoint.request import Request, to_scenario
 
@@ -41,7 +41,10 @@ def trace(
         raise RidgepointError("bad_usage", "--runs is given without a model", "add --model MODEL")
     files = chart_files(chart)
     estimate = None if request is None else Estimate(to_scenario(request))
-    found = read_profile(file)
+    with progress_bar(as_json) as bar:
+        if bar is not None:
+            bar.add_task("reading", total=None)
+        found = read_profile(file)
     beside = None if estimate is None else compare(found, estimate, runs)
     if html is not None:
         from ridgepoint.report.html_trace import trace_page as html_page

@@ -20,8 +20,11 @@ from ridgepoint.traces.file import parsed
 from ridgepoint.traces.kinds import HOST
 from ridgepoint.traces.profile import OUTSIDE, Profile, profile
 from ridgepoint.traces.work_line import estimate_trace
+from ridgepoint.units import duration
 
 _PROCESSORS = ("cpu", "soc", "mcu")
+OUTSIDE_STEPS = 0.05
+"""Part of the span outside all steps from which it is said."""
 _GRADIENT = re.compile(r"\.grad\w*$")
 
 
@@ -150,6 +153,11 @@ def _warnings(found: Profile, machine: Machine, runs: float | None) -> list[str]
     said = []
     if runs is None and not len(found.steps_s):
         said.append("the trace tells no steps apart: it counts as one execution of the task; --runs says otherwise")
+    outside = found.span_s - float(found.steps_s.sum())
+    if runs is None and len(found.steps_s) and outside > OUTSIDE_STEPS * found.span_s:
+        said.append(
+            f"{duration(outside)} of {duration(found.span_s)} lie outside the trace's steps and count as waiting"
+        )
     if found.on_host:
         if machine.device.kind not in _PROCESSORS:
             said.append(f"the trace is of a processor, the prediction of {machine.device.title}")

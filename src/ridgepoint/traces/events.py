@@ -42,11 +42,12 @@ NO_TIME = 0.01
 
 @dataclass(frozen=True)
 class Trace:
-    """Columns over the kept events. Names and lanes are codes into sorted lists: nothing depends on the file's order."""
+    """Columns over the kept events. Names and lanes (threads, streams) are numbered in the order of their names, so that
+    nothing depends on the file's order.
+    """
 
     title: str
     names: tuple[str, ...]
-    lanes: tuple[str, ...]
     devices: tuple[str, ...]
     """What the profiler says about the devices; empty for runs on the processor alone."""
     role: Ints
@@ -107,13 +108,12 @@ def columns(found: File, title: str) -> Trace:
     kept, roles, warnings = _kept(found, title)
     names, name = _codes([str(e.name) for e in kept])
     device = [_device(e) if role >= KERNEL else -1 for e, role in zip(kept, roles, strict=True)]
-    lanes, lane = _codes([_lane(e, d) for e, d in zip(kept, device, strict=True)])
+    _, lane = _codes([_lane(e, d) for e, d in zip(kept, device, strict=True)])
     args = [e.args or NO_ARGS for e in kept]
     start = np.rint(np.array([e.ts for e in kept], dtype=np.float64) * 1e3).astype(np.int64)
     return Trace(
         title=title,
         names=names,
-        lanes=lanes,
         devices=_devices(found),
         role=_ints(roles),
         name=name,
