@@ -25,10 +25,16 @@ if TYPE_CHECKING:
     from ridgepoint.scenario import Scenario
     from ridgepoint.search.result import Sweep
     from ridgepoint.search.sweep import sweep
+    from ridgepoint.serving.adapters import Adapters
+    from ridgepoint.serving.budget import PowerBudget
+    from ridgepoint.serving.cascade import Cascade, simulate_cascade
+    from ridgepoint.serving.failures import Failures
     from ridgepoint.serving.fleet import ServePlan, plan_serve
     from ridgepoint.serving.outcome import Outcome, Slo
     from ridgepoint.serving.require import Requirement, require
+    from ridgepoint.serving.scaling import Scaling
     from ridgepoint.serving.simulate import simulate
+    from ridgepoint.serving.tiers import CacheTiers
     from ridgepoint.serving.trace_file import read_trace
     from ridgepoint.serving.workload import Requests, client_requests, poisson_requests, session_requests
     from ridgepoint.tasks import Decode, Forward, Generate, Prefill, Sample, Train
@@ -94,10 +100,16 @@ _HOMES = {
     "ridgepoint.scenario": ("Scenario",),
     "ridgepoint.search.result": ("Sweep",),
     "ridgepoint.search.sweep": ("sweep",),
+    "ridgepoint.serving.adapters": ("Adapters",),
+    "ridgepoint.serving.budget": ("PowerBudget",),
+    "ridgepoint.serving.cascade": ("Cascade", "simulate_cascade"),
+    "ridgepoint.serving.failures": ("Failures",),
     "ridgepoint.serving.fleet": ("ServePlan", "plan_serve"),
     "ridgepoint.serving.outcome": ("Outcome", "Slo"),
     "ridgepoint.serving.require": ("Requirement", "require"),
+    "ridgepoint.serving.scaling": ("Scaling",),
     "ridgepoint.serving.simulate": ("simulate",),
+    "ridgepoint.serving.tiers": ("CacheTiers",),
     "ridgepoint.serving.trace_file": ("read_trace",),
     "ridgepoint.serving.workload": ("Requests", "client_requests", "poisson_requests", "session_requests"),
     "ridgepoint.tasks": ("Decode", "Forward", "Generate", "Prefill", "Sample", "Train"),

@@ -42,6 +42,7 @@ def simulate(
     turns: Annotated[float | None, _option("--turns", "N", "mean turns of conversations that share prefixes")] = None,
     think: Annotated[str, _option("--think", "TIME", "mean pause of a user between turns")] = "10s",
     system: Annotated[str, _option("--system", "N", "tokens of a system prompt that all conversations share")] = "0",
+    urgent: Annotated[float | None, _option("--urgent", "P", "part of the requests that go before others")] = None,
     requests: Annotated[str | None, _option("--requests", "N", "requests to simulate (2000; a trace's: all)")] = None,
     hashed: Annotated[int, _option("--hash-tokens", "N", "tokens of a block in prefix_hash_ids (512)")] = 512,
     seed: Annotated[int, _option("--seed", "N", "of everything drawn")] = 0,
@@ -70,6 +71,8 @@ def simulate(
         load = _conversations(rate, count, lengths, turns, think, system, seed)
     else:
         load = _drawn(rate, concurrency, count, lengths, arrivals, seed)
+    if urgent is not None:
+        load = load.with_urgent(urgent, seed)
     slo = Slo(*(None if v is None else parse_quantity(v, "s") for v in (ttft, tpot, latency)))
     with progress_bar(as_json) as bar:
         found = simulate_requests(given, load, slo, seed, teller(bar, "requests"))

@@ -1,10 +1,13 @@
-"""Traces of requests: CSV with ``arrival_s,input_tokens,output_tokens`` and, where known, ``prefix_hash_ids``, ``priority``."""
+"""Traces of requests: CSV with ``arrival_s,input_tokens,output_tokens`` and, where known, ``prefix_hash_ids``,
+``priority`` and ``adapter`` (a number; −1: none).
+"""
 
 from __future__ import annotations
 
 import csv
 from array import array
 from collections.abc import Iterator
+from dataclasses import replace
 from math import isfinite
 from pathlib import Path
 from typing import TextIO
@@ -15,7 +18,7 @@ from ridgepoint.errors import RidgepointError, nearest
 from ridgepoint.serving.workload import Requests
 
 NEEDED = ("arrival_s", "input_tokens", "output_tokens")
-OPTIONAL = ("prefix_hash_ids", "priority")
+OPTIONAL = ("prefix_hash_ids", "priority", "adapter")
 HASHED_TOKENS = 512
 """Tokens of the blocks that ``prefix_hash_ids`` names, as in Mooncake's traces."""
 
@@ -37,7 +40,7 @@ def _read(stream: TextIO, name: str, id_tokens: int) -> Requests:
     rows = csv.reader(stream)
     columns = _columns(next(rows, []), name)
     arrival, prompt, output = array("d"), array("q"), array("q")
-    ids, offsets, priority = array("q"), array("q", [0]), array("q")
+    ids, offsets, priority, adapter = array("q"), array("q", [0]), array("q"), array("q")
     for line, row in _filled(rows):
         cell = _Cell(name, line, row, columns)
         arrival.append(cell.number("arrival_s"))
@@ -48,6 +51,8 @@ def _read(stream: TextIO, name: str, id_tokens: int) -> Requests:
             offsets.append(len(ids))
         if "priority" in columns:
             priority.append(cell.whole("priority"))
+        if "adapter" in columns:
+            adapter.append(cell.adapter("adapter"))
     if not arrival:
         raise RidgepointError("bad_trace", f"{name}: no request follows the header")
     order = np.argsort(np.array(arrival), kind="stable")
@@ -56,6 +61,7 @@ def _read(stream: TextIO, name: str, id_tokens: int) -> Requests:
         np.array(prompt, dtype=np.int64)[order],
         np.array(output, dtype=np.int64)[order],
         priority=np.array(priority, dtype=np.int64)[order] if priority else None,
+        adapter=np.array(adapter, dtype=np.int64)[order] if adapter else None,
         source=name,
     )
     return _with_ids(table, np.array(ids, dtype=np.int64), np.array(offsets, dtype=np.int64), order, id_tokens)
@@ -67,16 +73,7 @@ def _with_ids(table: Requests, ids: np.ndarray, offsets: np.ndarray, order: np.n
     if not np.array_equal(order, np.arange(len(order))):
         ids = np.concatenate([ids[offsets[i] : offsets[i + 1]] for i in order])
         offsets = np.concatenate([[0], np.cumsum(np.diff(offsets)[order])])
-    return Requests(
-        table.arrival_s,
-        table.prompt,
-        table.output,
-        ids,
-        offsets,
-        id_tokens,
-        priority=table.priority,
-        source=table.source,
-    )
+    return replace(table, ids=ids, offsets=offsets, id_tokens=id_tokens)
 
 
 def _filled(rows: Iterator[list[str]]) -> Iterator[tuple[int, list[str]]]:
@@ -124,6 +121,12 @@ class _Cell:
         value = self.whole(column)
         if not 1 <= value <= 10**9:
             raise self._wrong(column, f"{value} tokens are not from 1 to 1,000,000,000")
+        return value
+
+    def adapter(self, column: str) -> int:
+        value = self.whole(column)
+        if value < -1:
+            raise self._wrong(column, f"{value} is no number of an adapter; -1 means none")
         return value
 
     def ids(self, column: str) -> list[int]:

@@ -12,18 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ridgepoint.errors import RidgepointError
+from ridgepoint.tasks.lengths import draw
 from ridgepoint.units import parse_count, parse_quantity
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-SHAPES = {
-    "fixed": "fixed:LENGTH",
-    "lognormal": "lognormal:MEAN[:COEFFICIENT OF VARIATION]",
-    "normal": "normal:MEAN:STANDARD DEVIATION",
-    "uniform": "uniform:LOW:HIGH",
-    "exponential": "exponential:MEAN",
-}
 ARRIVALS = {
     "poisson": "poisson",
     "bursty": "bursty:COEFFICIENT OF VARIATION of the gaps (gamma)",
@@ -87,6 +81,44 @@ class Requests:
             raise RidgepointError("bad_workload", "arrivals that span no time have no rate to change")
         start = self.arrival_s[0]
         return replace(self, arrival_s=start + (self.arrival_s - start) * (self.rate / rate))
+
+    def taken(self, index: Ints, arrival_s: Floats | None = None) -> Requests:
+        """The requests of ``index`` in that order, which none of them may follow; at other times where they are given.
+
+        >>> some = Requests(np.arange(3.0), np.array([5, 6, 7]), np.ones(3, dtype=np.int64))
+        >>> some.taken(np.array([2, 0])).prompt
+        array([7, 5])
+        """
+
+        def chosen(column: Ints | None) -> Ints | None:
+            return None if column is None else column[index]
+
+        ids, offsets = self.ids, self.offsets
+        if offsets is not None:
+            parts = [self.ids[offsets[i] : offsets[i + 1]] for i in index.tolist()]
+            ids = np.concatenate([*parts, np.zeros(0, dtype=np.int64)])
+            offsets = np.concatenate([[0], np.cumsum([len(part) for part in parts])]).astype(np.int64)
+        return replace(
+            self,
+            arrival_s=self.arrival_s[index] if arrival_s is None else arrival_s,
+            prompt=self.prompt[index],
+            output=self.output[index],
+            ids=ids,
+            offsets=offsets,
+            follows=None,
+            priority=chosen(self.priority),
+            adapter=chosen(self.adapter),
+        )
+
+    def with_urgent(self, part: float, seed: int = 0) -> Requests:
+        """The same requests of which ``part``, drawn at random, have priority 1, the others 0.
+
+        Errors: ``bad_workload`` for what is no part.
+        """
+        if not 0.0 <= part <= 1.0:
+            raise RidgepointError("bad_workload", f"{part:g} is no part of the requests", "use 0 to 1")
+        drawn = np.random.default_rng([seed, 5]).random(len(self))
+        return replace(self, priority=(drawn < part).astype(np.int64))
 
     def first(self, count: int) -> Requests:
         """The first ``count`` requests."""
@@ -180,30 +212,11 @@ def _session_ids(session: Ints, tokens: Ints, shared: int) -> tuple[Ints, Ints]:
 
 
 def lengths(spec: str, count: int, rng: np.random.Generator) -> Ints:
-    """Token counts: a number, or a distribution of ``SHAPES`` (at least 1 token each).
-
-    >>> lengths("2k", 2, np.random.default_rng(0))
-    array([2048, 2048])
-
-    Errors: ``bad_length`` with the known shapes.
-    """
-    name, values = _spec(spec, SHAPES, "fixed", "bad_length")
-    drawn: Floats
-    if name == "fixed":
-        drawn = np.full(count, values[0])
-    elif name == "lognormal":
-        spread = np.log1p((values[1] if len(values) > 1 else 1.0) ** 2)
-        drawn = rng.lognormal(np.log(values[0]) - spread / 2.0, np.sqrt(spread), count)
-    elif name == "normal":
-        drawn = rng.normal(values[0], values[1], count)
-    elif name == "uniform":
-        drawn = rng.uniform(values[0], values[1] + 1.0, count)
-    else:
-        drawn = rng.exponential(values[0], count)
-    return np.maximum(np.floor(drawn) if name == "uniform" else np.rint(drawn), 1.0).astype(np.int64)
+    """Token counts: a number, or a distribution (``tasks/lengths.py``)."""
+    return draw(spec, count, rng)
 
 
-_NEEDED = {"fixed": 1, "lognormal": 1, "normal": 2, "uniform": 2, "exponential": 1, "bursty": 1, "diurnal": 1}
+_NEEDED = {"bursty": 1, "diurnal": 1}
 
 
 def _spec(text: str, known: dict[str, str], plain: str, kind: str) -> tuple[str, list[float]]:
