@@ -35,7 +35,9 @@ def write_perfetto(found: Outcome, path: Path) -> None:
     """What every replica did, every request's waiting, reading and decoding there, and counters over time."""
     titles = {number: f"replica {number}" for number in range(len(found.replicas))}
     events = [*device_events(_actions(found), titles), *_requests(found), *_counters(found)]
-    write(document(events, titles.values()), path)
+    drawn = min(int(found.completed.sum()), MOST_TRACED)
+    about = {"writer": "Ridgepoint", "requests": len(found.requests), "requests drawn": drawn}
+    write(document(events, titles.values(), about), path)
 
 
 def _actions(found: Outcome) -> Iterator[Span]:
