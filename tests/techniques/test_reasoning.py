@@ -43,3 +43,11 @@ def test_a_judge_reads_all_answers():
     assert judged.memory["judge_weights"] > 1.5e10
     with pytest.raises(rp.RidgepointError, match="reads no text"):
         run(task, "repeated-sampling:judge=resnet50")
+
+
+def test_a_cap_bounds_what_an_attack_can_cost():
+    """verbose-images: outputs 7.87 times longer cost nearly that much more, and with a cap no more than the cap."""
+    usual, attacked = (rp.Generate(batch=1, prompt=576, output=n) for n in (100, 787))
+    assert run(attacked).time_s / run(usual).time_s == pytest.approx(7.87, rel=0.15)
+    assert run(attacked, "output-cap:tokens=100").time_s == pytest.approx(run(usual).time_s)
+    assert run(usual, "output-cap:tokens=200").time_s == pytest.approx(run(usual).time_s)

@@ -48,6 +48,37 @@ def shorter_reasoning(given: Scenario, values: Values) -> Scenario:
     return replace(given, task=replace(task, output=plain(fewer)))
 
 
+@technique(
+    "output-cap",
+    title="generation ends at a number of tokens",
+    mechanism=("cost_attack", "token_reduction"),
+    papers=("verbose-images",),
+    quality="answers that are longer are cut; against inputs made to delay the end (8 times longer, as reported)",
+    grade="changed",
+    cannot=every(transformer, task_is(Generate)),
+    parameters=(Parameter("tokens", 512.0, "tokens that an answer has at most", 1.0, 1e9, whole=True),),
+    neutral={"tokens": 1e9},
+    occupies=("output length",),
+    presumes="longer answers are not wanted",
+)
+def output_cap(given: Scenario, values: Values) -> Scenario:
+    """``output`` becomes min(output, tokens): what a request can cost at most, whatever makes the model go on.
+
+    cost = prefill + min(output, tokens) · step. Inputs that delay the end of an answer make the output longer and nothing else.
+
+    >>> import ridgepoint as rp
+    >>> def time(output: float, *apply: str) -> float:
+    ...     task = rp.Generate(batch=1, prompt=576, output=output)
+    ...     return rp.estimate("llama-2-7b", on="a100-sxm-80gb", task=task, apply=apply).time_s
+    >>> attacked, capped, usual = time(787), time(787, "output-cap:tokens=100"), time(100)
+    >>> capped == usual < attacked / 5
+    True
+    """
+    task = given.task
+    assert isinstance(task, Generate)
+    return replace(given, task=replace(task, output=plain(np.minimum(task.output, values["tokens"]))))
+
+
 def _judge(given: Scenario, values: Values) -> str:
     name = values["judge"]
     if name == "none":
