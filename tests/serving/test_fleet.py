@@ -119,3 +119,48 @@ def test_experts_are_emitted_with_data_parallel_attention():
     assert "--kv-cache-dtype fp8" in emit(found, "vllm")
     layout = found.fleet.members[0].offer.layout
     assert ("--enable-expert-parallel" in emit(found, "vllm")) == (layout["ep"] > 1)
+
+
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        ("vllm", ('"kv_role":"kv_producer"', '"kv_role":"kv_consumer"', "NixlConnector", "prefill replica")),
+        ("sglang", ("--disaggregation-mode prefill", "--disaggregation-mode decode", "sglang_router.launch_router")),
+        ("trtllm", ("cache_transceiver_config: {backend: DEFAULT}", "--extra_llm_api_options options.yaml", "<<'EOF'")),
+        ("kubernetes", ("-x1-prefill", "-x1-decode", '"--kv-transfer-config"')),
+    ],
+)
+def test_pools_that_read_prompts_apart_are_emitted_with_their_roles(target, words):
+    """Long prompts, short answers and a tight time per token: reading apart is cheaper, and both pools are started."""
+    heavy = rp.poisson_requests(40.0, 600, "6k", "64", seed=1)
+    space = Space(formats=("fp8+kv8",))
+    found = plan_serve("llama-3.1-8b", requests=heavy, devices=("h100-sxm",), slo=Slo(1.0, 0.012), space=space)
+    layout = found.fleet.members[0].offer.layout
+    assert layout["prefill"] > layout["decode"] >= 1
+    text = emit(found, target)
+    for word in words:
+        assert word in text
+
+
+def test_pipelines_are_emitted_and_a_plan_may_ask_for_them(load):
+    found = plan_serve("llama-3.1-8b", requests=load, devices=("l4",), slo=Slo(3.0, 0.1), space=Space(rp.Plan(pp=2.0)))
+    assert found.fleet.members[0].offer.layout["pp"] == 2
+    assert "--pipeline-parallel-size 2" in emit(found, "vllm")
+    assert "--pp_size 2" in emit(found, "trtllm")
+
+
+def test_a_manifest_says_which_checkpoint_it_needs(load):
+    found = plan_serve("llama-3.1-8b", requests=load, devices=("l4",), slo=GOALS, space=Space(formats=("int4",)))
+    assert "# int4 weights: serve a checkpoint that is stored so" in emit(found, "vllm")
+    assert "# int4 weights: serve a checkpoint that is stored so" in emit(found, "kubernetes")
+
+
+def test_narrower_formats_are_chosen_where_they_are_offered(load):
+    heavy = load.at_rate(60.0)
+    wide = plan_serve("llama-3.1-8b", requests=heavy, devices=("h100-sxm",), slo=GOALS)
+    narrow = plan_serve(
+        "llama-3.1-8b", requests=heavy, devices=("h100-sxm",), slo=GOALS, space=Space(formats=("given", "fp8+kv8"))
+    )
+    assert narrow.fleet.usd_per_hour < wide.fleet.usd_per_hour
+    assert narrow.fleet.members[0].offer.formats["weights"] == "fp8"
+    assert "--quantization fp8 --kv-cache-dtype fp8" in emit(narrow, "vllm")

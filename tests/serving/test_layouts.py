@@ -23,10 +23,8 @@ def degrees(found: Iterable[Choice]) -> set[tuple[Any, ...]]:
 def test_every_choice_fills_its_devices_and_none_exceeds_the_node():
     for model in (DENSE, EXPERTS):
         for choice in choices(model, rp.Plan(), 8):
-            replicas = choice.readers + choice.decoders
-            assert choice.plan.tp * choice.plan.pp * choice.plan.dp == choice.devices * (
-                replicas if choice.readers else 1
-            )
+            spread = [float(degree or 1.0) for degree in (choice.plan.tp, choice.plan.pp, choice.plan.dp)]
+            assert np.prod(spread) == (choice.group if choice.readers else choice.devices)
             assert choice.group <= 8
 
 

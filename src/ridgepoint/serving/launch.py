@@ -201,6 +201,7 @@ def _deployment(found: ServePlan, member: Member, name: str, role: str, each: in
         words = ["sh", "-c", f"printf '%s\\n' {lines} > {_FILE} && exec {shlex.join(words)}"]
     quoted = "\n".join(f"            - {json.dumps(word)}" for word in words)
     own = "-".join(filter(None, (name, device, f"x{devices}", role)))
+    stored = "".join(f"      {line}\n" for line in filter(None, [_checkpoint(given, given.engine)]))
     return f"""apiVersion: apps/v1
 kind: Deployment
 metadata:
@@ -215,7 +216,7 @@ spec:
       labels: {{app: {name}, pool: {own}}}
     spec:
       # Schedule on nodes with {given.machine.device.title}: set the node selector that the cluster uses.
-      containers:
+{stored}      containers:
         - name: engine
           image: {_IMAGES[given.engine]}:latest  # pin the release that was tested
           command:

@@ -236,8 +236,10 @@ def worthwhile(offers: list[Offer], rates: Floats) -> list[int]:
 def replicated(offer: Offer, count: int) -> Deployment:
     """``count`` replicas, or groups of pools, of an offer as one deployment."""
     given = offer.deployment
-    machine: Machine = replace(
-        given.machine, nodes=count, name=f"{count}x{offer.devices}x{offer.device}" if count > 1 else given.machine.name
-    )
+    name = f"{count}x{offer.devices}x{offer.device}" if count > 1 else given.machine.name
+    machine: Machine = replace(given.machine, nodes=count, name=name)
+    if (given.plan.pp or 1.0) != 1.0:
+        # Ranks count replicas before stages; neighbours of a pipeline stay within a node only if all are one node.
+        machine = replace(machine, nodes=1, devices_per_node=offer.devices * count)
     plan = replace(given.plan, dp=float(given.plan.dp or 1.0) * count)
     return replace(given, machine=machine, plan=plan, prefill_replicas=given.prefill_replicas * count)
