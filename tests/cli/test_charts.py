@@ -16,6 +16,7 @@ SCENARIO = ("llama-3.1-8b", "--on", "h100-sxm", "--task", "decode", "--batch", "
         (("advise", *SCENARIO, "--objective", "energy"), ("waterfall", "roofline")),
         (("sweep", *SCENARIO, "--vary", "batch=1,8,64", "--vary", "context=1k,32k"), ("time_s", "bottleneck")),
         (("reproduce", "keyformer"), ()),
+        (("simulate", "gpt2", "--on", "t4", "--rate", "5", "--requests", "60"), ("latencies", "requests", "cache")),
     ],
 )
 def test_commands_write_their_charts(tmp_path: Path, command: tuple[str, ...], names: tuple[str, ...]) -> None:
@@ -37,3 +38,14 @@ def test_what_is_wrong_is_said_and_leaves_nothing(tmp_path: Path, wrong: str) ->
     assert found.code == 2
     assert "Traceback" not in found.err
     assert list(tmp_path.glob("*.svg")) == []
+
+
+def test_a_simulation_is_a_page_with_its_command(tmp_path: Path) -> None:
+    page = tmp_path / "simulation.html"
+    asked = ("simulate", "gpt2", "--on", "t4", "--rate", "5", "--requests", "60", "--ttft", "1s", "--html", str(page))
+    assert answer(*asked).code == 0
+    text = page.read_text()
+    assert "ridgepoint simulate gpt2 --on t4 --rate 5" in text
+    assert "of requests keep the goals" in text
+    assert "<script" not in text
+    assert len(text) < 500_000
