@@ -55,10 +55,10 @@ _GROUP = Parameter("group", 128.0, "weights that share one 16-bit scale", 1.0, 6
 @technique(
     "weight-only-quantization",
     title="weights in few bits, products in 16",
-    mechanism=("weight_quantization",),
+    mechanism=("weight_quantization", "binary_network"),
     papers=(
         "gptq", "tilus", "xfastertransformer", "peqa", "l4q", "ptq-impact-llm-study", "slm-ecommerce-quant", "efficientllm",
-        "quamba2", "train-large-then-compress", "smallthinker",
+        "quamba2", "train-large-then-compress", "smallthinker", "bold",
     ),
     quality="8 bits and good 4-bit methods are reported as nearly lossless (int4: 3–5 % accuracy); 3 bits and fewer cost more",
     grade="near",
