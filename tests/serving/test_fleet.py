@@ -76,6 +76,10 @@ def test_goals_that_nothing_keeps_say_what_binds(load):
         plan_serve("llama-3.1-8b", requests=load, devices=("l4",), slo=Slo(0.5, 0.001))
     assert refused.value.kind == "no_plan"
     assert "a further token takes" in refused.value.message
+    with pytest.raises(rp.RidgepointError, match=r"too few devices: the goals take \d+ × h100-sxm"):
+        plan_serve(
+            "llama-3.1-8b", requests=load.at_rate(200.0), devices=("h100-sxm",), slo=GOALS, limits={"h100-sxm": 1}
+        )
     with pytest.raises(rp.RidgepointError, match="leave no memory"):
         plan_serve("llama-3.1-405b", requests=load, devices=("l4",), slo=GOALS)
 

@@ -354,6 +354,12 @@ def _nothing(
         return RidgepointError(
             "no_plan", f"none of the devices can serve {model.name}: {reasons}", "name other --devices"
         )
+    free = replace(search, limits={}).solve(offers, slo, FILL) if search.limits else None
+    if free is not None and search.solve(offers, slo, FILL) is None:
+        needed = ", ".join(f"{m.count * m.offer.devices} × {m.offer.device}" for m in free.members)
+        return RidgepointError(
+            "no_plan", f"too few devices: the goals take {needed}", "raise the limits in --devices, or lower the rate"
+        )
     factor = next((f for f in (1.25, 1.5, 2.0, 3.0, 5.0, 10.0) if search.solve(offers, _scaled(slo, f), FILL)), None)
     nearest = (
         f"goals {factor:g} times as long can be kept" if factor else "not even goals ten times as long can be kept"

@@ -164,7 +164,7 @@ def offers_on(model: Model, machine: Machine, buckets: tuple[Bucket, ...], space
             except RidgepointError as error:
                 if error.kind not in ("does_not_fit", "bad_plan", "no_arithmetic", "bad_machine"):
                     raise
-                why = error.message
+                why = why if choice.plan.pp != 1.0 else error.message
                 continue
             if offer is not None:
                 found.append(offer)
