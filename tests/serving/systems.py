@@ -31,10 +31,16 @@ class Bare(Deployment):
         return found if self.cache_blocks is None else replace(found, blocks=self.cache_blocks)
 
 
+EXTRA = (
+    "routing", "prefill_replicas", "speculation", "mixed_replicas", "sharing", "tiers", "adapters", "failures", "scaling",
+    "budget",
+)  # fmt: skip
+
+
 def bare(on: str = "h100-sxm", plan: rp.Plan | None = None, blocks: int | None = None, **rules: Any) -> Bare:
     usual = deployment("llama-3.1-8b", on, plan or rp.Plan(tp=1))
     engine = str(rules.pop("engine", "vllm"))
-    extra = {name: rules.pop(name) for name in ("routing", "prefill_replicas", "speculation") if name in rules}
+    extra = {name: rules.pop(name) for name in EXTRA if name in rules}
     scheduling = replace(replace(usual, engine=engine, scheduling=None).rules, **rules)
     assert isinstance(scheduling, Scheduling)
     return Bare(usual.model, usual.machine, usual.plan, engine, scheduling, cache_blocks=blocks, **extra)
