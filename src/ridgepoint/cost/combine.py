@@ -86,8 +86,12 @@ class _Sums:
 
     def add(self, part: Mapping[str, Num], weight: Num) -> None:
         total, own = self.total, self._own
-        plain = isinstance(weight, float) and weight == 1.0
+        single = isinstance(weight, float)
+        plain = single and weight == 1.0
         for key, value in part.items():
+            if single and isinstance(value, float):
+                total[key] = total.get(key, 0.0) + value * weight
+                continue
             scaled = value if plain else value * weight
             if key not in total:
                 total[key] = scaled
