@@ -16,6 +16,10 @@ SCENARIO = ("llama-3.1-8b", "--on", "h100-sxm", "--task", "decode", "--batch", "
         (("advise", *SCENARIO, "--objective", "energy"), ("waterfall", "roofline")),
         (("sweep", *SCENARIO, "--vary", "batch=1,8,64", "--vary", "context=1k,32k"), ("time_s", "bottleneck")),
         (("reproduce", "keyformer"), ()),
+        (
+            ("analyze", "gpt2", "--on", "t4", "--task", "serve", "--prompt", "128", "--output", "32"),
+            ("throughput", "latency"),
+        ),
         (("simulate", "gpt2", "--on", "t4", "--rate", "5", "--requests", "60"), ("latencies", "requests", "cache")),
     ],
 )
@@ -49,3 +53,26 @@ def test_a_simulation_is_a_page_with_its_command(tmp_path: Path) -> None:
     assert "of requests keep the goals" in text
     assert "<script" not in text
     assert len(text) < 500_000
+
+
+def test_an_operating_curve_is_a_page(tmp_path: Path) -> None:
+    page = tmp_path / "curve.html"
+    asked = (
+        "analyze",
+        "gpt2",
+        "--on",
+        "t4",
+        "--task",
+        "serve",
+        "--prompt",
+        "128",
+        "--output",
+        "32",
+        "--html",
+        str(page),
+    )
+    assert answer(*asked).code == 0
+    text = page.read_text()
+    assert "At the knee" in text
+    assert text.count("<svg") >= 3
+    assert "--task serve" in text

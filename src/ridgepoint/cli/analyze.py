@@ -39,9 +39,9 @@ def analyze(
     if request.task == "serve":
         from ridgepoint.cli.operating import serve
 
-        others = {"--strict": strict, "--bound": bound, "--plot": plot, "--chart": bool(chart)}
-        written = {"--save": save is not None, "--html": html is not None, "--perfetto": perfetto is not None}
-        serve(request, others | written, citations, as_json)
+        others = {"--strict": strict, "--bound": bound, "--plot": plot}
+        written = {"--save": save is not None, "--perfetto": perfetto is not None}
+        serve(request, others | written, html, chart_files(chart), citations, as_json)
         return
     from ridgepoint.document import document
     from ridgepoint.estimates import Estimate

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ridgepoint.cli.citing import print_citations
-from ridgepoint.cli.output import console, print_json, print_page
+from ridgepoint.cli.files import write_charts
+from ridgepoint.cli.output import command_line, console, print_json, print_page
 from ridgepoint.errors import RidgepointError
 from ridgepoint.request import Request, option, to_scenario
 
 if TYPE_CHECKING:
+    from ridgepoint.report.picture_file import Wanted
     from ridgepoint.serving.deployment import Deployment
 
 SIZES = ("prompt", "output")
@@ -37,7 +40,14 @@ def deployed(request: Request, asked: Mapping[str, bool], engine: str = "vllm") 
     return given, float(sizes["prompt"]), float(sizes["output"])
 
 
-def serve(request: Request, asked: Mapping[str, bool], citations: bool, as_json: bool) -> None:
+def serve(
+    request: Request,
+    asked: Mapping[str, bool],
+    html: Path | None,
+    files: Sequence[Wanted],
+    citations: bool,
+    as_json: bool,
+) -> None:
     """Print the operating curve that ``request`` describes; ``asked`` are options of other tasks and whether they were given.
 
     Errors: ``bad_option`` for what the task does not take.
@@ -46,6 +56,17 @@ def serve(request: Request, asked: Mapping[str, bool], citations: bool, as_json:
     from ridgepoint.serving.operating import operating
 
     curve = operating(*deployed(request, {**asked, "--apply": bool(request.apply)}))
+    if html is not None:
+        from ridgepoint.report.html_operating import operating_page
+        from ridgepoint.scenario_file import write_whole
+
+        write_whole(html, operating_page(curve, command_line()))
+    if files:
+        from ridgepoint.report.html_operating import pictures
+
+        write_charts(
+            files, lambda: pictures(curve), f"{curve.deployment.model.name} on {curve.deployment.machine.name}"
+        )
     if as_json:
         print_json(document(curve))
         return

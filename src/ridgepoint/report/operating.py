@@ -29,15 +29,23 @@ def page(found: Operating, width: int) -> RenderableType:
 
 def _sections(found: Operating, width: int) -> Iterator[RenderableType]:
     given = found.deployment
+    lengths, how = subjects(found)
     text = Text.assemble((given.model.name, "bold"), " on ", (given.machine.name, "bold"), " · ", ("serve", "bold"))
-    yield text.append(f" · prompt {count(found.prompt)} · output {count(found.output)}")
-    replicas = f"{given.replicas} replica{'s' if given.replicas > 1 else ''}"
-    yield Text(f"{given.engine}, {replicas}; the figures are those of one", style="dim")
+    yield text.append(f" · {lengths}")
+    yield Text(how, style="dim")
     yield Text("")
     yield section("Operating curve", _curve(found, width - 2))
     yield Text("")
     yield _advice(found)
     yield from notes("Assumptions", (*given.assumptions, *ASSUMED), "dim")
+
+
+def subjects(found: Operating) -> tuple[str, str]:
+    """The lengths of requests, and what serves them, in words."""
+    given = found.deployment
+    replicas = f"{given.replicas} replica{'s' if given.replicas > 1 else ''}"
+    lengths = f"prompt {count(found.prompt)} · output {count(found.output)}"
+    return lengths, f"{given.engine}, {replicas}; the figures are those of one"
 
 
 ASSUMED = (
@@ -54,23 +62,26 @@ def _shown(found: Operating) -> list[int]:
     return sorted(spread | beyond | {found.knee})
 
 
+TITLES = ("under way", "TTFT", "TPOT", "tokens/s", "requests/s")
+
+
+def rows(found: Operating) -> Iterator[tuple[int, tuple[str, ...], str]]:
+    """(position, figures of ``TITLES``, what to say of it) of the points that are shown."""
+    columns = (found.ttft_s, found.tpot_s, found.tokens_per_s, found.requests_per_s)
+    for i in _shown(found):
+        ttft, tpot, tokens, requests = (float(column[i]) for column in columns)
+        remark = "knee" if i == found.knee else "queues" if found.concurrency[i] > found.capacity else ""
+        figures = (duration(ttft), duration(tpot), number(tokens), number(requests))
+        yield i, (count(float(found.concurrency[i])), *figures), remark
+
+
 def _curve(found: Operating, width: int) -> Table:
     most = float(found.tokens_per_s.max())
-    rows: list[list[Cell]] = []
-    for i in _shown(found):
-        remark = "knee" if i == found.knee else "queues" if found.concurrency[i] > found.capacity else ""
-        rows.append(
-            [
-                count(float(found.concurrency[i])),
-                duration(float(found.ttft_s[i])),
-                duration(float(found.tpot_s[i])),
-                Text(number(float(found.tokens_per_s[i])), style="bold"),
-                number(float(found.requests_per_s[i])),
-                bar(float(found.tokens_per_s[i]) / most, BAR),
-                remark,
-            ]
-        )
-    return fitted(["under way", "TTFT", "TPOT", "tokens/s", "requests/s", "", ""], rows, width, wordy=(6,), left=(5,))
+    cells: list[list[Cell]] = []
+    for i, (under_way, ttft, tpot, tokens, requests), remark in rows(found):
+        drawn = bar(float(found.tokens_per_s[i]) / most, BAR)
+        cells.append([under_way, ttft, tpot, Text(tokens, style="bold"), requests, drawn, remark])
+    return fitted([*TITLES, "", ""], cells, width, wordy=(6,), left=(5,))
 
 
 def freed_bytes(found: Operating) -> float:
@@ -82,17 +93,21 @@ def freed_bytes(found: Operating) -> float:
 
 
 def _advice(found: Operating) -> Text:
+    return Text(knee_words(found))
+
+
+def knee_words(found: Operating) -> str:
+    """What the knee gives, and the memory that it leaves, in a sentence or two."""
     knee = found.knee
     best = float(found.tokens_per_s[found.concurrency <= max(found.capacity, 1.0)].max())
     part, free = float(found.tokens_per_s[knee]) / best, freed_bytes(found)
-    text = Text(f"At the knee {count(float(found.concurrency[knee]))} requests under way give {percent(part)} of the most "
-                f"tokens per second at {duration(float(found.tpot_s[knee]))} per token.")  # fmt: skip
+    said = (
+        f"At the knee {count(float(found.concurrency[knee]))} requests under way give {percent(part)} of the most "
+        f"tokens per second at {duration(float(found.tpot_s[knee]))} per token."
+    )
     if free > 1e8:
-        text.append(
-            f" No more than that at once leaves {gigabytes(free)} of a device's memory free, for a second model or "
-        )
-        text.append("replica.")
-    return text
+        said += f" No more than that at once leaves {gigabytes(free)} of a device's memory free, for a second model or replica."
+    return said
 
 
 def document(found: Operating) -> dict[str, Any]:
