@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 
+from ridgepoint.formats import FORMATS
 from ridgepoint.kernels.attention import attended_pairs
 from ridgepoint.models.architecture import LatentAttention, SelfAttention
 from ridgepoint.numeric import Num, plain
-from ridgepoint.ops import Attention, Gemm
+from ridgepoint.ops import Attention, Gemm, Stream
 from ridgepoint.scenario import Scenario, Values
 from ridgepoint.tasks import Forward, Sample
 from ridgepoint.tasks.build import Built
@@ -175,6 +176,7 @@ def _has_tokens(given: Scenario, values: Values) -> str:
         ),
         _DENSE,
         Parameter("steps_reused", 0.0, "part of the uses whose attention output is that of an earlier step", 0.0, 1.0),
+        Parameter("permuted", False, "tokens are put into the order of tiles before the kernel, and back after it"),
     ),
     occupies=("prefill pairs",),
 )
@@ -183,7 +185,9 @@ def neighborhood_attention(given: Scenario, values: Values) -> Scenario:
 
     pairs = N · visited tiles · tile (+ N·N/compressed for a global branch over pooled keys); layers of ``dense_layers`` keep
     N². ``steps_reused`` of the uses take a cached output (DiTFastAttn): their attention and its launches are left out, the
-    projections stay. Gains as far as attention's share goes: high resolutions and videos.
+    projections stay. Gains as far as attention's share goes: high resolutions and videos. In two or three dimensions kernels
+    that read whole tiles need queries, keys and values ``permuted`` into their order and the output back (NATTEN on Hopper and
+    Blackwell): a pass over each, which the sparser the window weighs the more.
 
     >>> import ridgepoint as rp
     >>> def time(image_px: float, *apply: str) -> float:
@@ -203,7 +207,16 @@ def _neighbours(built: Built, given: Scenario, values: Values) -> Built:
         if values["compressed"]:
             pooled = plain(np.ceil(op.kv_len / values["compressed"]))
             kept = Seq(kept, replace(op, kv_len=pooled, label=f"{op.label}.global"))
+        if values["permuted"]:
+            kept = Seq(_into_tiles(op), kept)
         run = Repeat(1.0 - values["steps_reused"], kept)
         return divided(values["dense_layers"], op, run)
 
     return with_attention(built, change, others_of(built))
+
+
+def _into_tiles(op: Attention) -> Stream:
+    """Queries, keys, values and the output, each read and written once in another order."""
+    both = op.head_dim + (op.value_dim or op.head_dim)
+    size = plain(op.batch * both * (op.heads * op.q_len + op.kv_heads * op.kv_len) * FORMATS[op.acts].bytes)
+    return Stream(read_bytes=size, write_bytes=size, pattern="permute", launches=4.0, label=f"{op.label}.permute")
