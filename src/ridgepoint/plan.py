@@ -15,6 +15,7 @@ OPTIMIZERS = ("adam", "adam8bit", "adafactor", "lion", "sgd", "none")
 SCHEDULES = ("gpipe", "1f1b", "interleaved", "zero_bubble", "zero_bubble_2")
 TIERS = ("none", "host", "nvme")
 TRAINABLE = ("full", "lora", "zeroth_order")
+PADDINGS = ("packed", "longest", "padded")
 CONTEXT_EXCHANGES = ("all_gather", "ring", "all_to_all")
 CHOICES: dict[str, tuple[str, ...]] = {
     "recompute": RECOMPUTE,
@@ -25,6 +26,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "offload_activations": TIERS,
     "trainable": TRAINABLE,
     "context_exchange": CONTEXT_EXCHANGES,
+    "padding": PADDINGS,
 }
 """Field → the names that it takes."""
 DEGREES = ("tp", "pp", "dp", "ep", "cp")
@@ -60,6 +62,9 @@ class Plan:
     (local updates), for which ``outer_bytes`` per parameter are kept (DiLoCo: 8), ``overlap_gradients``.
     ``communication_share`` is the part of the multiprocessors that collectives keep from computation beside them (NCCL's 16
     to 24 channels of 108 to 144).
+    Data: ``lengths`` of sequences as a distribution (``lognormal:1k:0.8``; by default all are as long as the task says), and
+    ``padding``: packed into rows, longest (of each micro-batch) or padded to the task's length.
+    ``jitter`` is the coefficient of variation of a device's time in a step: all wait for the slowest.
     Offload: ``offload_optimizer``, ``offload_params``, ``offload_activations`` to none, host or nvme.
     """
 
@@ -99,6 +104,9 @@ class Plan:
     outer_bytes: Num = 0.0
     overlap_gradients: bool = True
     communication_share: Num = 0.15
+    lengths: str | None = None
+    padding: str = "packed"
+    jitter: Num = 0.0
     offload_optimizer: str = "none"
     offload_params: str = "none"
     offload_activations: str = "none"
@@ -142,6 +150,7 @@ _RANGES: dict[str, tuple[float, float, str]] = {
     "recomputed_layers": (0.0, 1.0, "use a part of the layers from 0 to 1"),
     "trained_layers": (0.0, 1.0, "use a part of the layers from 0 to 1"),
     "communication_share": (0.0, 1.0, "use a part of the multiprocessors from 0 to 1"),
+    "jitter": (0.0, 1.0, "use a part of the time from 0 to 1"),
     "optimizer_rank": (0.0, np.inf, "use 0 (full rank) or a rank"),
     "gradient_bytes": (0.0, 8.0, "use bytes per gradient value, from 0 to 8"),
     "outer_bytes": (0.0, 64.0, "use bytes per parameter, from 0 to 64"),

@@ -21,6 +21,7 @@ Value = str | float | bool
 Inputs = tuple[tuple[str, float], ...]
 TRAINING_ONLY = (
     *("zero_stage", "recompute", "recomputed_layers", "micro_batch", "schedule", "chunks", "stages"),
+    *("lengths", "padding", "jitter"),
     *("vocab_parallel", "context_exchange"),
     *("trainable", "lora_rank", "trained_layers", "optimizer", "optimizer_rank", "master_weights"),
     *("gradient_bytes", "exchange_period", "outer_bytes", "communication_share"),
@@ -218,6 +219,8 @@ _PLAN: Mapping[str, Callable[[str, Value, Request], Any]] = {
     **dict.fromkeys(("vocab_parallel", "master_weights"), _flag),
     "zero_stage": _number,
     "stages": _text,
+    "lengths": _text,
+    "jitter": _number,
 }
 
 

@@ -25,6 +25,7 @@ from ridgepoint.tasks import Decode, Forward, Generate, Prefill, Sample, Task, T
 from ridgepoint.tasks.activations import recompute_words
 from ridgepoint.tasks.inference import decode_work, forward_work, generate_parts, has_host, prefill_work, with_host
 from ridgepoint.tasks.layout import Layout, complete, execution
+from ridgepoint.tasks.lengths import Batching, attend, batching
 from ridgepoint.tasks.memory import TOKEN_BUDGET, ledger
 from ridgepoint.tasks.networks import build_network
 from ridgepoint.tasks.planned import resolved
@@ -123,12 +124,17 @@ def build(model: Model | Network, machine: Machine, task: Task, plan: Plan) -> B
     run, notes = execution(model, plan, layout, training)
     if isinstance(task, Train):
         plan = resolved(model, machine, run, layout, task, plan)
-    parts = _BUILDERS[type(task)](model, run, layout, task, plan)
+    drawn = batching(model, machine, run, layout, task, plan) if isinstance(task, Train) else None
+    if isinstance(task, Train):
+        parts = _train(model, run, layout, task, plan, drawn)
+    else:
+        parts = _BUILDERS[type(task)](model, run, layout, task, plan)
+    said = () if drawn is None else (drawn.words,)
     return Built(
         machine,
         ledger=ledger(model, machine, run, layout, task, plan),
         layout=layout,
-        assumptions=(*layout.assumptions, *notes, *model.notes, *_conventions(machine, task, plan, run)),
+        assumptions=(*layout.assumptions, *notes, *model.notes, *_conventions(machine, task, plan, run), *said),
         **parts,
     )
 
@@ -199,10 +205,21 @@ def _forward(model: Model, run: Execution, layout: Layout, task: Forward, plan: 
     return {"phases": (phase,), "tokens": task.batch * task.seq, "samples": task.batch}
 
 
-def _train(model: Model, run: Execution, layout: Layout, task: Train, plan: Plan) -> dict[str, Any]:
-    work = step_work(model, run, layout, task, plan, device_parameters(model, run, layout, plan))
+def _train(
+    model: Model, run: Execution, layout: Layout, task: Train, plan: Plan, drawn: Batching | None = None
+) -> dict[str, Any]:
+    """One step; over ``drawn`` lengths its tokens are those that are data, and its samples rows."""
+    weights = device_parameters(model, run, layout, plan)
+    if drawn is None:
+        work = step_work(model, run, layout, task, plan, weights)
+        useful = task.batch * task.seq
+    else:
+        timed = replace(task, seq=np.ceil(drawn.seq))
+        work = step_work(model, run, layout, timed, plan, weights, drawn.spread)
+        work = attend(work, timed.seq, drawn.attended) if plan.padding == "packed" else work
+        useful = task.batch * drawn.seq * drawn.useful
     phase = Phase("train", work, captured=_captured(plan, False), eager=not plan.compiled)
-    return {"phases": (phase,), "tokens": task.batch * task.seq, "samples": task.batch}
+    return {"phases": (phase,), "tokens": useful, "samples": task.batch}
 
 
 _BUILDERS: dict[type, Callable[..., dict[str, Any]]] = {
@@ -210,7 +227,6 @@ _BUILDERS: dict[type, Callable[..., dict[str, Any]]] = {
     Decode: _decode,
     Generate: _generate,
     Forward: _forward,
-    Train: _train,
 }
 
 

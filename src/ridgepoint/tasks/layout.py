@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 
@@ -49,6 +50,14 @@ class Layout:
     def devices(self) -> Num:
         """Devices in use."""
         return self.replica * self.dp
+
+
+def is_sweep(layout: Layout, task: Any, plan: Plan) -> bool:
+    """Whether any number of a scenario is an array."""
+    degrees = (layout.tp, layout.pp, layout.dp, layout.ep, layout.cp)
+    return any(np.ndim(v) for v in (*degrees, *task.sizes().values())) or any(
+        isinstance(getattr(plan, f.name), np.ndarray) for f in fields(plan)
+    )
 
 
 def complete(model: Model, machine: Machine, plan: Plan, training: bool) -> Layout:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
-
 from ridgepoint.cost.evaluate import evaluate
 from ridgepoint.errors import RidgepointError
 from ridgepoint.machines.machine import Machine
@@ -14,7 +12,7 @@ from ridgepoint.models.execution import Execution, Tokens
 from ridgepoint.plan import Plan
 from ridgepoint.tasks import Train
 from ridgepoint.tasks.activations import chain, in_flight, kinds_of
-from ridgepoint.tasks.layout import Layout
+from ridgepoint.tasks.layout import Layout, is_sweep
 from ridgepoint.tasks.memory import ledger, usable_fraction
 from ridgepoint.tasks.recomputation import Kind, choices, planned
 from ridgepoint.tasks.stages import balanced, fullest, sizes
@@ -39,7 +37,7 @@ def with_planned(model: Model, machine: Machine, run: Execution, layout: Layout,
         raise RidgepointError(
             "bad_plan", "planned recomputation and offloaded activations answer the same question", "use one of them"
         )
-    if any(np.ndim(v) for v in (layout.tp, layout.pp, layout.dp, layout.ep, layout.cp, *task.sizes().values())):
+    if is_sweep(layout, task, plan):
         raise RidgepointError(
             "bad_plan",
             "planned recomputation is found for one scenario at a time",
@@ -60,7 +58,7 @@ def with_balanced(model: Model, machine: Machine, run: Execution, layout: Layout
     """
     if plan.stages != "balanced":
         return plan
-    if any(np.ndim(v) for v in (layout.pp, layout.tp, layout.dp, layout.cp, *task.sizes().values())):
+    if is_sweep(layout, task, plan):
         raise RidgepointError("bad_plan", "stages are balanced for one scenario at a time", "give the layers of each")
     pp, depth = round(float(layout.pp)), model.main.depth
     if pp == 1:

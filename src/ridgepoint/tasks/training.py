@@ -32,7 +32,7 @@ from ridgepoint.tasks.updates import (
     sometimes,
     tier_of,
 )
-from ridgepoint.work import Mix, Op, Overlap, Pipeline, Repeat, Seq, Stage, Work, ops
+from ridgepoint.work import Mix, Op, Overlap, Pipeline, Repeat, Seq, Slowest, Stage, Work, ops
 
 
 def micro_batch(task: Train, plan: Plan, layout: Layout) -> tuple[Num, Num]:
@@ -43,8 +43,12 @@ def micro_batch(task: Train, plan: Plan, layout: Layout) -> tuple[Num, Num]:
     return (float(size), float(count)) if np.ndim(count) == 0 else (size, count)
 
 
-def step_work(model: Model, run: Execution, layout: Layout, task: Train, plan: Plan, weights: Trained) -> Work:
-    """The whole step. ``weights`` are those on one device (after tp, pp, ep)."""
+def step_work(
+    model: Model, run: Execution, layout: Layout, task: Train, plan: Plan, weights: Trained, spread: Num = 0.0
+) -> Work:
+    """The whole step. ``weights`` are those on one device (after tp, pp, ep); replicas differ by ``spread`` (coefficient of
+    variation), devices by the plan's jitter: all wait for the slowest.
+    """
     size, count = micro_batch(task, plan, layout)
     tokens = Tokens(size, task.seq, task.seq, keep=task.seq)
     trained = learned(model, run, layout, plan)
@@ -57,6 +61,9 @@ def step_work(model: Model, run: Execution, layout: Layout, task: Train, plan: P
         piped = _pipeline(model, run, layout, tokens, count, plan, gradients)
         ways.append((plain(np.where(one_stage, 0.0, 1.0)), piped))
     compute = ways[0][1] if len(ways) == 1 else Mix(*ways)
+    for ranks, cv in ((layout.dp, spread), (layout.devices, plan.jitter)):
+        if np.any(np.asarray(cv) > 0.0):
+            compute = Slowest(ranks, compute, cv)
     exchanged = [
         parameter_gathers(run, layout, plan, weights, count),
         early_exchange(run, layout, plan, trained, count),

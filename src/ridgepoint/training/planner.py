@@ -38,6 +38,8 @@ OBJECTIVES = ("time", "cost", "energy")
 DEGREES = ("tp", "pp", "cp", "dp", "ep", "schedule")
 """Layouts that share these are variants of one; a plan shows the best of each."""
 _ALL_DEVICES = ("tp", "pp", "cp", "dp")
+AFTERWARDS = ("stages", "lengths", "padding")
+"""Fields of a plan that are for one scenario at a time."""
 FASTER = 2.0
 """How much faster a resource is made to see what it would bring."""
 
@@ -171,7 +173,7 @@ def plan_train(
     if objective not in OBJECTIVES:
         raise RidgepointError("bad_option", f"unknown objective '{objective}'", "use one of " + ", ".join(OBJECTIVES))
     task = Train(batch=batch, seq=seq)
-    base = replace(base_plan(fixed), stages="uniform")
+    base = replace(base_plan(fixed), stages="uniform", lengths=None)
     usable = machine.memory_bytes * usable_fraction(base, True)
     usable = usable if max_memory is None else min(usable, max_memory)
     searches: list[Search] = []
@@ -189,10 +191,10 @@ def plan_train(
     if fixed.get("recompute") == "planned":
         base = replace(base, memory_fraction=usable / machine.memory_bytes)
         ranked = [replace(r, plan={**r.plan, "recompute": "planned", "recomputed_layers": 1.0}) for r in ranked]
+    base = replace(base, **{name: fixed[name] for name in ("lengths", "padding") if name in fixed})
     if "stages" in fixed:
-        ranked = [
-            replace(r, plan={**r.plan, "stages": fixed["stages"]} if r.plan["pp"] > 1.0 else r.plan) for r in ranked
-        ]
+        own = {"stages": fixed["stages"]}
+        ranked = [replace(r, plan={**r.plan, **own}) if r.plan["pp"] > 1.0 else r for r in ranked]
     layouts = _best(found, machine, task, base, ranked, objective, top)
     return TrainPlan(
         found,
@@ -226,8 +228,8 @@ def _subjects(model: Model | str, on: Machine | str) -> tuple[Model, Machine]:
 
 
 def searched_with(fixed: Mapping[str, Any]) -> dict[str, Any]:
-    """What is fixed in the search: planned recomputation and stages of their own are for the best layouts that it finds."""
-    return {name: v for name, v in fixed.items() if (name, v) != ("recompute", "planned") and name != "stages"}
+    """What is fixed in the search: the rest (``AFTERWARDS``, planned recomputation) is for the best layouts that it finds."""
+    return {name: v for name, v in fixed.items() if (name, v) != ("recompute", "planned") and name not in AFTERWARDS}
 
 
 def base_plan(fixed: Mapping[str, Any]) -> Plan:
