@@ -53,3 +53,12 @@ def test_machines_that_nobody_measured_say_so() -> None:
     assert any("nobody measured mi300x" in w for w in guessed.warnings)
     width = [e.interval_s[1] / e.time_s for e in (measured, guessed)]
     assert width[0] < width[1]
+
+
+def test_a_tier_without_room_is_named() -> None:
+    """The device's own memory has room then: a warning about it would send people to the wrong remedy."""
+    task = rp.Train(batch=8, seq=1024)
+    plan = {"offload_optimizer": "host", "offload_params": "host", "zero_stage": 3, "recompute": "full"}
+    said = warnings("llama-3.1-70b", "8xv100-sxm-32gb", task, **plan)
+    assert "the host's memory would hold" in said
+    assert "may be used per device" not in said

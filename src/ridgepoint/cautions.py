@@ -12,6 +12,8 @@ from ridgepoint.scenario import Scenario
 from ridgepoint.tasks import Train
 from ridgepoint.tasks.layout import Layout
 
+_BEHIND = {"host": "the host's memory", "nvme": "storage"}
+
 
 def cautions(given: Scenario, ledger: Ledger, layout: Layout, largest_batch: Num | None) -> tuple[str, ...]:
     """One sentence per thing to know, most important first."""
@@ -33,6 +35,9 @@ def cautions(given: Scenario, ledger: Ledger, layout: Layout, largest_batch: Num
 
 def _does_not_fit(given: Scenario, ledger: Ledger, layout: Layout, largest_batch: Num | None) -> str:
     need, usable = float(np.max(ledger.total_bytes)), ledger.usable_bytes
+    behind = _tiers_that_lack_room(ledger)
+    if need <= usable and behind:
+        return f"does not fit: {behind}; keep less there, divide states further (--zero, --tp, --pp), or use more nodes"
     said = [f"does not fit: needs {need / 1e9:.1f} GB of the {usable / 1e9:.1f} GB that may be used per device"]
     weights = float(np.max(ledger["weights"]))
     some_fit = largest_batch is not None and np.any(np.asarray(largest_batch) >= 1)
@@ -50,7 +55,17 @@ def _does_not_fit(given: Scenario, ledger: Ledger, layout: Layout, largest_batch
         said.append(f"the weights alone need tp × pp of at least {parts}, or narrower --weights")
     elif not some_fit:
         said.append("not even one sequence fits: shorten the context, narrow --kv, or raise --tp")
-    return "; ".join(said)
+    return "; ".join([*said, behind] if behind else said)
+
+
+def _tiers_that_lack_room(ledger: Ledger) -> str:
+    """What a device keeps in a tier behind its memory, where its share of that tier is smaller."""
+    needs = {tier: (float(np.max(ledger.kept_in(tier))), room) for tier, room in ledger.rooms.items()}
+    return "; ".join(
+        f"{_BEHIND.get(tier, tier)} would hold {need / 1e9:.1f} GB of the {room / 1e9:.1f} GB that are there per device"
+        for tier, (need, room) in needs.items()
+        if need > room
+    )
 
 
 def _copies_latents(given: Scenario, layout: Layout) -> bool:

@@ -49,10 +49,14 @@ def fit_words(est: Estimate) -> tuple[str, str, str]:
     """Whether it fits, how full memory is, and the most that would fit."""
     ledger = est.memory
     share = float(ledger.total_bytes) / ledger.usable_bytes
+    where = "what is usable"
+    if not ledger.fits and share <= 1.0:  # a tier behind the device's memory is too small
+        tier = max(ledger.rooms, key=lambda name: float(ledger.kept_in(name)) / ledger.rooms[name])
+        share, where = float(ledger.kept_in(tier)) / ledger.rooms[tier], f"what is {TIERS.get(tier, tier)}"
     used = f"{percent(share)} of" if share < 2.0 else ratio(share)
     most = list(_largest(est))
     fits = "fits" if ledger.fits else "does not fit"
-    return fits, f"{used} what is usable", "at most " + ", or ".join(most) if most else ""
+    return fits, f"{used} {where}", "at most " + ", or ".join(most) if most else ""
 
 
 def _largest(est: Estimate) -> Iterator[str]:
