@@ -216,7 +216,9 @@ def test_files_say_the_same_as_the_page(page: Any, tmp_path: Path) -> None:
 def test_advice_has_a_waterfall_that_ends_where_the_best_steps_lead(page: Any) -> None:
     answer = page.post("/api/advise", json={**LLAMA, "quality": "exact"}).json()
     assert answer["baseline"]["time_s"] > 0.0
-    assert answer["view"]["waterfall"].startswith("<figure")
+    assert answer["view"]["waterfall"].startswith("<p>")
+    assert "<figure" in answer["view"]["waterfall"]
+    assert answer["command"].endswith("--objective latency --quality exact")
     assert answer["remedies"]
     refused(page.post("/api/advise", json={**LLAMA, "quality": "some"}), 400, "bad_quality")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from html import escape
 
 from ridgepoint.advice.advice import Advice
 from ridgepoint.advice.evidence import evidence
@@ -49,9 +50,18 @@ def pictures(found: Advice) -> list[Picture]:
 
 
 def waterfall(found: Advice) -> str:
-    """The waterfall, or that nothing helps."""
+    """The waterfall after a sentence that says it, or that nothing helps."""
     picture = waterfall_picture(found)
-    return NOTHING if picture is None else picture.html
+    return NOTHING if picture is None else f"<p>{escape(gain_words(found))}</p>{picture.html}"
+
+
+def gain_words(found: Advice) -> str:
+    """What the first technique brings, and all of the waterfall together."""
+    told = shown(found)
+    now, after = told.figure(found.baseline), [told.figure(step.remedy.changed) for step in found.steps]
+    gains = [ratio(figure / now if told.rising else now / figure) for figure in after]
+    said = f"{found.steps[0].remedy.technique.name} alone: {gains[0]} {found.objective.better}"
+    return f"{said}; {len(gains)} techniques together: {gains[-1]}." if len(gains) > 1 else f"{said}."
 
 
 def waterfall_picture(found: Advice) -> Picture | None:

@@ -49,9 +49,23 @@ def sweep_head(found: Sweep) -> Iterator[str]:
     varied = " × ".join(f"{len(a.values):,} {a.words}" for a in found.axes)
     failed = f", {found.failed:,} without an answer" if found.failed else ""
     yield f'<p class="rp-sub">{escape(" · ".join(fixed_words(found)))}<br>{escape(varied)}: {found.size:,} points{failed}</p>'
-    best = best_rows(found)
-    nothing = '<p class="rp-verdict rp-warn"><span class="rp-no">Nothing in this sweep fits.</span></p>'
-    yield facts((words.capitalize(), figure_, where) for words, figure_, where in best) if best else nothing
+    yield verdict_html(found)
+    yield facts((words.capitalize(), figure_, where) for words, figure_, where in best_rows(found))
+
+
+def verdict_html(found: Sweep) -> str:
+    """One sentence: how many points fit, what limits most of them, the best."""
+    fits = found.columns["fits"] & found.answered
+    count = int(fits.sum())
+    if not count:
+        return '<p class="rp-verdict rp-warn"><span class="rp-no">Nothing in this sweep fits.</span></p>'
+    names, times = np.unique(found.columns[BOTTLENECK][fits], return_counts=True)
+    first = str(names[np.argmax(times)])
+    whose = "all" if len(names) == 1 else f"{int(times.max()):,}"
+    words, figure_, where = next(iter(best_rows(found)))
+    part = f"{count:,} of {found.size:,} points fit" if count < found.size else f"All {found.size:,} points fit"
+    limit = f"<strong>{escape(resource(found.label(first)))} limits {whose} of them</strong>"
+    return f'<p class="rp-verdict">{part}, and {limit}. {escape(f"{words.capitalize()}: {figure_} at {where}.")}</p>'
 
 
 def _body(found: Sweep, goals: Sequence[str]) -> Iterator[str]:

@@ -56,6 +56,8 @@ from ridgepoint.web.scenarios import (
 Body = Mapping[str, Any]
 MOST_POINTS, MOST_BLOCKS, MOST_AXES = 4096, 64, 5
 """What one request may sweep: points, and estimates of axes that are not vectorised."""
+SWEPT = 2
+"""Parts of a sweep's head that the page says elsewhere: its title, and what varies."""
 FIGURES = ("memory", "bandwidth", "cache", "cache-bandwidth", "link", "network", "host", "tdp", "price")
 """Figures of a machine that the page has sliders for, beside its rates; words of ``machines.settings``."""
 
@@ -218,7 +220,7 @@ def sweep(body: Body) -> dict[str, Any]:
     if not isinstance(column, str):
         raise bad("column is no name", "write it like time_s")
     view = {
-        "head": "".join(list(sweep_head(found))[2:]),
+        "head": "".join(list(sweep_head(found))[SWEPT:]),
         "charts": "".join(charts(found, column)),
         "rows": rows_table(found),
     }
