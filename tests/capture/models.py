@@ -145,3 +145,41 @@ def fails():
 
 pixels, recurrent, messages = Pixels, Recurrent, Messages
 depends_on_values, depends_on_size, picks, odd, pattern = DependsOnValues, DependsOnSize, Picks, Odd, Pattern
+
+
+class Padded(nn.Module):  # type: ignore[misc]
+    """Lengths filled up to whole chunks, as scans and sparse kernels want them."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(8, 8)
+
+    def forward(self, x):
+        return self.inner(nn.functional.pad(x, (0, 0, 0, -x.shape[1] % 64)))
+
+
+class WordsByLSTM(nn.Module):  # type: ignore[misc]
+    """The medium language model of Zaremba et al. (2014)."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed = nn.Embedding(10000, 650)
+        self.lstm = nn.LSTM(650, 650, 2, batch_first=True)
+        self.head = nn.Linear(650, 10000)
+
+    def forward(self, ids):
+        return self.head(self.lstm(self.embed(ids))[0])
+
+
+class GraphConvolutions(nn.Module):  # type: ignore[misc]
+    """Two layers of Kipf and Welling (2017) on Cora, in plain PyTorch: messages along edges, added at their targets."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.ModuleList([nn.Linear(1433, 16), nn.Linear(16, 7)])
+
+    def forward(self, x, source, target, share):
+        for at, layer in enumerate(self.layers):
+            y = layer(torch.relu(x) if at else x)
+            x = torch.zeros_like(y).index_add(0, target, y[source] * share[:, None])
+        return x

@@ -82,6 +82,8 @@ def parametric(name, task, kind):
         ("mixtral-8x7b", "prefill"),
         ("mixtral-8x7b", "decode"),
         ("qwen3-30b-a3b", "prefill"),
+        ("qwen3-30b-a3b", "decode"),
+        ("gpt-oss-20b", "prefill"),
         ("deepseek-v3", "prefill"),
         ("gpt2", "prefill"),
     ],
@@ -105,11 +107,12 @@ def test_training_has_the_same_matrix_flops(name):
     assert mine == pytest.approx(theirs, rel=1e-12)
 
 
-def test_mamba_keeps_its_scan_one_kernel():
+@pytest.mark.parametrize("task", ["prefill", "decode"])
+def test_mamba_keeps_its_scan_one_kernel(task):
     # The short convolution is a convolution here and a stream there; projections and scan are the same.
-    at, kind = captured(configuration("mamba2-2.7b"), "prefill")
+    at, kind = captured(configuration("mamba2-2.7b"), task)
     mine, my_bytes = amounts(at.passes()[0])
-    theirs, their_bytes = amounts(parametric("mamba2-2.7b", "prefill", kind).built.device)
+    theirs, their_bytes = amounts(parametric("mamba2-2.7b", task, kind).built.device)
     assert mine["gemm"] == pytest.approx(theirs["gemm"], rel=1e-12)
     assert mine["scan"] == pytest.approx(theirs["scan"], rel=1e-12)
     assert my_bytes == pytest.approx(their_bytes, rel=0.10)

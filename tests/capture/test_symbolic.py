@@ -64,6 +64,14 @@ def test_sizes_that_strides_do_not_divide_are_exact(sizes):
     assert holds(found.graph, tuple(at), Sampled(tuple(at.values()), record(made, at))) == ""
 
 
+@pytest.mark.parametrize("seq", [1, 63, 64, 100, 1025])
+def test_lengths_that_are_filled_up_are_exact(seq):
+    # No polynomial says ⌈seq / 64⌉.
+    made = subject(models.Padded, "x: float32[B,S=256,8]")
+    at = {"batch": 5, "seq": seq}
+    assert holds(capture_pass(made).graph, tuple(at), Sampled(tuple(at.values()), record(made, at))) == ""
+
+
 def test_a_condition_of_the_program_bounds_its_formulas(tmp_path):
     # Positions end at 96: a longer sequence is another program (an error, in this one).
     file = tmp_path / "positions.py"

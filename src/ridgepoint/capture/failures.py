@@ -40,7 +40,7 @@ def explained(error: Exception, module: Any, sizes: Mapping[str, Any]) -> Ridgep
     ):
         return RidgepointError(
             "custom_op",
-            f"{name} calls an operator that has no shape rule{where}: {text[:120]}",
+            f"{name} calls an operator that has no shape rule{where}: {text.partition('. ')[0]}",
             "register one with torch.library.register_fake, then it is listed as unknown with its bytes",
         )
     at = ", ".join(f"{key} = {size}" for key, size in sizes.items())

@@ -17,7 +17,7 @@ from ridgepoint.capture.failures import explained
 from ridgepoint.capture.fit import DifferentProgramsError, Sampled, fitted, holds
 from ridgepoint.capture.kernels_as_calls import fused_attention
 from ridgepoint.capture.stacks import shortened, spans
-from ridgepoint.capture.symbolic import NotSymbolicError, Symbols
+from ridgepoint.capture.symbolic import NotSymbolicError, Symbols, unlogged
 from ridgepoint.capture.tracer import Recorder
 from ridgepoint.errors import RidgepointError
 from ridgepoint.models.networks.captured.graph import Graph
@@ -72,6 +72,7 @@ def record(subject: Subject, sizes: Mapping[str, int], symbols: Symbols | None =
         for tensor in (*subject.module.parameters(), *subject.module.buffers()):
             recorder.know(tensor, "parameter")
         stack.enter_context(mode or nullcontext())
+        stack.enter_context(unlogged())
         stack.enter_context(torch.device("cpu" if subject.mode else "meta"))
         keywords, caches = subject.arguments(symbols.sizes if symbols else sizes)
         for tensor in _all_tensors(tuple(keywords.values()), torch):

@@ -6,12 +6,25 @@ conditions say where the formulas hold.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from ridgepoint.capture.extra import needed
 from ridgepoint.errors import RidgepointError
 from ridgepoint.models.networks.captured.formula import Size, compiled
+
+
+@contextmanager
+def unlogged() -> Iterator[None]:
+    """What PyTorch logs of failures in its shape rules stays unsaid inside: they are raised, too."""
+    loud = logging.getLogger("torch._subclasses.fake_tensor")
+    was, loud.disabled = loud.disabled, True
+    try:
+        yield
+    finally:
+        loud.disabled = was
 
 
 class NotSymbolicError(Exception):
@@ -92,12 +105,14 @@ class Symbols:
             if not isinstance(relation, sympy.core.relational.Relational) or relation.has(
                 sympy.Mod, own.Mod, own.PythonMod
             ):
-                raise NotSymbolicError(f"the program depends on {_printed(_plain(relation), self._names)}")
+                raise NotSymbolicError(f"the program depends on {self._relation(relation)}")
             if not _always(relation):
                 found.append(self._relation(relation))
         return tuple(dict.fromkeys(found))
 
     def _relation(self, relation: Any) -> str:
+        if not hasattr(relation, "rel_op"):
+            return _printed(_plain(relation), self._names)
         left, right = (_printed(_plain(side), self._names) for side in (relation.lhs, relation.rhs))
         return f"{left} {relation.rel_op} {right}"
 
@@ -170,8 +185,8 @@ def _printed(expression: Any, names: Mapping[str, str]) -> str:
             return self._called("min", call.args)
 
         def _print_Mod(self, call: Any) -> str:  # noqa: N802
-            left, right = map(self.doprint, call.args)
-            return f"(({left}) % ({right}))"
+            left, right = (self.doprint(a) if a.is_Atom else f"({self.doprint(a)})" for a in call.args)
+            return f"({left} % {right})"
 
     return str(Printer().doprint(expression))
 

@@ -26,6 +26,7 @@ class Unknown(Op):
     kind: ClassVar[str] = "unknown"
     read_bytes: Num
     write_bytes: Num
+    call: str = ""
 
 
 Part = tuple[Work, bool]
@@ -233,7 +234,8 @@ def _collective(at: Evaluation, kernel: Kernel) -> Op:
 def _unknown(at: Evaluation, kernel: Kernel) -> Op:
     reads, _ = at.moved([kernel])
     writes = sum((at.tensor_bytes(t) for t in kernel.writes), 0.0)
-    return Unknown(read_bytes=plain(reads), write_bytes=plain(writes), label=f"{kernel.label} {kernel.call}".strip())
+    said = kernel.label if kernel.call.strip("_") in kernel.label else f"{kernel.label} {kernel.call}".strip()
+    return Unknown(read_bytes=plain(reads), write_bytes=plain(writes), call=kernel.call, label=said)
 
 
 _MAKERS: dict[str, Callable[[Evaluation, Kernel], Op]] = {

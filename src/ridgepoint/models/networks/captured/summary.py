@@ -8,7 +8,7 @@ from typing import Any
 from ridgepoint.cost.evaluate import rules_of
 from ridgepoint.models.networks.captured.file import WorkFile
 from ridgepoint.models.networks.captured.graph import Graph
-from ridgepoint.models.networks.captured.kernels import Evaluation, Formats
+from ridgepoint.models.networks.captured.kernels import Evaluation, Formats, Unknown
 from ridgepoint.models.networks.tape import matrix_flop
 from ridgepoint.work import Op, Repeat, Seq, Work
 
@@ -37,8 +37,8 @@ def _facts(work: WorkFile, name: str, graph: Graph) -> dict[str, Any]:
     total = sum(count * size for _, count, size in found) or 1.0
     unknown: dict[str, list[float]] = {}
     for op, count, size in found:
-        if op.kind == "unknown":
-            entry = unknown.setdefault(op.label.rpartition(" ")[2], [0.0, 0.0])
+        if isinstance(op, Unknown):
+            entry = unknown.setdefault(op.call, [0.0, 0.0])
             entry[0] += count
             entry[1] += count * size / total
     return {
