@@ -151,6 +151,7 @@ def test_oversubscribed_servers_of_low_priority_slow_down_first():
     drawn = float(np.mean(series(free)["power_w"][10:50]))
     found = simulate_requests(bare("4xh100-sxm", budget=PowerBudget(drawn / 0.82, low=2)), requests)
     assert {event.replica for event in found.events} >= {2, 3}
+    assert requests.priority is not None
     urgent = requests.priority == 1
     assert set(found.columns["replica"][urgent].tolist()) == {0, 1}
 
@@ -202,7 +203,7 @@ def test_a_mixed_pool_takes_what_overflows():
 
 def test_a_shared_device_without_company_is_the_device():
     """A half that is alone has all multiprocessors: one request at a time takes as long as without sharing."""
-    lone = rp.Requests(np.arange(5) * 100.0, np.full(5, 1500), np.full(5, 60))
+    lone = rp.Requests(np.arange(0.0, 500.0, 100.0), np.full(5, 1500), np.full(5, 60))
     plain, shared = simulate_requests(bare(), lone), simulate_requests(bare(sharing=0.5), lone)
     assert np.allclose(plain.latency_s, shared.latency_s, rtol=1e-9)
 
