@@ -52,7 +52,7 @@ def fit_words(est: Estimate) -> tuple[str, str, str]:
     where = "what is usable"
     if not ledger.fits and share <= 1.0:  # a tier behind the device's memory is too small
         tier = max(ledger.rooms, key=lambda name: float(ledger.kept_in(name)) / ledger.rooms[name])
-        share, where = float(ledger.kept_in(tier)) / ledger.rooms[tier], f"what is {TIERS.get(tier, tier)}"
+        share, where = float(ledger.kept_in(tier)) / ledger.rooms[tier], f"the room {TIERS.get(tier, tier)}"
     used = f"{percent(share)} of" if share < 2.0 else ratio(share)
     most = list(_largest(est))
     fits = "fits" if ledger.fits else "does not fit"
