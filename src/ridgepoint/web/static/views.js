@@ -187,7 +187,7 @@ export async function showCompare() {
   const bars = answers.map((d, i) => {
     const box = make("div");
     fill(box, d.error ? "" : d.view.shares + d.view.memory);
-    return make("div", {}, make("h3", {}, `${letters[i]}: ${state.scenarios[i].model} on ${state.scenarios[i].machine}`), box);
+    return make("div", {}, make("h2", {}, `${letters[i]}: ${state.scenarios[i].model} on ${state.scenarios[i].machine}`), box);
   });
   const table = make("table", {}, make("thead", {}, head), make("tbody", {}, ...rows));
   $("compare").style.setProperty("--columns", answers.length);
