@@ -24,7 +24,16 @@ from numpy.typing import NDArray
 from ridgepoint.errors import RidgepointError, unknown_name
 from ridgepoint.kernels.algorithms import ALGORITHMS, Traffic, direct, hierarchical, pairwise
 from ridgepoint.kernels.demand import Demand, Phase
-from ridgepoint.kernels.groups import Group, exchange_share, largest, pair_share, place, ring_share, where
+from ridgepoint.kernels.groups import (
+    Group,
+    exchange_share,
+    largest,
+    network_share,
+    pair_share,
+    place,
+    ring_share,
+    where,
+)
 from ridgepoint.kernels.rules import Rules, zero
 from ridgepoint.machines.machine import Machine
 from ridgepoint.numeric import Num, distinct
@@ -110,7 +119,8 @@ def bound(op: Collective, machine: Machine) -> Demand:
         seconds[name] = node / (float(link.bandwidth) * _share(group, pattern))
     if group.network is not None:
         name, link = group.network
-        seconds[name] = seconds.get(name, 0.0) + network / float(link.bandwidth)
+        rate = float(link.bandwidth) * network_share(link, group, pattern)
+        seconds[name] = seconds.get(name, 0.0) + network / rate
     on = where(op.ranks > 1.0, 1.0, 0.0)
     return Demand((Phase({name: on * t for name, t in (seconds or {"link_latency": 0.0}).items()}),))
 
@@ -178,7 +188,7 @@ def _seconds(op: Collective, counts: Traffic, group: Group, machine: Machine) ->
             steps["link_latency"] = on * counts.node_steps * alpha + inside * counts.alone * table.chunk_s[link.scope]
     if group.network is not None:
         name, link = group.network
-        rate = float(link.bandwidth) * table.efficiency["cluster"]
+        rate = float(link.bandwidth) * table.efficiency["cluster"] * network_share(link, group, counts.pattern)
         links[name] = links.get(name, 0.0) + on * counts.network_bytes / rate
         outside = on * where(counts.network_steps > 0.0, 1.0, 0.0)
         fill["network_latency"] = outside * counts.pipelines * table.chunk_s["cluster"]

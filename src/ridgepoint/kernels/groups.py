@@ -8,6 +8,7 @@ depends on the topology.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,8 @@ class Group:
     nodes: Num
     node_link: tuple[str, Link] | None
     network: tuple[str, Link] | None
+    apart: Num = 1.0
+    """Nodes from one node of the group to the next."""
 
 
 def where(condition: bool | NDArray[np.bool_], a: Num, b: Num) -> Num:
@@ -67,6 +70,7 @@ def place(op: Collective, machine: Machine) -> Group:
         nodes,
         _link(machine, "node") if largest(local) > 1.0 else None,
         _link(machine, "cluster") if largest(nodes) > 1.0 else None,
+        np.maximum(op.stride / machine.devices_per_node, 1.0),
     )
 
 
@@ -117,6 +121,33 @@ def exchange_share(link: Link, ranks: Num) -> Num:
     if link.topology == "torus":
         return 1.0 / np.maximum(np.sqrt(ranks) / 2.0, 1.0)
     return 1.0
+
+
+def network_share(link: Link, group: Group, pattern: str) -> Num:
+    """Part of a network port's bandwidth that a pattern of traffic can use beyond oversubscribed switches.
+
+    All ports are taken to be busy at once: every device belongs to a group of the same kind, and the groups share the uplinks
+    of their pods evenly. With oversubscription o, k nodes of a group in a pod and g in all
+
+    - ring, tree, hierarchical: one of k nodes sends out of the pod: k/o of the rate.
+    - exchange: (g − k)/(g − 1) of what a node sends leaves the pod: the inverse of o times that.
+    - pair: neighbours s nodes apart are in other pods in s/pod of the cases.
+    """
+    over, pod = float(link.oversubscription or 1.0), float(link.pod or 1)
+    if over <= 1.0:
+        return 1.0
+    inside = np.minimum(np.maximum(np.floor(pod / group.apart), 1.0), group.nodes)
+    leaves: Any = group.nodes > inside
+    if pattern == "exchange":
+        out = (group.nodes - inside) / np.maximum(group.nodes - 1.0, 1.0)
+        share = 1.0 / np.maximum(over * out, 1.0)
+    elif pattern == "pair":
+        out = np.minimum(group.apart / pod, 1.0)
+        share = 1.0 / np.maximum(over * out, 1.0)
+        leaves = group.nodes > 1.0
+    else:
+        share = np.minimum(inside / over, 1.0)
+    return where(leaves, share, 1.0)
 
 
 def ring_hops(link: Link | None, ranks: Num) -> Num:

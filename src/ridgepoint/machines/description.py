@@ -107,7 +107,11 @@ class MemoryLevel(Sheet, frozen=True, forbid_unknown_fields=True):
 
 
 class Link(Sheet, frozen=True, forbid_unknown_fields=True):
-    """A link per device and direction: ``node`` joins devices of a node, ``host`` reaches CPU memory, ``cluster`` nodes."""
+    """A link per device and direction: ``node`` joins devices of a node, ``host`` reaches CPU memory, ``cluster`` nodes.
+
+    Of a network, ``pod`` nodes reach each other at the full rate (those below a leaf switch, a group of a dragonfly); what
+    leaves a pod has 1/``oversubscription`` of it.
+    """
 
     label: str
     scope: str
@@ -116,6 +120,8 @@ class Link(Sheet, frozen=True, forbid_unknown_fields=True):
     devices: int | None = None
     in_network_reduction: bool = False
     latency: Seconds | None = None
+    pod: int | None = None
+    oversubscription: float | None = None
 
     SCOPES = ("node", "host", "cluster")
     TOPOLOGIES = ("switch", "mesh", "ring", "torus", "host", "fat-tree", "dragonfly")

@@ -148,6 +148,8 @@ def _links(device: Device) -> Iterator[Problem]:
         yield from _one_of(f"{path}.topology", link.topology, Link.TOPOLOGIES)
         if link.devices is not None and link.devices < 2:
             yield f"{path}.devices", f"is {link.devices}", "a link joins at least 2 devices"
+        if link.oversubscription is not None and not link.oversubscription >= 1.0:
+            yield f"{path}.oversubscription", f"is {link.oversubscription:g}", "give 1 (full bisection) or more"
 
 
 def _one_of(path: str, value: str, known: Iterable[str]) -> Iterator[Problem]:

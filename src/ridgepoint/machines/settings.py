@@ -199,6 +199,10 @@ SETTINGS: dict[str, Setting] = {
     "link-latency": Setting("s", "one step over that link", _link("node", "latency")),
     "host": Setting("B/s", "to the host's memory, per device and direction", _link("host", "bandwidth")),
     "network": Setting("B/s", "to other nodes, per device and direction", _link("cluster", "bandwidth")),
+    "pod": Setting("whole", "nodes that reach each other at the network's full rate", _link("cluster", "pod")),
+    "oversubscription": Setting(
+        "", "of the network beyond a pod: 4 leaves a quarter", _link("cluster", "oversubscription")
+    ),
     "network-latency": Setting("s", "one step over the network", _link("cluster", "latency")),
     "host-cores": Setting("whole", "processor cores of a node", _part("host", "cores", _HOST)),
     "host-memory": Setting("B", "host memory of a node", _part("host", "memory", _HOST)),
