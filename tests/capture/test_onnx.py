@@ -66,6 +66,23 @@ def test_symbolic_dimensions_become_sizes(tmp_path):
     assert found == {"layers.*.up": 2 * 300 * 32 * 64, "layers.*.scores": 2 * 3 * 100 * 100 * 64}
 
 
+def test_where_polynomials_miss_the_rounding_of_a_graph_the_result_says_so(tmp_path):
+    # Two positions of 65, not 32.5: strides that do not divide a size.
+    nodes = [helper.make_node("Conv", ["x", "w"], ["y"], "/conv", strides=[2, 2])]
+    path = saved(
+        tmp_path, nodes, [("x", 1, ["batch", 3, "height", 64])], [("y", 1, ["batch", 8, None, None])],
+        [constant("w", 8, 3, 2, 2)],
+    )  # fmt: skip
+    work = capture(path)
+    assert "exact at batch = 7, height = 384" in work.method
+    assert "interpolated where the graph rounds" in work.method
+
+
+def test_inputs_of_a_graph_are_its_own(tmp_path):
+    with pytest.raises(rp.RidgepointError, match="--input"):
+        capture(str(tmp_path / "net.onnx"), ["x: float32[B]"])
+
+
 def test_a_quantized_product_computes_in_eight_bits(tmp_path):
     scale, zero = constant("s", values=[0.1]), constant("z", kind=TensorProto.INT8, values=[0])
     nodes = [

@@ -104,8 +104,20 @@ def _formulas(model: Any, names: dict[str, int]) -> tuple[Graph, dict[str, int],
         except (DifferentProgramsError, RidgepointError) as error:
             return _graph(model, names), dict(names), f"at fixed sizes ({error})"
         if not failed:
-            return graph, {}, f"formulas in {', '.join(names)} through {len(samples)} sizes, exact at one more"
+            said = ", ".join(f"{n} = {s:,}" for n, s in zip(names, check, strict=True))
+            method = f"formulas in {', '.join(names)} through {len(samples)} sizes, exact at {said}"
+            return graph, {}, method + _rounding(model, names, graph)
     raise RidgepointError("bad_capture", f"no polynomial fits the shapes: {failed}", "fix the symbolic dimensions")
+
+
+def _rounding(model: Any, names: dict[str, int], graph: Graph) -> str:
+    """What formulas, which know no rounding, say otherwise than the graph at a size that nothing divides."""
+    odd = {n: 7 if n == "batch" else s + 1 for n, s in names.items()}
+    try:
+        failed = holds(graph, tuple(names), Sampled(tuple(odd.values()), _graph(model, odd)))
+    except RidgepointError:
+        return ""
+    return f"; interpolated where the graph rounds: {failed}" if failed else ""
 
 
 @dataclass

@@ -139,7 +139,7 @@ def capture_pass(subject: Subject, say: Callable[[str], None] = lambda text: Non
         found = _symbolic(subject, say)
     except NotSymbolicError as error:
         found = _fitted(subject, say)
-        found.method += f"; not symbolic: {error}"
+        found.method += f"; not symbolic: {error}" + _rounding(subject, found)
     found.method += _at_one(subject, found)
     found.graph = _within_windows(found.graph)
     return found
@@ -149,13 +149,25 @@ def _at_one(subject: Subject, found: Pass) -> str:
     """What is other at a batch of one, whose tensors lie in memory differently, than the formulas say; empty if nothing is."""
     if "batch" not in found.sizes:
         return ""
-    at = {name: 1 if name == "batch" else round(size) for name, size in {**found.sizes, **found.fixed}.items()}
+    failed = _other(subject, found, {"batch": 1})
+    return f"; at batch = 1 the program is another: {failed}" if failed else ""
+
+
+def _rounding(subject: Subject, found: Pass) -> str:
+    """What polynomials, which know no rounding, say otherwise than the program at a size that nothing divides."""
+    odd = {name: round(size) + 1 for name, size in found.sizes.items() if name not in ("batch", *LENGTHS)}
+    failed = _other(subject, found, odd) if odd else ""
+    return f"; interpolated where the program rounds: {failed}" if failed else ""
+
+
+def _other(subject: Subject, found: Pass, sizes: Mapping[str, int]) -> str:
+    """The first thing that is other at these sizes than the formulas say; nothing where the program does not run there."""
+    at = {name: round(size) for name, size in {**found.sizes, **found.fixed}.items()} | dict(sizes)
     names = tuple(found.sizes)
     try:
-        failed = holds(found.graph, names, Sampled(tuple(at[n] for n in names), record(subject, at)))
-    except RidgepointError as error:
-        failed = error.message
-    return f"; at batch = 1 the program is another: {failed}" if failed else ""
+        return holds(found.graph, names, Sampled(tuple(at[n] for n in names), record(subject, at)))
+    except RidgepointError:
+        return ""
 
 
 def _symbolic(subject: Subject, say: Callable[[str], None]) -> Pass:

@@ -43,6 +43,8 @@ def capture(
             )
         return _hugging_face(Path(target.removeprefix("hf:")).expanduser(), tasks, say)
     if target.endswith(".onnx"):
+        if inputs:
+            raise RidgepointError("bad_input", "--input is given", "an ONNX file states its own inputs: leave it out")
         from ridgepoint.capture.onnx_file import capture_onnx
 
         return capture_onnx(Path(target).expanduser(), tasks)
