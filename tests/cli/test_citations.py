@@ -39,6 +39,7 @@ RUNS: dict[str, tuple[str, ...]] = {
     "plan train": ("llama-3.2-1b", "--on", "8xh100-sxm", "--global-batch", "64", "--seq", "2k"),
     "plan serve": ("llama-3.1-8b", "--devices", "h100-sxm", "--rate", "2", "--requests", "100", *GOALS),
     "plan rlhf": ("--actor", "llama-3.2-1b", "--on", "8xh100-sxm", "--batch", "64"),
+    "plan recompute": ("llama-3.2-1b", "--on", "h100-sxm", "--batch", "4", "--seq", "2k"),
     "trace": (TRACE, "--model", "resnet18", "--on", "i9-10940x", "--task", "train"),
     "reproduce": ("flashattention",),
     "laws run": ("loss",),

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from ridgepoint.cli.citing import Citations, print_citations
 from ridgepoint.cli.options import input_sizes
 from ridgepoint.cli.output import console, print_json, print_page, progress_bar
 from ridgepoint.cli.plan_train import takes_training
@@ -32,6 +33,7 @@ def recompute(
         typer.Option("--exact/--heuristic", help="Of captured steps: by CP-SAT (the extra search), or not."),
     ] = None,
     seconds: Annotated[float, typer.Option("--seconds", metavar="T", min=1.0, help="Longest exact search.")] = 60.0,
+    citations: Citations = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
     """What to compute again in the backward pass: op by op, within a memory budget."""
@@ -63,3 +65,5 @@ def recompute(
         return
     screen = console()
     print_page(page(found, screen.width), screen)
+    if citations:
+        print_citations(found.citations, screen)

@@ -66,6 +66,8 @@ class RecomputePlan:
     flow: FlowPlan | None = None
     tokens: bool = True
     """Whether the model reads sequences of tokens."""
+    citations: tuple[str, ...] = ()
+    """What the times and sizes relied on."""
 
     @property
     def best(self) -> Way:
@@ -91,6 +93,7 @@ class RecomputePlan:
             "proved": self.proved,
             "flow_time_s": None if self.flow is None else self.flow.best.time_s,
             "flow_bound_s": bound,
+            "citations": list(self.citations),
         }
 
 
@@ -164,6 +167,7 @@ def _parametric(model: Model | Network, machine: Machine, task: Train, base: Pla
         "layers",
         True,
         tokens=isinstance(model, Model) or "seq" in dict(model.inputs),
+        citations=each["planned"].citations,
     )
 
 
@@ -217,5 +221,5 @@ def _captured(
     how = {"exact": "CP-SAT", "heuristic": "heuristic", "none": "everything fits"}[found.method]
     return RecomputePlan(
         net.name, machine.name, task, budget, ways, again, f"{len(found.recomputed)} of {flow.turn} forward steps",
-        how, found.proved, found, "seq" in dict(net.inputs),
+        how, found.proved, found, "seq" in dict(net.inputs), est.citations,
     )  # fmt: skip
