@@ -103,6 +103,15 @@ def test_megatron_stages_hold_every_layer_once():
     assert text.endswith("L")
 
 
+def test_megatron_stages_of_their_own_sizes_are_written_as_planned():
+    """Balanced stages have fewer layers where embedding and head are."""
+    one = facts(pp=4, dp=4, zero_stage=1.0, stages=(8.0, 9.0, 9.0, 6.0))
+    assert words(one)["--pipeline-model-parallel-layout"] == "Et*8|t*9|t*9|t*6L"
+    balanced = facts(pp=4, dp=4, zero_stage=1.0, stages="balanced")
+    assert sum(balanced.stage_layers) == 32
+    assert balanced.stage_layers[-1] < 8
+
+
 def test_megatron_experts_are_divided_as_planned():
     """ep ≥ tp: whole experts; the tokens of several replicas meet (16 ranks of 8 experts)."""
     given = words(facts("qwen3-30b-a3b", tp=2, ep=16, zero_stage=1.0))
@@ -162,6 +171,7 @@ def test_fsdp_file_is_yaml_of_the_layout():
         ("deepspeed", {"pp": 2, "dp": 8}, "pipeline stages"),
         ("deepspeed", {"cp": 2}, "context parallelism"),
         ("deepspeed", {"acts": "fp8"}, "fp8"),
+        ("torchtitan", {"pp": 4, "dp": 4, "stages": (8.0, 9.0, 9.0, 6.0)}, "sizes"),
         ("fsdp", {"zero_stage": 1.0}, "stage 1"),
         ("fsdp", {"cp": 2, "context_exchange": "all_to_all"}, "by heads"),
         ("torchtitan", {"zero_stage": 1.0}, "stage 1"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from importlib import resources
 from math import ceil
 from typing import Any, NoReturn
@@ -14,16 +14,29 @@ from ridgepoint.errors import RidgepointError
 from ridgepoint.models.architecture import Experts, Model
 from ridgepoint.models.execution import Formats
 from ridgepoint.plan import Plan
-from ridgepoint.tasks.layout import resolve_formats
+from ridgepoint.tasks.layout import execution, resolve_formats
+from ridgepoint.tasks.planned import with_balanced
+from ridgepoint.tasks.stages import sizes
 from ridgepoint.training.layouts import LaidOut
 
 ASKED_OF_ALL = {
     *("tp", "pp", "dp", "ep", "cp", "zero_stage", "micro_batch", "weights", "acts", "recompute", "recomputed_layers"),
     *("schedule", "chunks", "sequence_parallel", "context_exchange", "optimizer", "overlap_gradients", "graph_capture"),
-    *("offload_optimizer", "offload_params", "offload_activations", "gradient_bytes", "compiled", "fused_attention"),
+    *(
+        "offload_optimizer",
+        "offload_params",
+        "offload_activations",
+        "gradient_bytes",
+        "compiled",
+        "fused_attention",
+        "stages",
+    ),
 }
 """Fields of a plan that every framework has to say or to refuse."""
-BESIDE = {"memory_fraction", "communication_share", "expert_imbalance", "kv", "speculated", "lora_rank"}
+BESIDE = {
+    *("memory_fraction", "communication_share", "expert_imbalance", "kv", "speculated", "lora_rank"),
+    *("lengths", "padding", "jitter"),
+}
 """Fields that describe the run and are no setting of it."""
 
 
@@ -104,12 +117,13 @@ class Facts:
         """Model chunks of one device."""
         return int(self.plan.chunks) if self.schedule == "interleaved" else 1
 
-    @property
+    @cached_property
     def stage_layers(self) -> tuple[int, ...]:
-        """Whole layers of every pipeline stage, in order: as even as they go, the last one with what is left."""
-        pp, depth = self.degree("pp"), self.model.main.depth
-        each = ceil(depth / pp)
-        return (*[each] * (pp - 1), depth - each * (pp - 1))
+        """Whole layers of every pipeline stage, in order."""
+        layout, machine, task = self.layout.estimate.built.layout, self.layout.machine, self.layout.task
+        run, _ = execution(self.model, self.plan, layout, True)
+        plan = with_balanced(self.model, machine, run, layout, task, self.plan)
+        return tuple(map(int, sizes(self.model, plan, layout.pp)))
 
     @property
     def expert_count(self) -> int:

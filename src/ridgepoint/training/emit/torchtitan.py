@@ -155,6 +155,7 @@ def _stages(facts: Facts) -> dict[str, Any]:
     _REFUSE.unless(
         facts.schedule in _SCHEDULES, f"the schedule {facts.schedule}", "use --schedule 1f1b, gpipe or interleaved"
     )
+    _REFUSE.unless(facts.plan.stages == "uniform", "stages of their own sizes", "plan with uniform stages")
     pp, depth = facts.degree("pp"), facts.model.main.depth
     each = facts.stage_layers[0] // facts.chunks
     _REFUSE.unless(
