@@ -45,9 +45,13 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Adapters",
     "Advice",
+    "CacheTiers",
+    "Cascade",
     "Decode",
     "Estimate",
+    "Failures",
     "Forward",
     "Generate",
     "Machine",
@@ -55,6 +59,7 @@ __all__ = [
     "Network",
     "Outcome",
     "Plan",
+    "PowerBudget",
     "Prefill",
     "Profile",
     "RecomputePlan",
@@ -62,6 +67,7 @@ __all__ = [
     "Requirement",
     "RidgepointError",
     "Sample",
+    "Scaling",
     "Scenario",
     "ServePlan",
     "Slo",
@@ -83,6 +89,7 @@ __all__ = [
     "require",
     "session_requests",
     "simulate",
+    "simulate_cascade",
     "sweep",
 ]
 

@@ -32,7 +32,7 @@ def conserved(found: rp.Outcome) -> None:
         assert np.all(log["start_s"][1:] >= (log["start_s"] + log["seconds"])[:-1] - 1e-9)  # one action at a time
     over_time = series(found)
     width = np.diff(np.concatenate([[found.columns["arrived_s"][0]], over_time["end_s"]]))
-    assert float(np.sum(over_time["power_w"] * width)) == pytest.approx(found.energy_j, rel=0.02)  # type: ignore[arg-type]
+    assert float(np.sum(over_time["power_w"] * width)) == pytest.approx(found.energy_j, rel=0.02)
     table = shares_over_time(found)
     assert np.allclose(sum(values for name, values in table.items() if name != "end_s"), 1.0)
 

@@ -222,7 +222,7 @@ def _shares(found: Outcome, bins: int) -> Iterator[list[Cell]]:
     for name in [n for n, share in found.shares.items() if share >= MAIN and n in table][:MOST_SHARES]:
         values = table[name]
         label = resource(found.deployment.machine.resource_label(name))
-        yield [f"limited by {label}", Text(line(values, 1.0), style="magenta"), f"up to {percent(float(values.max()))}"]
+        yield [label, Text(line(values, 1.0), style="magenta"), f"limits up to {percent(float(values.max()))}"]
 
 
 def _events(found: Outcome, width: int) -> Table:

@@ -35,6 +35,7 @@ from ridgepoint.serving.sharing import halves
 from ridgepoint.serving.tables import Limits, StepTables
 from ridgepoint.serving.tiers import CacheTiers, Way
 from ridgepoint.tasks.trained import adapter_parameters
+from ridgepoint.units import duration
 from ridgepoint.work import Work
 
 ENGINES = ("vllm", "sglang", "trtllm")
@@ -332,14 +333,15 @@ class Deployment:
             )
         if self.failures is not None:
             said.append(
-                f"a device fails every {self.failures.mtbf_s / 3600.0:,.4g} h in the mean and takes its replica with it for "
-                f"{self.failures.repair_s:,.4g} s; answers go on where they were after their prompt is read again"
+                f"a device fails every {duration(self.failures.mtbf_s)} in the mean and takes its replica with it for "
+                f"{duration(self.failures.repair_s)}; answers go on where they were after their prompt is read again"
             )
         if self.scaling is not None:
             rule = self.scaling
             said.append(
-                f"{rule.target:g} requests per replica are aimed at, decided every {rule.every_s:g} s; a replica serves "
-                f"{rule.start_s:g} s after its start, and is paid for from there; fewer only after {rule.patience_s:g} s"
+                f"{rule.target:g} requests per replica are aimed at, decided every {duration(rule.every_s)}; a replica "
+                f"serves {duration(rule.start_s)} after its start, and is paid for from there; fewer only after "
+                f"{duration(rule.patience_s)}"
             )
         if self.budget is not None:
             rules = self.budget
