@@ -64,6 +64,12 @@ def test_sizes_that_strides_do_not_divide_are_exact(sizes):
     assert holds(found.graph, tuple(at), Sampled(tuple(at.values()), record(made, at))) == ""
 
 
+def test_conditions_are_said_simply():
+    # Two convolutions with stride two: what PyTorch asks of their lengths comes to three pixels, or nothing.
+    assert capture_pass(subject(models.Pixels, IMAGE.replace("W=64", "H"))).graph.conditions == ("H >= 3",)
+    assert capture_pass(subject(models.Language, "ids: int64[B,S=64]")).graph.conditions == ()
+
+
 @pytest.mark.parametrize("seq", [1, 63, 64, 100, 1025])
 def test_lengths_that_are_filled_up_are_exact(seq):
     # No polynomial says ⌈seq / 64⌉.

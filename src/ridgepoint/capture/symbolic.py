@@ -107,7 +107,7 @@ class Symbols:
             ):
                 raise NotSymbolicError(f"the program depends on {self._relation(relation)}")
             if not _always(relation):
-                found.append(self._relation(relation))
+                found.append(self._relation(_from_where(relation)))
         return tuple(dict.fromkeys(found))
 
     def _relation(self, relation: Any) -> str:
@@ -189,6 +189,38 @@ def _printed(expression: Any, names: Mapping[str, str]) -> str:
             return f"({left} % {right})"
 
     return str(Printer().doprint(expression))
+
+
+def _from_where(relation: Any) -> Any:
+    """``a != b`` as ``size >= n``, where the difference of the two never falls as their only letter grows, and is above zero
+    from n on; any other comparison as it is.
+    """
+    import sympy
+
+    difference = sympy.expand(_plain(relation.lhs - relation.rhs))
+    letters = difference.free_symbols
+    if not isinstance(relation, sympy.Ne) or len(letters) != 1 or not _grows(difference):
+        return relation
+    (letter,) = letters
+    start = next((n for n in range(1, _SEARCHED) if difference.subs(letter, n) > 0), None)
+    if start is None or (start > 1 and difference.subs(letter, 1) < 0):
+        return relation
+    return sympy.Ge(letter, start, evaluate=False)
+
+
+_SEARCHED = 1024
+
+
+def _grows(expression: Any) -> bool:
+    """Whether an expression never falls as its letters grow: letters, and what is rounded of such, with plus signs alone."""
+    import sympy
+
+    floors = {whole: sympy.Dummy(nonnegative=True) for whole in expression.atoms(sympy.floor)}
+    if not all(_grows(whole.args[0]) for whole in floors):
+        return False
+    flat = sympy.expand(expression.subs(floors))
+    terms = [term for term in sympy.Add.make_args(flat) if not term.is_number]
+    return all(term.as_coeff_Mul()[0] > 0 and term.is_polynomial() for term in terms)
 
 
 def _always(relation: Any) -> bool:
