@@ -84,16 +84,7 @@ def _ranks(ranks: list[dict[str, Any]], width: int) -> list[RenderableType]:
     """Rank correlations of serving configurations: a line per figure and load, and the pairs that are ranked badly."""
     if not ranks:
         return []
-    titles = (
-        "figure",
-        "load",
-        "model and machine pairs",
-        "configurations",
-        "median",
-        "least",
-        "of at least 0.9",
-        "below",
-    )
+    titles = ("figure", "load", "pairs", "rows", "median", "least", "≥ 0.9", "below 0.9")
     rows = []
     for figure, load in dict.fromkeys((r["figure"], r["load"]) for r in ranks):
         mine = [r for r in ranks if (r["figure"], r["load"]) == (figure, load) and r["spearman"] is not None]
@@ -105,7 +96,7 @@ def _ranks(ranks: list[dict[str, Any]], width: int) -> list[RenderableType]:
             [
                 *(figure, load, str(len(values)), str(sum(r["configurations"] for r in mine))),
                 *(f"{values[len(values) // 2]:.2f}", f"{values[0]:.2f}", f"{good / len(values):.0%}"),
-                ", ".join(pairs) if load == "any" else f"{len(low)} groups of equal lengths and concurrency",
+                ", ".join(pairs) if load == "any" else f"{len(low)} groups of equal lengths and clients",
             ]
         )
     title = "Serving configurations in order: Spearman's rank correlation per model and machine"
