@@ -161,10 +161,33 @@ def test_progress_counts_every_layout():
     assert replace(answer, best=()).searched == answer.searched
 
 
+def more_of(**more: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Without, and with."""
+    return {}, more
+
+
 def test_planned_recomputation_is_never_slower_than_parts_of_the_layers():
     """The search is over parts of full recomputation; the layouts that it finds are then planned op by op."""
-    asked = {"on": "8xa100-sxm-40gb", "batch": 64, "seq": 4096, "top": 3, "pp": 1, "tp": 1, "zero_stage": 3}
-    parts, planned = (plan_train("llama-3.1-8b", **asked, **more) for more in ({}, {"recompute": "planned"}))
+    asked: dict[str, Any] = {
+        "on": "8xa100-sxm-40gb",
+        "batch": 64,
+        "seq": 4096,
+        "top": 3,
+        "pp": 1,
+        "tp": 1,
+        "zero_stage": 3,
+    }
+    parts, planned = (plan_train("llama-3.1-8b", **asked, **more) for more in more_of(recompute="planned"))
     assert planned.best.plan.recompute == "planned"
     assert planned.best.estimate.memory.fits
     assert planned.best.step_time_s <= parts.best.step_time_s * (1 + 1e-9)
+
+
+def test_a_plan_over_short_sequences_counts_data_alone():
+    """Tokens per second, utilization and the length of the run are those of data; padding is no work of the model."""
+    asked: dict[str, Any] = {"on": "8xa100-sxm-80gb", "batch": 64, "seq": 2048, "top": 1, "pp": 1, "tokens": 1e9}
+    full, padded = (plan_train("llama-3.2-1b", **asked, **more) for more in more_of(lengths="512", padding="padded"))
+    one, other = full.best.to_dict(), padded.best.to_dict()
+    assert other["tokens_per_s"] == pytest.approx(one["tokens_per_s"] / 4, rel=0.01)
+    assert other["mfu"] == pytest.approx(one["mfu"] / 4, rel=0.01)
+    assert padded.run(padded.best)["steps"] == pytest.approx(4 * (full.run(full.best)["steps"] or 0.0))

@@ -62,12 +62,20 @@ class LaidOut:
         """Expected seconds of a step."""
         return float(self.estimate.time_s)
 
+    @property
+    def tokens(self) -> float:
+        """Tokens of a step that are data."""
+        return float(self.estimate.built.tokens)
+
     @cached_property
     def mfu(self) -> float:
-        """Model FLOP per second over the peak of all devices in the format that products read."""
+        """Model FLOP per second over the peak of all devices in the format that products read. Where sequences differ in
+        length, padding is no work of the model, and every token of data counts as in a whole sequence.
+        """
         run, _ = execution(self.model, self.plan, self.estimate.built.layout, True)
         peak = self.machine.arithmetic(run.formats.inputs).flop_per_s * float(self.estimate.devices)
-        return model_flop(self.model, self.task) / self.step_time_s / peak
+        data = self.tokens / float(self.task.batch * self.task.seq)
+        return data * model_flop(self.model, self.task) / self.step_time_s / peak
 
     @cached_property
     def bubble(self) -> float:
@@ -106,7 +114,6 @@ class LaidOut:
         """The row of design §10's ``layouts``."""
         layout, plan, est = self.estimate.built.layout, self.plan, self.estimate
         low, high = est.interval_s
-        tokens = float(self.task.batch * self.task.seq)
         return {
             **{name: int(getattr(layout, name)) for name in ("tp", "pp", "dp", "ep", "cp")},
             "zero_stage": int(plan.zero_stage),
@@ -120,7 +127,7 @@ class LaidOut:
             "step_time_s": self.step_time_s,
             "interval_s": [float(low), float(high)],
             "bound_s": float(est.bound_s),
-            "tokens_per_s": tokens / self.step_time_s,
+            "tokens_per_s": self.tokens / self.step_time_s,
             "memory_gb": self.memory_bytes / 1e9,
             "memory": {name: float(size) for name, size in est.memory.entries.items()},
             "bubble": self.bubble,

@@ -79,7 +79,7 @@ class TrainPlan:
         """Steps, days, dollars and joules of the whole run under ``layout``, failures included; empty without ``tokens``."""
         if self.tokens is None:
             return {}
-        steps = self.tokens / float(self.task.batch * self.task.seq)
+        steps = self.tokens / layout.tokens
         busy = steps * layout.step_time_s
         whole = busy / self.goodput.fraction
         energy = layout.estimate.energy_j
