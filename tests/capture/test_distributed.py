@@ -13,7 +13,7 @@ CODE = """
 import torch
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
 
 
@@ -58,6 +58,14 @@ def sharded():
 
 def gathered_once():
     return shard(Net(), init_device_mesh("cpu", (8,)), False)
+
+
+def mixed():
+    net, mesh = Net(), init_device_mesh("cpu", (8,))
+    narrow = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
+    for layer in net.layers:
+        fully_shard(layer, mesh=mesh, mp_policy=narrow)
+    return fully_shard(net, mesh=mesh, mp_policy=narrow)
 
 
 def both():
@@ -148,6 +156,13 @@ def test_sharded_parameters_are_gathered_and_their_gradients_reduced(file, facto
     assert work.method.count("formulas in seq, batch") == 2  # no recording changes the next
     assert (work.ranks, work.replicas) == (8.0, 8.0)
     assert sum(work.parameters.values()) == LAYERS * LAYER / 8
+
+
+def test_shards_are_gathered_narrow_and_reduced_wide_where_the_policy_says_so(file):
+    train = capture(f"{file}:mixed", ["x: float32[B,S=128,64]"], ["train"], ranks=8).passes["train"]
+    formats = {(k.options["operation"], train.tensors[k.reads[0][0]].format) for _, k in collectives(train)}
+    assert formats == {("all_gather", "bf16"), ("reduce_scatter", "fp32")}
+    assert {k.call for k in train.kernels if k.kind == "unknown"} == set()
 
 
 def test_shards_and_tensor_parallel_parts_together(file):

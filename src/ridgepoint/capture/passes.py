@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 
-from ridgepoint.capture.calls import Call, Value, larger
+from ridgepoint.capture.calls import Call, Value, larger, tensors_of
 from ridgepoint.capture.draft import Draft, stream
 from ridgepoint.capture.products import Rule
 
@@ -81,6 +81,14 @@ def pointwise(call: Call) -> list[Draft]:
     if call.name == "pow" and not isinstance(call.arg(1), int):
         simple, special = 1, 2  # a whole exponent is multiplied out, any other goes through exponential and logarithm
     return [stream(call, flop=simple * elements, special=special * elements, exponential=call.name in ("exp", "exp2"))]
+
+
+def of_each(call: Call) -> list[Draft]:
+    """The same pointwise step on every tensor of a list (``_foreach_…``), as one kernel; copies read the second list only."""
+    elements = sum(v.elements for v in call.results)
+    simple, special = SPECIAL.get(call.name.removeprefix("_foreach_"), (1, 0))
+    given = tuple(tensors_of(call.args[1])) if call.name == "_foreach_copy" else None
+    return [stream(call, flop=simple * elements, special=special * elements, reads=given, space=elements, fuses=False)]
 
 
 def move(call: Call) -> list[Draft]:

@@ -15,6 +15,8 @@ def drafts(call: Call) -> list[Draft]:
     rule = RULES.get(call.name)
     if rule is not None:
         return rule(call)
+    if call.name.startswith("_foreach_"):
+        return passes.of_each(call)
     if call.pointwise:
         return passes.pointwise(call)
     return [Draft("unknown", call.inputs, call.results)]
