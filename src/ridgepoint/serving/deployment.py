@@ -329,7 +329,8 @@ class Deployment:
         if self.adapters is not None:
             said.append(
                 f"{self.adapters.count:,} adapters of rank {self.adapters.rank}, {self.adapter_bytes / 1e6:.1f} MB a device "
-                f"each, {self.adapters.slots} at a time; a step waits {self.adapter_load_s * 1e3:.1f} ms for each that it needs first"
+                f"each, {self.adapters.slots} at a time; a step waits {duration(self.adapter_load_s)} for each that it "
+                "needs first"
             )
         if self.failures is not None:
             said.append(

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from heapq import heappop, heappush
-from math import ceil, inf, sqrt
-from typing import NamedTuple
+from math import ceil, inf
 
+from ridgepoint.serving.action import Action, Sink
 from ridgepoint.serving.adapters import Slots
+from ridgepoint.serving.admission import again, choose, choose_batch, make_room, receive
 from ridgepoint.serving.capacity import Cache
 from ridgepoint.serving.clock import Clock
 from ridgepoint.serving.guess import Guess
@@ -22,47 +23,10 @@ from ridgepoint.serving.scheduling import FULL, MIXED, RATIO, STATIC, Scheduling
 from ridgepoint.serving.sequences import Active, Decoding
 
 Steps = Callable[[int], tuple[int, float]]
-BOTH, READS, DECODES = "both", "reads", "decodes"
+BOTH, READS = "both", "reads"
 """What a replica does: everything, or one half of it beside a mate on the same device."""
 RESERVED = 64
 """Steps of a run for which blocks are held where a mate takes from the same cache."""
-
-
-class Sink:
-    """What happens to requests, told by replicas; kept by the simulation."""
-
-    def due(self, replica: Replica) -> None:
-        """``replica.end_s`` is new."""
-
-    def began(self, one: Active, time_s: float) -> None:
-        """``one`` is admitted."""
-
-    def answered(self, one: Active, time_s: float) -> None:
-        """``one`` has its first token."""
-
-    def done(self, one: Active, time_s: float) -> None:
-        """``one`` has all tokens, or all that this replica makes."""
-
-    def put_back(self, one: Active, time_s: float) -> None:
-        """``one`` lost its cache and will be computed again."""
-
-
-class Action(NamedTuple):
-    """The step under way, or the first of a run: what the log will say of it, and its seconds as planned."""
-
-    beside: int
-    stalled: int
-    context: float
-    width: int
-    chosen: int
-    host_s: float
-    part: float
-    first_s: float
-    slope: float
-    level: int
-    adapted: float
-    adapters: int
-    loading_s: float
 
 
 class Replica:
@@ -74,9 +38,37 @@ class Replica:
     """
 
     __slots__ = (
-        "_action", "_guess", "_order", "_pieces", "_reserved", "_room", "_run", "_sink", "_slots", "_steps", "_width",
-        "blocked", "blocks", "cache", "clock", "clocks", "decoding", "end_s", "fetching", "half", "hands_over", "idle",
-        "level", "log", "mate", "name", "reading", "rules", "start_s", "version", "waiting",
+        "_action",
+        "_order",
+        "_reserved",
+        "_steps",
+        "_width",
+        "blocked",
+        "blocks",
+        "cache",
+        "clock",
+        "clocks",
+        "decoding",
+        "end_s",
+        "fetching",
+        "guess",
+        "half",
+        "hands_over",
+        "idle",
+        "level",
+        "log",
+        "mate",
+        "name",
+        "pieces",
+        "reading",
+        "room",
+        "rules",
+        "run",
+        "sink",
+        "slots",
+        "start_s",
+        "version",
+        "waiting",
     )  # fmt: skip
 
     def __init__(
@@ -93,7 +85,7 @@ class Replica:
         self.name, self.clocks, self.cache, self.rules = name, clocks, cache, rules
         self.level, self.clock = 0, clocks[0]
         self._width = 1 + self.clock.tables.drafted
-        self._room, self._slots = room, slots
+        self.room, self.slots = room, slots
         self.blocks = room.blocks
         self.decoding = Decoding(cache.block, rules.admits != FULL and rules.policy != STATIC)
         self.waiting: list[tuple[int, int, Active]] = []
@@ -104,11 +96,11 @@ class Replica:
         self.mate: Replica | None = None
         self.half = BOTH
         self.start_s, self.end_s, self.version = 0.0, inf, 0
-        self._sink, self._steps = sink, steps
+        self.sink, self._steps = sink, steps
         self._order = 0
-        self._guess = Guess()
-        self._pieces: list[tuple[Active, int]] = []
-        self._run = self._reserved = 0
+        self.guess = Guess()
+        self.pieces: list[tuple[Active, int]] = []
+        self.run = self._reserved = 0
         self._action: Action | None = None
 
     @property
@@ -121,7 +113,7 @@ class Replica:
     @property
     def queued(self) -> int:
         """Requests that wait to be admitted."""
-        return len(self.waiting) + (0 if self._slots is None else self._slots.parked)
+        return len(self.waiting) + (0 if self.slots is None else self.slots.parked)
 
     @property
     def running(self) -> int:
@@ -130,14 +122,9 @@ class Replica:
         mate = self.mate
         return own if mate is None else own + len(mate.fetching) + len(mate.reading) + len(mate.decoding.members)
 
-    @property
-    def slots(self) -> Slots | None:
-        """Its adapters."""
-        return self._slots
-
     def holds(self, prompt: int, output: int) -> bool:
         """Whether a request could ever be served here."""
-        return self._room.size(prompt + output + self._width - 2) <= self.cache.blocks
+        return self.room.size(prompt + output + self._width - 2) <= self.cache.blocks
 
     # Events
 
@@ -150,23 +137,23 @@ class Replica:
         if self.idle:
             self.plan(now_s)
             return
-        if self._run <= 1 or self.rules.policy == STATIC or self.running >= self._most:
+        if self.run <= 1 or self.rules.policy == STATIC or self.running >= self.most:
             return
         if not self.blocked or self.waiting[0][2].order == self._order:
             self._cut(now_s)
 
     def pause(self, now_s: float) -> None:
         """A run of decode steps ends with the step under way, and goes on after it."""
-        if self._run > 1 and not self._pieces:
+        if self.run > 1 and not self.pieces:
             self._cut(now_s)
 
     def _cut(self, now_s: float) -> None:
         """End a run of decode steps at the first boundary from ``now_s`` on."""
         steps = self._boundary(now_s)
-        if steps < self._run:
+        if steps < self.run:
             self._end_after(steps)
             self.version += 1
-            self._sink.due(self)
+            self.sink.due(self)
 
     def _boundary(self, when_s: float) -> int:
         """Steps of the run under way until its first boundary from ``when_s`` on."""
@@ -174,21 +161,16 @@ class Replica:
 
     def _passed(self, when_s: float) -> float:
         """Steps of the run under way that are done at ``when_s``."""
-        action = self._action
-        assert action is not None
-        first, slope = action.first_s, action.slope
-        passed = when_s - self.start_s
-        half = first - slope / 2.0
-        return passed / first if slope < 1e-15 else (sqrt(half * half + 2.0 * slope * passed) - half) / slope
+        assert self._action is not None
+        return self._action.steps_in(when_s - self.start_s)
 
     def _end_after(self, steps: int) -> None:
-        action = self._action
-        assert action is not None
-        self._run = steps
-        self.end_s = self.start_s + steps * action.first_s + action.slope * steps * (steps - 1) / 2.0
+        assert self._action is not None
+        self.run, self.end_s = steps, self.start_s + self._action.seconds(steps)
 
     @property
-    def _most(self) -> int:
+    def most(self) -> int:
+        """Requests that it may read and decode at once."""
         return self.rules.max_sequences * self.clock.lanes
 
     def set_level(self, level: int, now_s: float) -> None:
@@ -199,11 +181,11 @@ class Replica:
         before = self._action
         if before is None:
             return
-        if now_s > self.start_s and not self._pieces:
+        if now_s > self.start_s and not self.pieces:
             self._cut(now_s)
             return
-        if self._slots is not None:
-            self._slots.loading_s += before.loading_s
+        if self.slots is not None:
+            self.slots.loading_s += before.loading_s
         if now_s <= self.start_s:  # it was planned this moment
             self._time(now_s)
         else:
@@ -212,36 +194,36 @@ class Replica:
             self.end_s = now_s + left * (self.end_s - self.start_s)
             self._action = before
         self.version += 1
-        self._sink.due(self)
+        self.sink.due(self)
 
     def fail(self, now_s: float) -> list[Active]:
         """Everything on it is lost; returns the requests that it had, which must be read once more. Whole steps of a run
         that were done had given their tokens; a step under way is lost.
         """
-        if self._run and not self._pieces:
+        if self.run and not self.pieces:
             whole = int(self._passed(now_s) + 1e-9)
             if whole:
-                self._end_after(min(whole, self._run))
+                self._end_after(min(whole, self.run))
                 self._write()
-                self._finish_decoding(self._run, self.end_s)
+                self._finish_decoding(self.run, self.end_s)
         lost = [one for _, _, one in self.waiting] + [one for _, _, one in self.fetching] + list(self.reading)
         for one in list(self.decoding.members.values()):
             self.decoding.remove(one)
-            _again(one, min(one.made(self.decoding.tick), one.left - 1))
+            again(one, min(one.made(self.decoding.tick), one.left - 1))
             lost.append(one)
         for one in lost:
             one.read = one.held = one.shared = one.fetched = 0
-        self.waiting, self.fetching, self.reading, self._pieces = [], [], [], []
+        self.waiting, self.fetching, self.reading, self.pieces = [], [], [], []
         self.blocks.clear()
-        if self._slots is not None:
-            lost += self._slots.clear()
-        self._run, self._reserved, self._action, self.idle, self.end_s = 0, 0, None, True, inf
+        if self.slots is not None:
+            lost += self.slots.clear()
+        self.run, self._reserved, self._action, self.idle, self.end_s = 0, 0, None, True, inf
         self.version += 1
         return lost
 
     def finish(self) -> None:
         """The action under way is done: give tokens, let go of what has ended, decide on the next."""
-        now, run, pieces = self.end_s, self._run, self._pieces
+        now, run, pieces = self.end_s, self.run, self.pieces
         if run or pieces:
             self._write()
         if run:
@@ -255,35 +237,35 @@ class Replica:
 
     def _finish_decoding(self, steps: int, now: float) -> None:
         decoding = self.decoding
-        if not self._pieces:  # a step that also reads took its blocks when it was planned
+        if not self.pieces:  # a step that also reads took its blocks when it was planned
             self._reserve(0)
             self.blocks.take(decoding.blocks(steps))
-            self._guess.pass_steps(steps)
+            self.guess.pass_steps(steps)
         decoding.advance(steps)
         for one in decoding.ended():
-            self._release(one, one.target + one.left)
-            self._sink.done(one, now + self._lag_s())
+            self.release(one, one.target + one.left)
+            self.sink.done(one, now + self._lag_s())
 
     def _finish_reading(self, pieces: list[tuple[Active, int]], now: float) -> None:
-        self._pieces = []
+        self.pieces = []
         for one, tokens in pieces:
             one.read += tokens
             if one.read < one.target:
                 continue
-            self._room.share(one, one.target)
+            self.room.share(one, one.target)
             self.reading.remove(one)
             if not one.answered:
                 one.answered = True
-                self._sink.answered(one, now + self._lag_s())
+                self.sink.answered(one, now + self._lag_s())
             one.left -= 1
             if one.left and not self.hands_over:
                 if self.mate is None:
-                    self._decode(one)
+                    self.decode(one)
                 else:
                     self.mate.submit(one, now)
             else:
-                self._release(one, one.target)
-                self._sink.done(one, now if self.hands_over else now + self._lag_s())
+                self.release(one, one.target)
+                self.sink.done(one, now if self.hands_over else now + self._lag_s())
 
     def _reserve(self, blocks: int) -> None:
         """Hold ``blocks`` for the run under way, in place of those held before: the mate takes from the same cache."""
@@ -300,33 +282,34 @@ class Replica:
         device, host, _, _ = self.clock.decode(max(len(decoding), 1), decoding.context if len(decoding) else 1.0)
         return lag * (device + host)
 
-    def _decode(self, one: Active) -> None:
+    def decode(self, one: Active) -> None:
+        """``one``, whose prompt is read, decodes from the next step on."""
         one.paged = one.target + self._width - 1
         steps, rate = self._steps(one.left) if self._width > 1 else (one.left, 1.0)
         self.decoding.enter(one, steps, rate)
 
     def plan(self, now: float) -> None:
         """Decide on the next action."""
-        self.start_s, self._run, self.blocked, self._action = now, 0, False, None
+        self.start_s, self.run, self.blocked, self._action = now, 0, False, None
         self.version += 1
         policy = self.rules.policy
         if policy == STATIC:
-            self._choose_batch(now)
+            choose_batch(self, now)
         else:
             if self.fetching:
                 self._fetched(now)
-            self._receive(now)
+            receive(self, now)
             (self._fill_mixed if policy == MIXED else self._fill_apart)(now)
-        self.idle = not (self._pieces or len(self.decoding))
+        self.idle = not (self.pieces or len(self.decoding))
         if self.idle:
-            self.end_s = self._wake(now)
+            self.end_s = self.wake(now)
         else:
             self._time(now)
-        self._sink.due(self)
+        self.sink.due(self)
         if self.mate is not None:
             self.mate.set_level(0 if self.idle else 1, now)
 
-    def _wake(self, now: float) -> float:
+    def wake(self, now: float) -> float:
         """When an idle replica acts by itself: a prefix arrives from a lower tier, or the first of an incomplete static batch
         has waited long enough.
         """
@@ -341,36 +324,36 @@ class Replica:
         fetching = self.fetching
         while fetching and fetching[0][0] <= now:
             one = heappop(fetching)[2]
-            self._room.share(one, one.read)
+            self.room.share(one, one.read)
             self.reading.append(one)
 
     def _fill_mixed(self, now: float) -> None:
-        put_back = self._make_room()
+        put_back = make_room(self)
         beside = len(self.decoding)
         growth = self.decoding.blocks(1) if beside else 0
         self.blocks.take(growth)
-        self._choose(self.rules.token_budget * self.clock.lanes - beside * self._width, now, admit=not put_back)
-        if not self._pieces:
+        choose(self, self.rules.token_budget * self.clock.lanes - beside * self._width, now, admit=not put_back)
+        if not self.pieces:
             self.blocks.give(growth)
         elif beside:
-            self._run = 1
+            self.run = 1
 
     def _fill_apart(self, now: float) -> None:
-        self._choose(self.rules.token_budget * self.clock.lanes, now, admit=True)
-        if not self._pieces:
-            self._make_room()
+        choose(self, self.rules.token_budget * self.clock.lanes, now, admit=True)
+        if not self.pieces:
+            make_room(self)
 
     # How long
 
     def _time(self, now: float) -> None:
-        if self._pieces:
+        if self.pieces:
             self._time_step(now)
         else:
             self._time_run(now)
 
     def _adapted(self) -> tuple[float, int, float]:
         """(part of the running requests that use adapters, different ones, seconds of copies to wait for)."""
-        slots = self._slots
+        slots = self.slots
         if slots is None:
             return 0.0, 0, 0.0
         running = len(self.reading) + len(self.decoding.members)
@@ -379,9 +362,9 @@ class Replica:
 
     def _time_step(self, now: float) -> None:
         decoding = self.decoding
-        beside = len(decoding) if self._run else 0
-        pieces = [(tokens, one.read) for one, tokens in self._pieces]
-        finishing = sum(1 for one, tokens in self._pieces if one.read + tokens >= one.target)
+        beside = len(decoding) if self.run else 0
+        pieces = [(tokens, one.read) for one, tokens in self.pieces]
+        finishing = sum(1 for one, tokens in self.pieces if one.read + tokens >= one.target)
         context = decoding.context if beside else 0.0
         adapted, adapters, loading = self._adapted()
         device, host, width, part = self.clock.mixed(beside, context, pieces, finishing, adapted, adapters)
@@ -430,158 +413,27 @@ class Replica:
 
     def _write(self) -> None:
         """Log what the action under way took after all."""
-        done, steps = self._action, max(self._run, 1)
+        done, steps = self._action, max(self.run, 1)
         assert done is not None
         seconds = self.end_s - self.start_s
-        planned = steps * done.first_s + done.slope * steps * (steps - 1) / 2.0
+        planned = done.seconds(steps)
         context = done.context + (self.decoding.growth * (steps - 1) / 2.0 if steps > 1 else 0.0)
         stretch = seconds / planned if seconds != planned else 1.0
         row = (
             self.start_s, seconds, steps, done.beside, done.stalled, context, done.width, done.chosen, done.host_s,
             self.blocks.used, done.level, stretch, done.adapted, done.adapters, done.loading_s,
         )  # fmt: skip
-        self.log.write(row, ((tokens, one.read) for one, tokens in self._pieces), done.part)
-
-    # Who is next
-
-    def _choose(self, budget: int, now: float, admit: bool) -> None:
-        """Pieces of prompts for the next step: those begun first, then waiting requests in order."""
-        pieces = self._pieces = []
-        if self.half == DECODES:
-            return
-        largest = self.rules.token_budget
-        for one in self.reading:
-            if budget <= 0:
-                return
-            tokens = min(one.target - one.read, budget, largest)
-            pieces.append((one, tokens))
-            budget -= tokens
-        if admit and budget > 0 and self.queued:
-            self._begin_waiting(budget, now)
-
-    def _begin_waiting(self, budget: int, now: float) -> None:
-        """Waiting requests as long as they fit; those whose adapter finds no slot, or whose prefix is on its way, let others
-        go first.
-        """
-        waiting, pieces, most, largest, slots = (
-            self.waiting,
-            self._pieces,
-            self._most,
-            self.rules.token_budget,
-            self._slots,
-        )
-        if slots is not None:
-            for entry in slots.called():
-                heappush(waiting, entry)
-        while waiting and budget > 0:
-            one = waiting[0][2]
-            if slots is not None and not slots.has_room(one):
-                slots.park(heappop(waiting))
-                continue
-            if self.running >= most or not self._admit(one, now):
-                self.blocked = True
-                break
-            heappop(waiting)
-            if one.ready_s > now:
-                heappush(self.fetching, (one.ready_s, one.order, one))
-                continue
-            self.reading.append(one)
-            tokens = min(one.target - one.read, budget, largest)
-            pieces.append((one, tokens))
-            budget -= tokens
-
-    def _receive(self, now: float) -> None:
-        """Requests whose cache came from another replica decode at once, where a block more than they need is there; those
-        of the mate have theirs.
-        """
-        waiting = self.waiting
-        while waiting and waiting[0][2].read >= waiting[0][2].target:
-            one = waiting[0][2]
-            if not one.held:
-                spare = self.decoding.blocks(1) + 1 if self.running else 0
-                if self.running >= self._most or not self._admit(one, now, spare):
-                    return
-            heappop(waiting)
-            self._decode(one)
-
-    def _choose_batch(self, now: float) -> None:
-        """A static batch begins when the last has ended and enough requests wait, or the first has waited long enough."""
-        waiting, rules = self.waiting, self.rules
-        self._pieces = []
-        if self.running or not waiting or (len(waiting) < rules.static_batch and now < self._wake(now)):
-            return
-        batch: list[Active] = []
-        longest = most = 0
-        while waiting and len(batch) < rules.static_batch:
-            one = waiting[0][2]
-            longest, most = max(longest, one.target), max(most, one.left)
-            if (len(batch) + 1) * self._room.size(longest + most - 1) > self.blocks.room:
-                break
-            batch.append(heappop(waiting)[2])
-        longest, most = max(one.target for one in batch), max(one.left for one in batch)
-        for one in batch:
-            one.target, one.left, one.held = longest, most, self._room.size(longest + most - 1)
-            self.blocks.take(one.held)
-            self._sink.began(one, now)
-        self.reading = list(batch)
-        self._pieces = [(one, longest) for one in batch]
-
-    def _admit(self, one: Active, now: float, spare: int = 0) -> bool:
-        """Whether ``one`` fits now; if so, its blocks are taken and what of its prefix is cached is not read again."""
-        if self._slots is not None and not self._slots.has_room(one):
-            return False
-        ratio = self.rules.admits == RATIO and self.running
-        promised = self._guess.promised(one, self.decoding, self.reading) if ratio else 0.0
-        if not self._room.take(one, spare, promised, now):
-            return False
-        if self._slots is not None:
-            self._slots.enter(one)
-        self._sink.began(one, now)
-        return True
+        self.log.write(row, ((tokens, one.read) for one, tokens in self.pieces), done.part)
 
     # Room
 
-    def _release(self, one: Active, tokens: int) -> None:
+    def release(self, one: Active, tokens: int) -> None:
         """``one`` leaves; ``tokens`` of its tokens are cached."""
         made = one.made(self.decoding.tick) if one.end > one.since and self.decoding.paged else 0
         one.since = one.end = 0
-        self._room.release(one, made, tokens)
+        self.room.release(one, made, tokens)
         self._leave_slot(one)
 
     def _leave_slot(self, one: Active) -> None:
-        if self._slots is not None:
-            self._slots.leave(one)
-
-    def _make_room(self) -> bool:
-        """Put sequences back until the next step's blocks are there: the last admitted of the lowest priority first."""
-        decoding = self.decoding
-        put_back = False
-        while len(decoding) and decoding.blocks(1) > self.blocks.room:
-            running = [*self.reading, *decoding.members.values()]
-            self._put_back(max(running, key=lambda one: (-one.priority, one.order)))
-            put_back = True
-        if put_back and self.rules.admits == RATIO and len(decoding):
-            self._guess.learn(decoding)
-        return put_back
-
-    def _put_back(self, victim: Active) -> None:
-        """``victim`` loses its cache; it will read its prompt and what it has made once more."""
-        if victim.index in self.decoding.members:
-            self.decoding.remove(victim)
-            made = min(victim.made(self.decoding.tick), victim.left - 1)
-            self._release(victim, victim.target + made)
-            _again(victim, made)
-        else:
-            self.reading.remove(victim)
-            self._release(victim, victim.read)
-        victim.read = 0
-        reader = self.mate if self.mate is not None and self.half == DECODES else self
-        heappush(reader.waiting, (-victim.priority, victim.order, victim))
-        self._sink.put_back(victim, self.start_s)
-
-
-def _again(one: Active, made: int) -> None:
-    """``one``, which made ``made`` tokens by decoding, will read its prompt and what it has made once more."""
-    one.since = one.end = 0
-    one.target += made + 1
-    one.left -= made
+        if self.slots is not None:
+            self.slots.leave(one)

@@ -18,7 +18,9 @@ import numpy as np
 from ridgepoint.machines.machine import Machine
 from ridgepoint.models.architecture import Model
 from ridgepoint.plan import Plan
+from ridgepoint.serving.action import Sink
 from ridgepoint.serving.adapters import Adapters, Slots
+from ridgepoint.serving.admission import DECODES
 from ridgepoint.serving.budget import PowerBudget
 from ridgepoint.serving.clock import Clock
 from ridgepoint.serving.conditions import Conditions
@@ -26,7 +28,7 @@ from ridgepoint.serving.deployment import Deployment, deployment
 from ridgepoint.serving.failures import Failures
 from ridgepoint.serving.outcome import Outcome, Slo
 from ridgepoint.serving.pools import Pools
-from ridgepoint.serving.replica import DECODES, READS, Replica, Sink
+from ridgepoint.serving.replica import READS, Replica
 from ridgepoint.serving.room import Room
 from ridgepoint.serving.scaling import Scaling
 from ridgepoint.serving.scheduling import FULL, Scheduling, Speculation
