@@ -2,6 +2,7 @@
 
 import json
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -91,3 +92,32 @@ def test_a_task_that_was_not_captured_is_refused_with_what_to_do(path):
     with pytest.raises(rp.RidgepointError, match="captured for forward, not for decode") as raised:
         rp.estimate(network(path), on="h100-sxm", task=rp.Decode())
     assert raised.value.hint == "capture it with --task decode"
+
+
+def bounded(work, path, *conditions):
+    passes = {"forward": msgspec.structs.replace(work.passes["forward"], conditions=conditions)}
+    path.write_text(to_text(msgspec.structs.replace(work, passes=passes)), encoding="utf-8")
+    return path
+
+
+def test_formulas_are_used_within_their_conditions_only(work, path):
+    net = network(bounded(work, path, "seq <= 256", "batch*seq != 7"))
+    assert read_work(path).passes["forward"].conditions == ("seq <= 256", "batch*seq != 7")
+    assert rp.estimate(net, on="h100-sxm", task=rp.Forward(batch=8, seq=256)).time_s > 0
+    with pytest.raises(rp.RidgepointError, match=r"holds where seq <= 256"):
+        rp.estimate(net, on="h100-sxm", task=rp.Forward(batch=8, seq=np.array([128.0, 257.0])))
+
+
+@pytest.mark.parametrize("condition", ["seq", "seq <= tokens", "__import__('os') < 1", "1 < seq < 5"])
+def test_what_is_no_condition_is_refused(work, path, condition):
+    with pytest.raises(rp.RidgepointError) as raised:
+        network(bounded(work, path, condition))
+    assert raised.value.kind == "bad_work"
+
+
+def test_replicas_of_a_file_divide_the_batch(work, path):
+    path.write_text(to_text(msgspec.structs.replace(work, ranks=8.0, replicas=4.0)), encoding="utf-8")
+    layout = rp.estimate(network(path), on="16xh100-sxm", task=rp.Forward(batch=64)).built.layout
+    assert (layout.tp, layout.dp) == (2.0, 8.0)
+    with pytest.raises(rp.RidgepointError, match="4 sharded replicas"):
+        rp.estimate(network(path), on="16xh100-sxm", task=rp.Forward(batch=64), plan=rp.Plan(dp=2))
