@@ -56,6 +56,23 @@ class Said(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     anew: bool = False
 
 
+class Fleet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A load and the devices that may serve it, in place of a scenario: what is compared is the hourly cost of the cheapest
+    fleet. Lengths as in ``plan serve`` (``lognormal:1k``); ``machines`` are single devices, with prices of their own where the
+    paper's differ from the catalogue's.
+    """
+
+    model: str
+    machines: list[str]
+    rate: float
+    prompt: str
+    output: str
+    ttft_s: float | None = None
+    tpot_s: float | None = None
+    splits: bool = False
+    requests: int = 2000
+
+
 class Claim(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One entry. ``index`` is None for an effect that the paper does not put into a number.
 
@@ -63,7 +80,7 @@ class Claim(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     slug: str
-    baseline: Said
+    baseline: Said = Said()
     changed: Said | None = None
     index: int | None = None
     metric: str = ""
@@ -74,6 +91,8 @@ class Claim(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     unit: str = ""
     assumptions: list[tuple[str, str]] = []
     note: str = ""
+    fleets: tuple[Fleet, Fleet] | None = None
+    """Baseline and changed fleet, in place of scenarios."""
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,13 @@ from operator import or_
 from typing import Any
 
 import numpy as np
+from msgspec import to_builtins
 
 from ridgepoint.citations import Reliance
 from ridgepoint.errors import RidgepointError
 from ridgepoint.estimates import Estimate
-from ridgepoint.evidence.claims import Claim, claims, pair
+from ridgepoint.evidence.claims import Claim, Fleet, claims, pair
+from ridgepoint.evidence.fleet_costs import cheapest_usd_per_hour
 from ridgepoint.evidence.papers.catalog import Paper, find_paper, list_papers
 from ridgepoint.evidence.quantities import COMPARE, figure, in_unit, usual
 
@@ -76,6 +78,8 @@ def predict(claim: Claim, metric: str, unit: str) -> Prediction:
     quantity, compare = usual(metric, unit)
     quantity, compare = claim.quantity or quantity, claim.compare or compare
     try:
+        if claim.fleets is not None:
+            return fleet_prediction(claim.fleets, COMPARE[compare])
         found = pair(claim)
         first, second = Estimate(found.baseline), Estimate(found.changed)
         before = figure(first, quantity, claim.baseline_part or claim.part)
@@ -85,6 +89,13 @@ def predict(claim: Claim, metric: str, unit: str) -> Prediction:
         return Prediction(scaled, before, after, found.said, reliance=first.reliance | second.reliance)
     except RidgepointError as error:
         return Prediction(None, error=error.message)
+
+
+def fleet_prediction(fleets: tuple[Fleet, Fleet], compare: Callable[[float, float], float]) -> Prediction:
+    """Hourly costs of the cheapest fleets, compared."""
+    before, after = (cheapest_usd_per_hour(fleet) for fleet in fleets)
+    said = {"baseline": to_builtins(fleets[0]), "changed": to_builtins(fleets[1])}
+    return Prediction(compare(before, after), before, after, said, reliance=Reliance(("griggs-2024",)))
 
 
 def outcome(claim: Claim) -> Outcome:

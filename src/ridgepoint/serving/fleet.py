@@ -21,12 +21,23 @@ from numpy.typing import NDArray
 
 from ridgepoint.errors import RidgepointError
 from ridgepoint.machines.catalog import find_device
+from ridgepoint.machines.machine import Machine
 from ridgepoint.models.architecture import Model
 from ridgepoint.models.networks.network import Network
 from ridgepoint.scenario import find
 from ridgepoint.serving.citing import reliance_of
 from ridgepoint.serving.integer import integer_program
-from ridgepoint.serving.offers import Bucket, Offer, Refused, Space, buckets_of, offers_of, replicated, worthwhile
+from ridgepoint.serving.offers import (
+    Bucket,
+    Offer,
+    Refused,
+    Space,
+    buckets_of,
+    offers_of,
+    offers_on,
+    replicated,
+    worthwhile,
+)
 from ridgepoint.serving.outcome import Outcome, Slo
 from ridgepoint.serving.simulate import simulate_requests
 from ridgepoint.serving.workload import Requests
@@ -169,6 +180,15 @@ def plan_serve(
     return ServePlan(
         found, slo, attainment, requests.rate, buckets, best, singles, tuple(refused), front, spare, longest
     )
+
+
+def cheapest(
+    model: Model, machines: tuple[Machine, ...], requests: Requests, slo: Slo, space: Space | None = None
+) -> Fleet | None:
+    """The cheapest fleet of devices like ``machines`` (one device each) by the steady state alone, not simulated."""
+    buckets, group = buckets_of(requests)
+    offers = [offer for one in machines for offer in offers_on(model, one, buckets, space or Space())[0]]
+    return _Search(requests, buckets, group, slo, 0.9, {}, 0, 0).solve(offers, slo, FILL) if offers else None
 
 
 def _scaled(slo: Slo, factor: float) -> Slo:
