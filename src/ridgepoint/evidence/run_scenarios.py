@@ -39,11 +39,17 @@ class Figure:
 Figures = dict[str, Figure]
 
 
-SAME = {
-    **{"mobilenet": "mobilenetv1_100", "mobilenet_v2": "mobilenetv2_100", "mobilenet_v3": "mobilenetv3_large_100"},
-    **{"shufflenet_v2": "shufflenet_v2_x1_0", "mnasnet": "mnasnet_100", "regnety_400m": "regnety_004"},
+SAME: dict[str, dict[str, str]] = {
+    "ncnn": {
+        **{"mobilenet": "mobilenetv1_100", "mobilenet_v2": "mobilenetv2_100", "mobilenet_v3": "mobilenetv3_large_100"},
+        **{"shufflenet_v2": "shufflenet_v2_x1_0", "mnasnet": "mnasnet_100", "regnety_400m": "regnety_004"},
+        "vision_transformer": "vit_base_patch32_384",
+    },
+    "zeus": {"shufflenetv2": "shufflenet_v2_x1_0_cifar100"},
+    "fastertransformer": {"swin-v1-tiny": "swin_tiny_patch4_window7_224", "swin-v2-tiny": "swinv2_tiny_window8_256"},
+    "neusight": {"gpt-3-xl": "neusight-gpt-3-xl", "switch-xl-4": "neusight-switch-xl-4"},
 }
-"""What benchmarks on boards call networks that the catalogue knows by their usual names."""
+"""What the sources of measurements call networks that the catalogue knows by another name."""
 
 
 @cache
@@ -60,7 +66,7 @@ def found_model(rows: Rows) -> Model | Network:
     Errors: ``InexpressibleError`` where the catalogue has none: one reason for all of them.
     """
     name = rows.text("model")
-    found = _named(SAME.get(name, name) if rows.text("framework") == "ncnn" else name)
+    found = _named(SAME.get(rows.text("source"), {}).get(name, name))
     if isinstance(found, RidgepointError):
         raise InexpressibleError("the catalogue has no such model or network") from found
     return found

@@ -76,9 +76,15 @@ def _ceil_pool(tape: Tape, x: Map) -> Map:
 
 @family("shufflenet_v2")
 def shufflenet_v2(tape: Tape, net: Network, sizes: Sizes) -> None:
-    """ShuffleNet V2 (Ma et al. 2018): half of the channels pass by each block. Options: ``widths``, ``last``, ``classes``."""
+    """ShuffleNet V2 (Ma et al. 2018): half of the channels pass by each block.
+
+    Options: ``widths``, ``last``, ``classes``, ``small`` pictures (the stem keeps their size).
+    """
     x = tape.image(3, sizes["image_px"], sizes["image_px"])
-    x = tape.pool(conv_norm(tape, x, 24, 3, 2, name="stem"), 3, 2, pad=1)
+    if net.option("small", False):
+        x = conv_norm(tape, x, 24, 3, act="", name="stem")
+    else:
+        x = tape.pool(conv_norm(tape, x, 24, 3, 2, name="stem"), 3, 2, pad=1)
     for stage, (width, depth) in enumerate(zip(net.option("widths"), (4, 8, 4), strict=True)):
         with tape.scope(f"stage{stage + 2}"):
             x = _shuffle_down(tape, x, width)
