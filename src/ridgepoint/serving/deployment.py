@@ -30,12 +30,11 @@ from ridgepoint.serving.passes import Passes, passes
 from ridgepoint.serving.power import idle_w
 from ridgepoint.serving.scaling import Scaling
 from ridgepoint.serving.scheduling import STATIC, Scheduling, Speculation, scheduling_of
-from ridgepoint.serving.sharing import checked as checked_share
 from ridgepoint.serving.sharing import halves
 from ridgepoint.serving.tables import Limits, StepTables
 from ridgepoint.serving.tiers import CacheTiers, Way
+from ridgepoint.serving.together import assumptions_of, checked
 from ridgepoint.tasks.trained import adapter_parameters
-from ridgepoint.units import duration
 from ridgepoint.work import Work
 
 ENGINES = ("vllm", "sglang", "trtllm")
@@ -287,107 +286,21 @@ class Deployment:
         return per_byte * cache.token_bytes, start + per_byte * cache.sequence_bytes
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What the passes rest on that was not said."""
+        return self._passes[1]
+
+    @property
     def assumptions(self) -> tuple[str, ...]:
         """What the deployment rests on that was not said."""
-        rules = self.rules
-        said = list(self._passes[1])
-        said.append(
-            f"engine {self.software.title}: host times {self.software.provenance.kind} ({self.software.provenance.source})"
-        )
-        said.append(
-            f"scheduler {rules.policy}, admission {rules.admits}, {rules.token_budget:,} tokens a step, at most "
-            f"{rules.max_sequences:,} sequences; the whole prompt must fit before it is begun"
-        )
-        said.append("engines know neither output lengths nor stop early: a request makes exactly its output tokens")
-        if self.speculation is not None:
-            said.append(
-                f"{self.speculation.drafted} drafted tokens, {self.speculation.tokens_per_step:.2f} tokens a step in the mean"
-                + ("" if self.speculation.draft else "; drafting itself costs nothing")
-            )
-        if self.prefill_replicas:
-            said.append("caches move layer by layer while the prompt is read; a replica sends one at a time")
-        if self.power_cap_w is not None:
-            said.append(
-                f"{self.power_cap_w:g} W per device: the clock falls to {self.frequency:.0%}, where full load fits; main "
-                "memory and links keep their rates, and the whole dynamic power falls with the clock"
-            )
-        said += self._conditions()
-        return tuple(dict.fromkeys(said))
-
-    def _conditions(self) -> list[str]:
-        """What was said of sharing, tiers, adapters, failures, scaling and power."""
-        said = []
-        if self.mixed_replicas:
-            said.append(f"{self.mixed_replicas} mixed replicas take prompts that queue and caches that find no room")
-        if self.sharing is not None:
-            said.append(
-                f"prompts have {self.sharing:.0%} of the multiprocessors while others decode; decoding has the bandwidth that "
-                "prompts of mean length leave; a half alone has the device"
-            )
-        if self.tiers:
-            said.append("evicted prefixes are written below without delay, and fetched whenever they are found there")
-        if self.adapters is not None:
-            said.append(
-                f"{self.adapters.count:,} adapters of rank {self.adapters.rank}, {self.adapter_bytes / 1e6:.1f} MB a device "
-                f"each, {self.adapters.slots} at a time; a step waits {duration(self.adapter_load_s)} for each that it "
-                "needs first"
-            )
-        if self.failures is not None:
-            said.append(
-                f"a device fails every {duration(self.failures.mtbf_s)} in the mean and takes its replica with it for "
-                f"{duration(self.failures.repair_s)}; answers go on where they were after their prompt is read again"
-            )
-        if self.scaling is not None:
-            rule = self.scaling
-            said.append(
-                f"{rule.target:g} requests per replica are aimed at, decided every {duration(rule.every_s)}; a replica "
-                f"serves {duration(rule.start_s)} after its start, and is paid for from there; fewer only after "
-                f"{duration(rule.patience_s)}"
-            )
-        if self.budget is not None:
-            rules = self.budget
-            said.append(
-                f"power is looked at every {rules.every_s:g} s, clocks follow after {rules.delay_s:g} s: "
-                f"{', '.join(f'{c:.0%}' for c in rules.clocks)} above {rules.first:.0%}, {rules.second:.0%} and 100% of "
-                f"{rules.watts:,.0f} W; memory and links keep their rates"
-            )
-        return said
+        return assumptions_of(self)
 
     def checked(self) -> Deployment:
         """Itself, if its parts go together.
 
-        Errors: ``bad_plan``, ``bad_sharing``, ``bad_scaling``.
+        Errors: ``bad_plan``, ``bad_sharing``, ``bad_scaling``, ``bad_adapters``, ``bad_power_budget``.
         """
-        first, mixed, replicas = self.prefill_replicas, self.mixed_replicas, self.replicas
-        if (first or mixed) and not (first >= 0 and mixed >= 0 and first + mixed < replicas):
-            raise RidgepointError(
-                "bad_plan",
-                f"{first + mixed} of {replicas} replicas cannot read prompts for the others",
-                "leave at least one of each kind: more devices, or a smaller --tp",
-            )
-        if mixed and not first:
-            raise RidgepointError(
-                "bad_plan", "mixed replicas help replicas that only read prompts", "add --prefill-replicas"
-            )
-        if self.sharing is not None:
-            checked_share(self.sharing, self.machine)
-            if first or self.budget is not None or self.rules.policy == STATIC:
-                raise RidgepointError(
-                    "bad_sharing",
-                    "a shared device reads prompts and decodes in continuous batches at one clock",
-                    "leave out --prefill-replicas, --power-budget and --policy static",
-                )
-        if self.scaling is not None and (first or self.scaling.least > replicas):
-            raise RidgepointError(
-                "bad_scaling",
-                f"at least {self.scaling.least} of {replicas} replicas of {'several kinds' if first else 'one kind'}",
-                f"leave out --prefill-replicas, and use at most {replicas} replicas",
-            )
-        if self.adapters is not None and self.rules.policy == STATIC:
-            raise RidgepointError("bad_adapters", "static batches serve one model", "use another --policy")
-        if self.budget is not None and idle_w(self.machine) is None:
-            raise RidgepointError("bad_power_budget", f"the sheet of {self.machine.name} states no power limit")
-        return self
+        return checked(self)
 
 
 def deployment(

@@ -1,0 +1,119 @@
+"""What the parts of a deployment mean together: which do not go with each other, and what all of them presume."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ridgepoint.errors import RidgepointError
+from ridgepoint.serving.power import idle_w
+from ridgepoint.serving.scheduling import STATIC
+from ridgepoint.serving.sharing import checked as checked_share
+from ridgepoint.units import duration
+
+if TYPE_CHECKING:
+    from ridgepoint.serving.deployment import Deployment
+
+
+def checked(given: Deployment) -> Deployment:
+    """``given``, if its parts go together.
+
+    Errors: ``bad_plan``, ``bad_sharing``, ``bad_scaling``.
+    """
+    first, mixed, replicas = given.prefill_replicas, given.mixed_replicas, given.replicas
+    if (first or mixed) and not (first >= 0 and mixed >= 0 and first + mixed < replicas):
+        raise RidgepointError(
+            "bad_plan",
+            f"{first + mixed} of {replicas} replicas cannot read prompts for the others",
+            "leave at least one of each kind: more devices, or a smaller --tp",
+        )
+    if mixed and not first:
+        raise RidgepointError(
+            "bad_plan", "mixed replicas help replicas that only read prompts", "add --prefill-replicas"
+        )
+    if given.sharing is not None:
+        checked_share(given.sharing, given.machine)
+        if first or given.budget is not None or given.rules.policy == STATIC:
+            raise RidgepointError(
+                "bad_sharing",
+                "a shared device reads prompts and decodes in continuous batches at one clock",
+                "leave out --prefill-replicas, --power-budget and --policy static",
+            )
+    if given.scaling is not None and (first or given.scaling.least > replicas):
+        raise RidgepointError(
+            "bad_scaling",
+            f"at least {given.scaling.least} of {replicas} replicas of {'several kinds' if first else 'one kind'}",
+            f"leave out --prefill-replicas, and use at most {replicas} replicas",
+        )
+    if given.adapters is not None and given.rules.policy == STATIC:
+        raise RidgepointError("bad_adapters", "static batches serve one model", "use another --policy")
+    if given.budget is not None and idle_w(given.machine) is None:
+        raise RidgepointError("bad_power_budget", f"the sheet of {given.machine.name} states no power limit")
+    return given
+
+
+def assumptions_of(given: Deployment) -> tuple[str, ...]:
+    """What the deployment rests on that was not said."""
+    rules = given.rules
+    said = list(given.notes)
+    said.append(
+        f"engine {given.software.title}: host times {given.software.provenance.kind} ({given.software.provenance.source})"
+    )
+    said.append(
+        f"scheduler {rules.policy}, admission {rules.admits}, {rules.token_budget:,} tokens a step, at most "
+        f"{rules.max_sequences:,} sequences; the whole prompt must fit before it is begun"
+    )
+    said.append("engines know neither output lengths nor stop early: a request makes exactly its output tokens")
+    if given.speculation is not None:
+        said.append(
+            f"{given.speculation.drafted} drafted tokens, {given.speculation.tokens_per_step:.2f} tokens a step in the mean"
+            + ("" if given.speculation.draft else "; drafting itself costs nothing")
+        )
+    if given.prefill_replicas:
+        said.append("caches move layer by layer while the prompt is read; a replica sends one at a time")
+    if given.power_cap_w is not None:
+        said.append(
+            f"{given.power_cap_w:g} W per device: the clock falls to {given.frequency:.0%}, where full load fits; main "
+            "memory and links keep their rates, and the whole dynamic power falls with the clock"
+        )
+    said += _conditions(given)
+    return tuple(dict.fromkeys(said))
+
+
+def _conditions(given: Deployment) -> list[str]:
+    """What was said of sharing, tiers, adapters, failures, scaling and power."""
+    said = []
+    if given.mixed_replicas:
+        said.append(f"{given.mixed_replicas} mixed replicas take prompts that queue and caches that find no room")
+    if given.sharing is not None:
+        said.append(
+            f"prompts have {given.sharing:.0%} of the multiprocessors while others decode; decoding has the bandwidth that "
+            "prompts of mean length leave; a half alone has the device"
+        )
+    if given.tiers:
+        said.append("evicted prefixes are written below without delay, and fetched whenever they are found there")
+    if given.adapters is not None:
+        said.append(
+            f"{given.adapters.count:,} adapters of rank {given.adapters.rank}, {given.adapter_bytes / 1e6:.1f} MB a device "
+            f"each, {given.adapters.slots} at a time; a step waits {duration(given.adapter_load_s)} for each that it "
+            "needs first"
+        )
+    if given.failures is not None:
+        said.append(
+            f"a device fails every {duration(given.failures.mtbf_s)} in the mean and takes its replica with it for "
+            f"{duration(given.failures.repair_s)}; answers go on where they were after their prompt is read again"
+        )
+    if given.scaling is not None:
+        rule = given.scaling
+        said.append(
+            f"{rule.target:g} requests per replica are aimed at, decided every {duration(rule.every_s)}; a replica "
+            f"serves {duration(rule.start_s)} after its start, and is paid for from there; fewer only after "
+            f"{duration(rule.patience_s)}"
+        )
+    if given.budget is not None:
+        rules = given.budget
+        said.append(
+            f"power is looked at every {rules.every_s:g} s, clocks follow after {rules.delay_s:g} s: "
+            f"{', '.join(f'{c:.0%}' for c in rules.clocks)} above {rules.first:.0%}, {rules.second:.0%} and 100% of "
+            f"{rules.watts:,.0f} W; memory and links keep their rates"
+        )
+    return said
