@@ -75,3 +75,47 @@ def test_a_model_that_does_not_fit_is_refused_with_what_would(run):
     error = run("simulate", "llama-3.1-70b", "--on", "h100-sxm", "--rate", "1", "--json").error
     assert error["kind"] == "does_not_fit"
     assert "--tp" in error["hint"]
+
+
+EVERYTHING = (
+    "--adapters", "20:8:4", "--failures", "2min:10s", "--autoscale", "8:1:5s", "--host-cache", "50GB", "--disk-cache", "1TB",
+    "--power-budget", "1kW:1", "--speculate", "3:0.8,0.6", "--urgent", "0.2",
+)  # fmt: skip
+
+
+def test_what_befalls_replicas_is_printed_and_in_the_document(run, tmp_path):
+    found = run(*SMALL, *EVERYTHING, "--csv", "a.csv", "--json").document
+    plan = found["plan"]
+    assert plan["adapters"] == {"count": 20, "rank": 8, "slots": 4, "skew": 1.0, "share": 1.0}
+    assert plan["failures"] == {"mtbf_s": 120.0, "repair_s": 10.0}
+    assert plan["tiers"] == {"host_bytes": 50e9, "storage_bytes": 1e12}
+    assert plan["budget"]["low"] == 1
+    assert plan["scaling"]["start_s"] == 5.0
+    assert plan["speculation"]["accepted"] == pytest.approx([0.2, 0.32, 0.192, 0.288])
+    for name in ("power_w", "replicas_on", "put_back_per_s", "cache", "busy"):
+        assert len(found["series"][name]) == len(found["series"]["end_s"])
+    table = found["shares_over_time"]
+    assert sum(values[5] for name, values in table.items() if name != "end_s") == pytest.approx(1.0)
+    assert found["events"][0]["what"] in ("failed", "starts", "clock 0.9")
+    rows = list(csv.DictReader((tmp_path / "a.csv").read_text().splitlines()))
+    assert {"adapter", "restarted", "fetched_tokens"} <= set(rows[0])
+    page = run(*SMALL, *EVERYTHING).out
+    for words in ("Adapters", "Failures", "Replicas switched on", "power", "limits up to", "replica 1"):
+        assert words in page
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--adapters", "many"),
+        ("--failures", "1h:1h:1h"),
+        ("--autoscale", "x"),
+        ("--power-budget", "lots"),
+        ("--expert-imbalance", "x"),
+        ("--speculate", "2:0.5,0.5,0.5"),
+    ],
+)
+def test_options_that_say_nothing_are_refused(run, options):
+    error = run(*SMALL, *options, "--json").error
+    assert error["kind"] in ("bad_option", "bad_speculation")
+    assert error["hint"]
