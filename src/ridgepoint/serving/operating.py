@@ -13,7 +13,6 @@ from functools import cached_property
 
 import numpy as np
 
-from ridgepoint.cost.energy import capped
 from ridgepoint.cost.evaluate import evaluate
 from ridgepoint.errors import RidgepointError
 from ridgepoint.numeric import Array
@@ -24,7 +23,7 @@ from ridgepoint.serving.loops import Pace, closed_loop
 from ridgepoint.serving.passes import Passes
 from ridgepoint.serving.scheduling import FULL, MIXED
 from ridgepoint.serving.steady import Steady
-from ridgepoint.serving.tables import launches
+from ridgepoint.serving.tables import clocked, launches
 from ridgepoint.work import Seq, Work
 
 
@@ -171,12 +170,9 @@ def under_cap(given: Deployment) -> Speeds:
     >>> 0.5 < under_cap(deployment("llama-3.1-8b", "h100-sxm", power_cap_w=350.0))["matrix"] < 0.9
     True
     """
-    limit, device = given.machine.device.power.tdp, given.machine.device
-    if given.power_cap_w is None or limit is None:
+    if given.power_cap_w is None:
         return {}
-    clock = 1.0 / float(capped(given.machine, limit, min(given.power_cap_w, float(limit)))[1])
-    on_chip = [name for name, level in device.memory.items() if level.role in ("cache", "scratch")]
-    return dict.fromkeys((*device.engines, *on_chip, "wave"), clock)
+    return dict.fromkeys(clocked(given.machine), given.frequency)
 
 
 Speeds = dict[str, float]
