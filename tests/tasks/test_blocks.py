@@ -64,6 +64,12 @@ def test_equal_blocks_in_segments_are_the_square_root_of_their_number():
     assert in_segments([one]) == 8 + 8 - 1
 
 
+@pytest.mark.parametrize("plan", [{"stages": "3,4"}, {"lengths": "1k"}, {"jitter": 0.1}, {"stages": "balanced"}])
+def test_what_is_not_modelled_for_a_network_is_not_passed_over(plan):
+    with pytest.raises(rp.RidgepointError, match=next(iter(plan))):
+        _ = step("resnet50", **plan).time_s
+
+
 def test_what_means_nothing_for_a_network_is_refused():
     with pytest.raises(rp.RidgepointError, match="selective"):
         _ = step("resnet50", recompute="selective").time_s

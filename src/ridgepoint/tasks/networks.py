@@ -259,6 +259,9 @@ def _check_training(net: Network, plan: Plan) -> None:
         "offload_activations": plan.offload_activations != "none",
         "optimizer_rank": bool(np.any(np.asarray(plan.optimizer_rank) > 0.0)),
         "vocab_parallel": plan.vocab_parallel,
+        "stages": plan.stages != "uniform",
+        "lengths": plan.lengths is not None,
+        "jitter": bool(np.any(np.asarray(plan.jitter) > 0.0)),
     }
     for name in (name for name, given in asked.items() if given):
         raise RidgepointError("bad_plan", f"{name} is not modelled for the network {net.name}", "leave it out")
