@@ -18,9 +18,11 @@ from ridgepoint.scenario import Scenario
 from ridgepoint.tasks import Forward, Train
 from ridgepoint.training.graph import Call, Graph, Member, feedback, plan_graph
 from ridgepoint.training.graph.candidates import Candidate
+from ridgepoint.training.graph.combined import Combined, Moves
+from ridgepoint.training.graph.devices import parts_of
 from ridgepoint.training.graph.document import read_graph
 from ridgepoint.training.graph.moves import fetched, move, seconds
-from ridgepoint.training.graph.planner import _Combined, _lists, _Moves, _parts
+from ridgepoint.training.graph.planner import _lists
 from ridgepoint.training.search import frontier, search
 from ridgepoint.training.space import sweeps
 
@@ -79,9 +81,9 @@ def test_the_choice_is_the_best_of_all_combinations():
     graph = feedback(SMALL, reference=SMALL, **SIZES)
     tight = 9e9
     found = plan_graph(graph, on=MACHINE, max_memory=tight)
-    parts = _parts(graph, MACHINE)
+    parts = parts_of(graph, MACHINE)
     lists = _lists(graph, parts, tight, None)
-    every = _Combined(graph, lists, _Moves(graph, parts), tight)
+    every = Combined(graph, lists, Moves(graph, parts), tight)
     assert every.total.size == prod(len(ways) for ways in lists)
     assert found.time_s == pytest.approx(float(np.min(every.total)))
     loose = plan_graph(graph, on=MACHINE)

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import shlex
 from math import ceil
-from typing import Any
 
-from ridgepoint.models.architecture import Experts, FeedForward, LatentAttention, Layer, SelfAttention
-from ridgepoint.training.emit.facts import Facts, Refusal, headline
+from ridgepoint.training.emit.facts import Facts, headline
+from ridgepoint.training.emit.megatron_model import REFUSE, Options, shape
 
-Options = dict[str, Any]
-"""Name → value; None for a switch."""
-_REFUSE = Refusal("Megatron-LM")
 _EXCHANGES = {"ring": "p2p", "all_gather": "all_gather", "all_to_all": "a2a"}
 _FP8 = {"fp8": "tensorwise", "fp8_block": "blockwise", "mxfp8": "mxfp8"}
 _UNFUSED = ("masked-softmax", "bias-gelu", "bias-swiglu", "bias-dropout", "rope")
@@ -19,7 +15,7 @@ _UNFUSED = ("masked-softmax", "bias-gelu", "bias-swiglu", "bias-dropout", "rope"
 
 def options(facts: Facts, tokens: float | None) -> Options:
     """All options of ``pretrain_gpt.py`` that the layout and the model's shape decide."""
-    _REFUSE.of_unknown_fields(facts.plan)
+    REFUSE.of_unknown_fields(facts.plan)
     return {
         **_degrees(facts),
         **_batch(facts, tokens),
@@ -27,7 +23,7 @@ def options(facts: Facts, tokens: float | None) -> Options:
         **_recompute(facts),
         **_formats(facts),
         **_kernels(facts),
-        **_shape(facts),
+        **shape(facts),
     }
 
 
@@ -64,7 +60,7 @@ def _degrees(facts: Facts) -> Options:
     if tp > 1 and plan.sequence_parallel is not False:
         found["--sequence-parallel"] = None
     if facts.expert_count:
-        _REFUSE.unless(
+        REFUSE.unless(
             tp == 1 or plan.sequence_parallel is not False,
             "experts with tensor parallelism and without sequence parallelism",
             "leave sequence parallelism on",
@@ -80,7 +76,7 @@ def _degrees(facts: Facts) -> Options:
 def _stages(facts: Facts) -> Options:
     if not facts.schedule:
         return {}
-    _REFUSE.unless(
+    REFUSE.unless(
         facts.schedule in ("1f1b", "interleaved"),
         f"the schedule {facts.schedule}",
         "use --schedule 1f1b or interleaved",
@@ -88,7 +84,7 @@ def _stages(facts: Facts) -> Options:
     layers = facts.stage_layers
     if len(set(layers)) == 1:
         return {"--num-virtual-stages-per-pipeline-rank": facts.chunks} if facts.chunks > 1 else {}
-    _REFUSE.unless(
+    REFUSE.unless(
         facts.chunks == 1,
         f"{facts.chunks} chunks of stages with {layers[0]} and {layers[-1]} layers",
         "use --schedule 1f1b",
@@ -128,7 +124,7 @@ def _gradients(facts: Facts) -> Options:
     """The format in which gradients are added up and exchanged, where it is not what Megatron-LM takes by itself."""
     plan, stream = facts.plan, facts.formats.stream
     width = plan.gradient_bytes if plan.gradient_bytes is not None else (2.0 if facts.stage >= 2 else 4.0)
-    _REFUSE.unless(
+    REFUSE.unless(
         width == 4.0 or (width == 2.0 and stream != "fp32"),
         f"gradients of {width:g} bytes per value between replicas",
         "use --gradient-bytes 2 or 4",
@@ -142,19 +138,19 @@ def _optimizer(facts: Facts) -> Options:
     plan = facts.plan
     for name in ("offload_params", "offload_activations"):
         tier = getattr(plan, name)
-        _REFUSE.unless(tier == "none", f"{name.replace('_', ' ')} to {tier}", f"leave --{name.replace('_', '-')} out")
+        REFUSE.unless(tier == "none", f"{name.replace('_', ' ')} to {tier}", f"leave --{name.replace('_', '-')} out")
     known = {"adam": "adam", "sgd": "sgd", "adam8bit": "adam"}
-    _REFUSE.unless(plan.optimizer in known, f"the optimizer {plan.optimizer}", "use --optimizer adam, adam8bit or sgd")
+    REFUSE.unless(plan.optimizer in known, f"the optimizer {plan.optimizer}", "use --optimizer adam, adam8bit or sgd")
     found: Options = {"--optimizer": known[plan.optimizer]}
     aware = plan.optimizer == "adam8bit" or plan.offload_optimizer != "none"
     if aware:
-        _REFUSE.unless(
+        REFUSE.unless(
             facts.stage >= 1, "8-bit or offloaded optimizer states without sharding them", "use --zero 1 or more"
         )
         found["--use-precision-aware-optimizer"] = None
     if plan.optimizer == "adam8bit":
         found |= {"--exp-avg-dtype": "fp8", "--exp-avg-sq-dtype": "fp8"}
-    _REFUSE.unless(plan.offload_optimizer != "nvme", "optimizer states on NVMe", "use --offload-optimizer host")
+    REFUSE.unless(plan.offload_optimizer != "nvme", "optimizer states on NVMe", "use --offload-optimizer host")
     if plan.offload_optimizer == "host":
         found |= {"--optimizer-cpu-offload": None, "--overlap-cpu-optimizer-d2h-h2d": None}
     return found
@@ -164,11 +160,11 @@ def _recompute(facts: Facts) -> Options:
     rule, part = facts.recompute
     if rule == "none":
         return {}
-    _REFUSE.unless(
+    REFUSE.unless(
         rule in ("selective", "full"), f"recomputation that is {rule}", "use --recompute full, selective or none"
     )
     if rule == "selective":
-        _REFUSE.unless(part == 1.0, "selective recomputation in a part of the layers", "use --recomputed-layers 1")
+        REFUSE.unless(part == 1.0, "selective recomputation in a part of the layers", "use --recomputed-layers 1")
         return {"--recompute-granularity": "selective"}
     if part == 1.0:
         return {"--recompute-granularity": "full", "--recompute-method": "uniform", "--recompute-num-layers": 1}
@@ -185,16 +181,16 @@ def _formats(facts: Facts) -> Options:
     stream, inputs, stored = formats.stream, formats.inputs, dict(formats.weights)["default"]
     found: Options = {f"--{stream}": None} if stream != "fp32" else {}
     if inputs == stream:
-        _REFUSE.unless(stored == stream, f"{stored} weights under {inputs} products", f"use --weights {stream}")
+        REFUSE.unless(stored == stream, f"{stored} weights under {inputs} products", f"use --weights {stream}")
         return found
     if inputs == "nvfp4":
         found["--fp4-format"] = "e2m1"
     elif inputs in _FP8:
         found |= {"--fp8-format": "hybrid" if inputs == "fp8" else "e4m3", "--fp8-recipe": _FP8[inputs]}
     else:
-        _REFUSE(f"products in {inputs}", "use --acts fp8, fp8_block, mxfp8 or nvfp4, or none")
+        REFUSE(f"products in {inputs}", "use --acts fp8, fp8_block, mxfp8 or nvfp4, or none")
     if stored != stream:
-        _REFUSE.unless(
+        REFUSE.unless(
             stored == inputs and inputs in _FP8, f"{stored} weights under {inputs} products", f"use --weights {stream}"
         )
         found["--fp8-param-gather"] = None
@@ -211,94 +207,3 @@ def _kernels(facts: Facts) -> Options:
             "--no-check-for-nan-in-loss-and-grad": None,
         }
     return found if plan.compiled else found | {f"--no-{name}-fusion": None for name in _UNFUSED}
-
-
-def _shape(facts: Facts) -> Options:
-    model = facts.model
-    kinds = [layer for layer, _ in model.main.layers]
-    mixers = {layer.mixer for layer in kinds}
-    feeds = [layer.feed for layer in kinds]
-    one = next(iter(mixers)) if len(mixers) == 1 else None
-    _REFUSE.unless(
-        model.encoder is None
-        and isinstance(one, SelfAttention | LatentAttention)
-        and all(isinstance(feed, FeedForward | Experts) for feed in feeds)
-        and len({feed for feed in feeds if isinstance(feed, Experts)}) <= 1
-        and len({feed for feed in feeds if isinstance(feed, FeedForward)}) <= 1,
-        f"the layers of {model.name}: pretrain_gpt.py takes decoders of one kind of attention",
-        "take its own recipe and the degrees of the table",
-    )
-    assert one is not None
-    return {
-        "--num-layers": model.main.depth,
-        "--hidden-size": model.hidden,
-        **_attention(one),
-        **_feeds(facts, kinds),
-        **_ends(facts, kinds[0]),
-    }
-
-
-def _attention(mixer: Any) -> Options:
-    found: Options = {"--num-attention-heads": mixer.heads}
-    if isinstance(mixer, LatentAttention):
-        _REFUSE.unless(not mixer.index_topk, "attention with an indexer", "take the model's own recipe")
-        rank: Options = {"--q-lora-rank": mixer.q_rank} if mixer.q_rank else {}
-        return found | {
-            "--multi-latent-attention": None,
-            **rank,
-            "--kv-lora-rank": mixer.kv_rank,
-            "--qk-head-dim": mixer.nope_dim,
-            "--qk-pos-emb-head-dim": mixer.rope_dim,
-            "--v-head-dim": mixer.value_dim,
-            "--qk-layernorm": None,
-        }
-    _REFUSE.unless(
-        not (mixer.window or mixer.chunk or mixer.output_gate or mixer.sinks or mixer.relative_buckets),
-        "windows, gates, sinks or biases of this attention",
-        "take the model's own recipe and the degrees of the table",
-    )
-    found["--kv-channels"] = mixer.head_dim
-    if mixer.kv_heads != mixer.heads:
-        found |= {"--group-query-attention": None, "--num-query-groups": mixer.kv_heads}
-    if mixer.query_norm:
-        found["--qk-layernorm"] = None
-    if mixer.bias and not mixer.output_bias:
-        found["--add-qkv-bias"] = None
-    return found | ({"--position-embedding-type": "rope"} if mixer.rope else {})
-
-
-def _feeds(facts: Facts, kinds: list[Layer]) -> Options:
-    dense = next((layer.feed for layer in kinds if isinstance(layer.feed, FeedForward)), None)
-    routed = next((layer.feed for layer in kinds if isinstance(layer.feed, Experts)), None)
-    gated = (routed or dense).gated if routed or dense else False  # type: ignore[union-attr]
-    found: Options = {"--swiglu": None} if gated else {}
-    if routed is None:
-        assert dense is not None
-        return found | {"--ffn-hidden-size": dense.width}
-    _REFUSE.unless(
-        not routed.hidden and not routed.shared_gate, "latent or gated shared experts", "take its own recipe"
-    )
-    found |= {
-        "--ffn-hidden-size": dense.width if dense is not None else routed.width,
-        "--num-experts": routed.count,
-        "--moe-router-topk": routed.top_k,
-        "--moe-ffn-hidden-size": routed.width,
-        "--moe-grouped-gemm": None,
-    }
-    if routed.shared_width:
-        found["--moe-shared-expert-intermediate-size"] = routed.shared_width
-    if dense is not None:
-        runs = [f"[{int(isinstance(layer.feed, Experts))}]*{count}" for layer, count in facts.model.main.layers]
-        found["--moe-layer-freq"] = f"({'+'.join(runs)})"
-    return found
-
-
-def _ends(facts: Facts, layer: Layer) -> Options:
-    table = facts.model.embedding
-    found: Options = {} if layer.norm_bias else {"--normalization": "RMSNorm"}
-    biased = isinstance(layer.feed, FeedForward | Experts) and layer.feed.bias
-    if not biased:
-        found["--disable-bias-linear"] = None
-    if not table.tied:
-        found["--untie-embeddings-and-output-weights"] = None
-    return found | {"--vocab-size": table.vocab, "--make-vocab-size-divisible-by": 1}
