@@ -89,6 +89,13 @@ def test_latency_is_compared_at_the_rate_and_what_cannot_take_it_queues():
     assert np.isinf(beyond.gain(first))
 
 
+def test_beyond_what_anything_takes_techniques_are_ranked_by_the_most_that_they_take():
+    found = serving_advice(GIVEN, 1024, 256, Goals(rate=1000.0), "latency")
+    first = found.remedies[0].after
+    assert first is not None
+    assert found.gain(first) == pytest.approx(first.loop.most / found.baseline.loop.most)
+
+
 def test_goals_that_the_deployment_cannot_keep_are_reached_by_techniques_or_not_at_all():
     """At 6 ms per token bf16 weights cannot keep the goal whatever the load; narrower ones can."""
     found = serving_advice(GIVEN, 1024, 256, Goals(tpot_s=0.006))

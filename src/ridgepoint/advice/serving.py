@@ -41,7 +41,7 @@ OBJECTIVES = ("throughput", "cost", "latency")
 USUAL_LOAD = 0.7
 """Part of what the deployment can take within the goals at which latencies are compared where no rate is said."""
 HELPS = 1.005
-POINTS = 7
+POINTS = 6
 """Numbers of requests under way at which a technique is evaluated."""
 ENGINE_OWN = frozenset({"batch", "schedule", "price", "model"})
 """What the engine does by itself (continuous batches, chunked prompts), or what is no change of the deployment."""
@@ -148,7 +148,7 @@ class ServingAdvice:
     def _better(self, now: Served, then: Served) -> float:
         if self.objective == "latency":
             old, new = now.latency_s(self.rate), then.latency_s(self.rate)
-            return 1.0 if old == new else old / new
+            return float(then.loop.most / now.loop.most) if old == new == inf else old / new
         if then.requests_per_s <= 0.0:
             return 1.0 if now.requests_per_s <= 0.0 else 0.0
         if self.objective == "cost" and now.usd_per_hour and then.usd_per_hour:
@@ -310,7 +310,8 @@ class _Tool:
             # What a prompt saves by riding in steps is one reading of the weights, and shrinks as a pass does.
             saved = np.maximum(pace.prompt_s[0] - seconds, 0.0)
             still = saved * min(float(times[0]) / passes, 1.0)
-            return np.maximum((seconds + saved) * first - still, LEAST_READING * seconds * first)
+            found: Array = np.maximum((seconds + saved) * first - still, LEAST_READING * seconds * first)
+            return found
 
         sizes = est.scenario.task.sizes()
         return replace(

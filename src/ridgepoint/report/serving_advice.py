@@ -77,14 +77,14 @@ def _now(found: ServingAdvice) -> Iterator[str]:
     goals = goal_words(found)
     if base.requests_per_s > 0.0:
         yield f"Now: {number(base.requests_per_s)} requests/s ({number(base.tokens_per_s)} tokens/s)"
-        yield f"keep {goals};" if goals else "can be served;"
+        yield f"keep {goals};" if goals else "are the most;"
     else:
         first, each = float(base.loop.ttft_s[0]), float(base.loop.tpot_s[0])
         yield f"Now: nothing keeps {goals}: alone a request has its first token in {duration(first)},"
         yield f"each further one in {duration(each)};"
     yield _at_rate(base, found.rate)
     if base.usd_per_million is not None:
-        yield f"{money(base.usd_per_million)} per million output tokens within the goals."
+        yield f"{money(base.usd_per_million)} per million output tokens {'within the goals' if goals else 'then'}."
     yield f"A replica holds {count(base.capacity)} requests."
 
 
