@@ -123,5 +123,5 @@ def test_charts_over_time_have_the_size_of_what_happened() -> None:
     width = np.diff(told["end_s"])[0]
     assert np.sum(told["arrivals_per_s"]) * width == pytest.approx(300, rel=0.01)
     named = {picture.name: picture for picture in pictures(found)}
-    assert set(named) == {"latencies", "shares", "requests", "tokens", "cache", "work", "arrivals"}
+    assert set(named) == {"latencies", "shares", "requests", "tokens", "cache", "work", "arrivals", "power", "limits"}
     assert all("nan" not in picture.svg for picture in named.values())

@@ -16,7 +16,7 @@ from ridgepoint.report.svg_bars import Bar, Part, stacked_svg
 from ridgepoint.report.svg_time import Band, Spread, columns_svg, spread_svg
 from ridgepoint.report.text import number, percent, resource
 from ridgepoint.serving.outcome import Outcome
-from ridgepoint.serving.series import series
+from ridgepoint.serving.series import series, shares_over_time
 from ridgepoint.units import duration
 
 SAID = 0.02
@@ -158,3 +158,16 @@ def over_time(found: Outcome) -> Iterator[Picture]:
     yield drawn("cache", "Cache of keys and values in use", [Band("", "memory", told["cache"])], "%", 1.0)
     yield drawn("work", "Replicas at work", [Band("", "latency", told["busy"])], "%", 1.0)
     yield drawn("arrivals", "Arrivals per second", [Band("", "launch", told["arrivals_per_s"])], "")
+    if np.all(np.isfinite(told["power_w"])):
+        yield drawn("power", "Power of all devices", [Band("", "matrix", told["power_w"])], " W")
+    yield drawn("limits", "What limits the replicas", _limits(found, len(told["end_s"])), "%", 1.0)
+
+
+def _limits(found: Outcome, bins: int) -> list[Band]:
+    """The part of the replicas' time that each main resource is responsible for, over time."""
+    machine, table = found.deployment.machine, shares_over_time(found, bins)
+    names = [name for name, share in found.shares.items() if share >= SAID and name in table]
+    colours = shades((name, role(machine, name)) for name in names)
+    return [
+        Band(resource(machine.resource_label(name)), colours[name], [float(v) for v in table[name]]) for name in names
+    ]
