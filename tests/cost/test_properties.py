@@ -31,7 +31,7 @@ def close(a, b, rel=1e-9):
 @given(costs())
 @QUICK
 def test_shares_are_a_partition_of_the_time(cost):
-    if cost.time_s > 0:
+    if cost.time_s > 1e-290:  # below, numbers have few digits left
         assert all(share >= 0.0 for share in cost.shares.values())
         assert sum(cost.shares.values()) == pytest.approx(1.0)
         assert cost.shares[cost.bottleneck] == max(cost.shares.values())
@@ -49,7 +49,7 @@ def test_no_resource_is_busy_longer_than_the_time(cost):
 @given(costs(), st.data())
 @QUICK
 def test_a_share_is_the_elasticity_of_its_resource(cost, data):
-    if cost.time_s == 0:
+    if cost.time_s <= 1e-290:
         return
     resource, step = data.draw(st.sampled_from(sorted(cost.shares))), 1e-5
     faster = cost.timing_at({resource: 1.0 + step})
