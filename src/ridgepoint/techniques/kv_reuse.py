@@ -279,10 +279,13 @@ def kv_prediction(given: Scenario, values: Values) -> Scenario:
 
 
 def _kv_width(model: Model) -> float:
-    """Values per token and layer that keys (or values) take."""
-    return float(
-        max(m.kv_heads * m.head_dim for layer, _ in model.main.layers if isinstance(m := layer.mixer, SelfAttention))
-    )
+    """Values per token and layer that keys (or values) take; of a latent, which holds both, half."""
+    widths = [
+        m.kv_heads * m.head_dim if isinstance(m, SelfAttention) else (m.kv_rank + m.rope_dim) / 2.0
+        for layer, _ in model.main.layers
+        if isinstance(m := layer.mixer, SelfAttention | LatentAttention)
+    ]
+    return float(max(widths))
 
 
 def _predicted(built: Built, given: Scenario, values: Values) -> Built:
