@@ -132,3 +132,12 @@ def test_a_decay_for_every_channel_costs_more_than_one_for_a_head() -> None:
     assert scan.flop(channel) < 1.1 * scan.flop(head)
     machine = find_machine("h100-sxm")
     assert settle(scan.expected(channel, machine)).time_s > settle(scan.expected(head, machine)).time_s
+
+
+def test_recurrences_of_single_channels_by_their_papers() -> None:
+    """Peng et al. 2023 (WKV, stable form) and De et al. 2024 (RG-LRU): neither depends on how long the sequence is."""
+    for variant, state, count in (("wkv", 3.0, 19.0), ("lru", 1.0, 7.0)):
+        op = Scan(batch=2.0, seq=100.0, heads=640.0, head_dim=1.0, state_dim=state, variant=variant)
+        assert scan.flop(op) == 2 * 100 * 640 * count
+        assert scan.state_bytes(op) == 2 * 640 * state * 4
+        assert scan.flop_per_token(replace(op, seq=1.0)) == scan.flop_per_token(op)

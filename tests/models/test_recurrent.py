@@ -4,16 +4,27 @@ from typing import Any
 
 import pytest
 
-from ridgepoint.models.architecture import DeltaAttention, Mamba1, Mamba2
+from ridgepoint.models.architecture import DeltaAttention, FeedForward, Mamba1, Mamba2, Recurrence
+from ridgepoint.models.catalog import find_model
 from ridgepoint.models.execution import Execution, Formats, Tokens
-from ridgepoint.models.recurrent import delta_attention, groups_per_rank, mamba1, mamba2
-from ridgepoint.models.state import saved_bytes
+from ridgepoint.models.feed import dense
+from ridgepoint.models.parameters import feed_parameters, mixer_parameters, total_parameters
+from ridgepoint.models.recurrent import delta_attention, groups_per_rank, mamba1, mamba2, recurrence
+from ridgepoint.models.state import cache_bytes, saved_bytes, weight_bytes
+from ridgepoint.ops import Scan
+from ridgepoint.work import ops
 from tests.models.parts import components, execution, flop
 
 TWO = Mamba2(heads=64, head_dim=64, state_dim=128, groups=8, chunk=128)
 ONE = Mamba1(inner=1024, state_dim=16, dt_rank=32)
 DELTA = DeltaAttention(key_heads=16, value_heads=32, key_dim=128, value_dim=128)
-BUILDERS = [(mamba2, TWO), (mamba1, ONE), (delta_attention, DELTA)]
+WKV = Recurrence(512, 3, 1, inputs=1536, scan="wkv", vectors=2560, mixes=3, shifted=1024)
+LRU = Recurrence(8, 1, 64, inputs=1024, scan="lru", products=((64, 64, 16),), conv_kernel=4, conv_channels=512)
+MATRIX = Recurrence(8, 64, 128, inputs=3088, products=((16, 512, 1),), vectors=640)
+BUILDERS = [
+    *((mamba2, TWO), (mamba1, ONE), (delta_attention, DELTA)),
+    *((recurrence, WKV), (recurrence, LRU), (recurrence, MATRIX)),
+]
 
 
 def test_projections_of_mamba_2():
@@ -44,7 +55,10 @@ def test_a_decode_step_costs_the_same_at_any_context(build, mixer):
 
 @pytest.mark.parametrize(("build", "mixer"), BUILDERS)
 def test_a_decode_step_reads_and_writes_its_state(build, mixer):
-    values = {TWO: 64 * 64 * 128, ONE: 1024 * 16, DELTA: 32 * 128 * 128}[mixer]
+    states = [64 * 64 * 128, 1024 * 16, 32 * 128 * 128, 512 * 3.75, 512 * 2, 8 * 64 * 128]
+    values = states[
+        [m for _, m in BUILDERS].index(mixer)
+    ]  # of channels with inputs and outputs, beside which states are little
     scan = components(build(mixer, 512, Tokens(4.0, 1.0, 10.0, decode=True), execution(), "r"))["r.scan"]
     assert scan.bytes == pytest.approx(2 * 4 * values * 4, rel=0.05)
 
@@ -76,3 +90,69 @@ def test_mamba_keeps_what_its_fused_kernel_keeps():
     inner = 80 * 64
     kept = 2560 + (2 * inner + 2 * 128 + 80) + inner
     assert saved_bytes(work, 2560, 1.0, False) == pytest.approx(2.0 * tokens * kept)
+
+
+def test_projections_of_a_gated_linear_recurrence():
+    """Wrong: a low-rank or block-diagonal product is lost, or runs as a full one."""
+    parts = components(recurrence(MATRIX, 512, Tokens(1.0, 10.0, 10.0), execution(), "r"))
+    assert parts["r.in"].flop == 2 * 10 * 512 * 3088
+    assert parts["r.product1"].flop == 2 * 10 * 16 * 512
+    assert parts["r.out"].flop == 2 * 10 * 1024 * 512
+    parts = components(recurrence(LRU, 512, Tokens(1.0, 10.0, 10.0), execution(), "r"))
+    assert parts["r.product1"].flop == 2 * 10 * 64 * 64 * 16
+    assert mixer_parameters(LRU, 512) == 512 * 1024 + 16 * 64 * 64 + 4 * 512 + 512 * 512
+
+
+def test_the_paper_of_rwkv_counts_the_same_parameters():
+    """Peng et al. 2024, §5: Eagle 13·D²·L + 14·D·L + 4·D + 2·D·V, Finch 464·D·L instead of 14."""
+    for name, dim, depth, linear in (("eagle-7b", 4096, 32, 14), ("finch-1.6b", 2048, 24, 464)):
+        expected = 13 * dim**2 * depth + linear * dim * depth + 4 * dim + 2 * dim * 65536
+        assert total_parameters(find_model(name)) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "layers", "fp32", "stream"),
+    [
+        (
+            "rwkv-4-169m",
+            12,
+            3 * 768,
+            2 * 768,
+        ),  # Peng et al. 2023: a weighted sum, its weight and maximum; two old tokens
+        ("rwkv-6-1.6b", 24, 64 * 2048, 2 * 2048),  # Peng et al. 2024: (66·D values per layer)
+        ("xlstm-7b", 32, 8 * 256 * 512, 0),
+        ("retnet-1.3b", 24, 8 * 256 * 512, 0),
+    ],
+)
+def test_states_have_the_published_sizes(name, layers, fp32, stream):
+    for context in (10.0, 1e5):
+        assert cache_bytes(find_model(name), 3.0, context, execution()) == 3 * layers * (4 * fp32 + 2 * stream)
+
+
+def test_griffin_keeps_a_state_and_a_window():
+    """De et al. 2024: one number per channel, three inputs of the convolution, and at most 2048 keys of one head."""
+    recurrent, local = 18 * 2560 * (4 + 3 * 2), 8 * 2048 * 2 * 256 * 2
+    assert cache_bytes(find_model("recurrentgemma-2b"), 1.0, 1e6, execution()) == recurrent + local
+
+
+def test_channel_mixing_has_a_gate_as_wide_as_the_model():
+    feed = FeedForward(2048, gated=False, receptance=True)
+    assert feed_parameters(feed, 512) == 2 * 512 * 2048 + 512 * 512 + 2 * 512
+    parts = components(dense(feed, 512, Tokens(1.0, 10.0, 10.0), execution(), "f"))
+    assert parts["f.receptance"].flop == 2 * 10 * 512 * 512
+
+
+def test_shared_layers_are_stored_once_and_run_every_time():
+    """ALBERT: 11.7 M parameters, but the work of twelve layers."""
+    albert, bert = find_model("albert-base-v2"), find_model("bert-base")
+    assert total_parameters(albert) == 11_683_584
+    stored = weight_bytes(albert, execution())
+    assert stored["attention"] + stored["feed"] == 2 * (4 * (768**2 + 768) + 2 * 768 * 3072 + 3072 + 768)
+    assert albert.main.layers == bert.main.layers
+
+
+def test_a_decay_for_every_channel_runs_as_kimi_delta_attention():
+    gated = DeltaAttention(16, 16, 128, 128, channel_gate=True)
+    for mixer, variant in ((DELTA, "gated_delta"), (gated, "kda")):
+        work = delta_attention(mixer, 2048, Tokens(1.0, 10.0, 10.0), execution(), "d")
+        assert [op.variant for op in ops(work) if isinstance(op, Scan)] == [variant]

@@ -27,7 +27,9 @@ from ridgepoint.ops import Scan
 # inverse, W and U, states, outputs), Mamba-2 (mamba_ssm: decay sum, C Bᵀ, chunk states, state passing, outputs).
 _KERNELS = {"gated_delta": 9.0, "kda": 11.0, "mamba2": 5.0, "linear": 3.0}
 _DELTA = ("gated_delta", "kda")
-VARIANTS = ("mamba1", "mamba2", "linear", "gated_delta", "kda", "rnn")
+VARIANTS = ("mamba1", "mamba2", "linear", "gated_delta", "kda", "rnn", "wkv", "lru")
+# Recurrences of every channel alone: arithmetic, special functions and inputs per channel and token.
+_CHANNELS = {"wkv": (19.0, 4.0, 2.0), "lru": (7.0, 4.0, 3.0)}
 # The parallel scan of Mamba-1 works on this many tokens of a channel at a time.
 _MAMBA1_CHUNK = 2048.0
 
@@ -44,6 +46,9 @@ def flop_per_token(op: Scan) -> Num:
     - ``kda``: the same with a decay for every channel of a key, 6·N·H more to scale keys and queries by their decays
       (Kimi Team 2025, "Kimi Linear").
     - ``mamba1``: 9·P·N·H, of which P·N·H exponentials (Gu and Dao 2023, "Mamba").
+    - ``wkv``: 19·H·P besides 4·H·P exponentials: RWKV-4's weighted mean in its stable form, N = 3 numbers per channel (Peng
+      et al. 2023, appendix). ``lru``: 7·H·P besides two sigmoids, an exponential and a root per channel, N = 1 (De et al.
+      2024, "Griffin", equations 1 to 4).
     - ``rnn``: 2·H·P·P·N + 8·H·P·N: every head has N gates, each with a P × P recurrent matrix and pointwise work.
 
     >>> flop_per_token(Scan(batch=1.0, seq=1.0, heads=1.0, head_dim=64.0, state_dim=128.0)) / (64 * 128)
@@ -58,6 +63,8 @@ def flop_per_token(op: Scan) -> Num:
         count = inside + 6.0 * P * N * H + (6.0 * N * H if op.variant == "kda" else 0.0)
     elif op.variant == "mamba1":
         count = 9.0 * P * N * H
+    elif op.variant in _CHANNELS:
+        count = _CHANNELS[op.variant][0] * P * H
     elif op.variant == "rnn":
         count = 2.0 * H * P * P * N + 8.0 * H * P * N
     else:
@@ -93,6 +100,8 @@ def _input_bytes(op: Scan) -> Num:
         width: Num = H * P * N
     elif op.variant == "mamba1":
         width = 2.0 * H * P + 2.0 * N * op.groups
+    elif op.variant in _CHANNELS:
+        width = _CHANNELS[op.variant][2] * H * P
     else:
         width = H * P + 2.0 * N * _groups(op) + (H + H * N if op.variant == "kda" else 2.0 * H)
     return op.batch * op.seq * width * FORMATS[op.acts].bytes
@@ -131,7 +140,7 @@ def staged_bytes(op: Scan) -> Num:
 
 
 def _arithmetic(op: Scan, machine: Machine) -> tuple[str, str, float, str]:
-    if op.variant != "mamba1":
+    if op.variant != "mamba1" and op.variant not in _CHANNELS:
         found = machine.arithmetic(op.acts)
         return found.engine, found.format, found.flop_per_s, found.note
     engine = "vector" if "vector" in machine.device.engines else next(iter(machine.device.engines))
@@ -149,7 +158,8 @@ def bound(op: Scan, machine: Machine) -> Demand:
 
 
 def expected(op: Scan, machine: Machine) -> Demand:
-    """One kernel (``seq`` = 1, ``mamba1``, ``rnn``) or a chain of staged kernels, beside the chain of dependent states.
+    """One kernel (``seq`` = 1, ``mamba1``, ``wkv``, ``lru``, ``rnn``) or a chain of staged kernels, beside the chain of
+    dependent states.
 
     Validity: training and prefill lengths in chunked form; for a few tokens libraries may run either form.
 
@@ -176,7 +186,7 @@ def expected(op: Scan, machine: Machine) -> Demand:
         moved = moved + handed
     efficiency = np.where(many, table.memory_efficiency, table.state_efficiency)
     seconds[machine.main_memory] = moved / (machine.memory_bytes_per_s * efficiency)
-    if op.variant == "mamba1":
+    if op.variant == "mamba1" or op.variant in _CHANNELS:
         _add_exponentials(seconds, op, machine, scale / table.efficiency)
     if op.variant == "rnn" and machine.cache is not None:
         name, _, cache_bytes_per_s = machine.cache
@@ -189,14 +199,18 @@ def expected(op: Scan, machine: Machine) -> Demand:
 
 def _steps(op: Scan) -> Num:
     """Steps that wait for each other."""
-    return op.seq if op.variant == "rnn" else ceil_div(op.seq, _MAMBA1_CHUNK if op.variant == "mamba1" else op.chunk)
+    if op.variant == "rnn":
+        return op.seq
+    alone = op.variant == "mamba1" or op.variant in _CHANNELS
+    return ceil_div(op.seq, _MAMBA1_CHUNK if alone else op.chunk)
 
 
 def _add_exponentials(seconds: dict[str, Num], op: Scan, machine: Machine, scale: float) -> None:
-    """One exponential per token and state value, on the special function units where there are any."""
+    """One exponential per token and state value (or those of a channel), on the special function units if there are any."""
     special = machine.engine_rate("special")
     if special is not None:
-        seconds["special"] = scale * op.batch * op.seq * op.heads * op.head_dim * op.state_dim / special
+        each = _CHANNELS[op.variant][1] if op.variant in _CHANNELS else op.state_dim
+        seconds["special"] = scale * op.batch * op.seq * op.heads * op.head_dim * each / special
 
 
 RULES = Rules(flop, read_bytes, write_bytes, bound, expected, table="scan", sources=("williams-2009",))

@@ -98,16 +98,47 @@ class Mamba1:
     projection_bias: bool = False
 
 
-Mixer: TypeAlias = SelfAttention | LatentAttention | DeltaAttention | Mamba2 | Mamba1
+@dataclass(frozen=True)
+class Recurrence:
+    """A gated linear recurrence: RWKV, RetNet, gated linear attention, Based, mLSTM, the RG-LRU of Griffin.
+
+    A head keeps ``key_dim`` × ``value_dim`` numbers. ``scan``: ``linear`` (products with that state), or channel by channel
+    ``wkv`` (RWKV-4: three numbers) and ``lru`` (one); empty: a gated convolution alone. ``inputs``: total width of the
+    projections that read the layer's input; ``products``: further ones as (inputs, outputs, blocks on a diagonal).
+    ``vectors``: parameters outside matrices (biases, decays, norms). ``mixes``: inputs that blend a token with the one
+    before it; ``shifted``: values of that token that are kept. ``feature_dim``: width of queries and keys before a feature
+    map makes them ``key_dim`` wide.
+    """
+
+    heads: int
+    key_dim: int
+    value_dim: int
+    inputs: int
+    scan: str = "linear"
+    products: tuple[tuple[int, int, int], ...] = ()
+    vectors: int = 0
+    conv_kernel: int = 0
+    conv_channels: int = 0
+    mixes: int = 0
+    shifted: int = 0
+    feature_dim: int = 0
+    chunk: int = 64
+
+
+Mixer: TypeAlias = SelfAttention | LatentAttention | DeltaAttention | Mamba2 | Mamba1 | Recurrence
 
 
 @dataclass(frozen=True)
 class FeedForward:
-    """Dense feed-forward part; ``gated``: two projections in (SwiGLU, GeGLU), else one."""
+    """Dense feed-forward part; ``gated``: two projections in (SwiGLU, GeGLU), else one.
+
+    ``receptance``: a projection as wide as the model gates the output, and inputs blend two tokens (RWKV).
+    """
 
     width: int
     gated: bool = True
     bias: bool = False
+    receptance: bool = False
 
 
 @dataclass(frozen=True)
@@ -150,7 +181,10 @@ class Layer:
 
 @dataclass(frozen=True)
 class Stack:
-    """Layers in order as runs of equal ones: ``((layer, count), …)``; ``causal`` is False for encoders."""
+    """Layers in order as runs of equal ones: ``((layer, count), …)``; ``causal`` is False for encoders.
+
+    ``weight_sets`` > 0: that many sets of weights serve all layers in turn (ALBERT).
+    """
 
     hidden: int
     layers: tuple[tuple[Layer, int], ...]
@@ -158,11 +192,17 @@ class Stack:
     final_norm: bool = True
     norm_bias: bool = False
     norm_weight: bool = True
+    weight_sets: int = 0
 
     @property
     def depth(self) -> int:
         """Number of layers."""
         return sum(count for _, count in self.layers)
+
+    @property
+    def stored_share(self) -> float:
+        """Part of the layers that has weights of its own."""
+        return self.weight_sets / self.depth if self.weight_sets else 1.0
 
 
 @dataclass(frozen=True)
@@ -170,7 +210,8 @@ class Embedding:
     """Token embedding and output head. ``width`` 0 = the model's hidden size (OPT-350M and ALBERT differ).
 
     ``learned_positions`` rows of a position table; ``types`` rows of a token-type table; ``norm``: a LayerNorm follows.
-    ``head``: a projection to the vocabulary exists; ``tied``: it reuses the embedding.
+    ``head``: a projection to the vocabulary exists; ``tied``: it reuses the embedding. ``narrow``: the other tables and
+    the norm are as wide as the token table too.
     """
 
     vocab: int
@@ -181,6 +222,7 @@ class Embedding:
     learned_positions: int = 0
     types: int = 0
     norm: bool = False
+    narrow: bool = False
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from ridgepoint.cost.order_statistics import expected_maximum
 from ridgepoint.formats import FORMATS
 from ridgepoint.models.architecture import Experts, FeedForward
 from ridgepoint.models.execution import Execution, Tokens
-from ridgepoint.models.pieces import activation, projection, quantize, quantized_before, sum_over_ranks
+from ridgepoint.models.pieces import activation, pointwise, projection, quantize, quantized_before, sum_over_ranks
 from ridgepoint.numeric import Num, plain
 from ridgepoint.ops import Collective, Gemm, Stream
 from ridgepoint.work import Seq, Work
@@ -17,7 +17,15 @@ from ridgepoint.work import Seq, Work
 def dense(feed: FeedForward, hidden: int, tokens: Tokens, run: Execution, at: str) -> Work:
     """Up (and gate) projection, nonlinearity, down projection, sum over ranks."""
     rows = run.rows(tokens)
+    gate: list[Work] = []
+    if feed.receptance:
+        gate = [
+            pointwise(run, f"{at}.shift", rows * hidden, reads=2.0, writes=2.0, flop=6.0),
+            projection(run, "feed", f"{at}.receptance", rows, hidden / run.cut.tp, hidden),
+            pointwise(run, f"{at}.gate", rows * hidden / run.cut.tp, reads=2.0, flop=5.0, special=1.0),
+        ]
     return Seq(
+        *gate,
         *_two_projections(run, at, rows, hidden, feed.width / run.cut.tp, feed.gated),
         sum_over_ranks(run, f"{at}.all_reduce", rows, hidden),
     )

@@ -3,8 +3,8 @@
 Conventions. Tied embeddings count once. Multi-token-prediction modules, quantization scales and buffers do not count.
 Components: ``embedding[.positions|.types|.norm|.projection]``, ``layers.<part>`` of the main stack,
 ``encoder.layers.<part>`` of an encoder beside a decoder, ``final_norm``, ``head`` and ``other.<name>``. Parts are
-``attention``, ``cross_attention``, ``linear_attention``, ``ssm``, ``feed``, ``experts``, ``shared_expert``, ``router``,
-``latent`` and ``norm``.
+``attention``, ``cross_attention``, ``linear_attention``, ``ssm``, ``recurrence``, ``feed``, ``experts``,
+``shared_expert``, ``router``, ``latent`` and ``norm``.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from ridgepoint.models.architecture import (
     Mamba2,
     Mixer,
     Model,
+    Recurrence,
     SelfAttention,
     Stack,
 )
@@ -88,11 +89,12 @@ def _idle(stack: Stack) -> float:
 def embedding_parameters(embedding: Embedding, hidden: int) -> Counts:
     """The input tables, their norm, and the projections to the model's width and back where the table is narrower."""
     width = embedding.width or hidden
+    beside = width if embedding.narrow else hidden
     return {
         "embedding": float(embedding.vocab * width),
-        "embedding.positions": float(embedding.learned_positions * hidden),
-        "embedding.types": float(embedding.types * hidden),
-        "embedding.norm": float(2 * hidden if embedding.norm else 0),
+        "embedding.positions": float(embedding.learned_positions * beside),
+        "embedding.types": float(embedding.types * beside),
+        "embedding.norm": float(2 * beside if embedding.norm else 0),
         "embedding.projection": float((1 + embedding.head) * width * hidden if width != hidden else 0),
     }
 
@@ -110,7 +112,7 @@ def stack_parameters(stack: Stack) -> Counts:
     counts: Counts = {}
     for layer, count in stack.layers:
         each = layer_parameters(layer, stack.hidden)
-        _add(counts, {name: value * count for name, value in each.items()}, "layers.")
+        _add(counts, {name: value * count * stack.stored_share for name, value in each.items()}, "layers.")
     tables = [m.relative_buckets * m.heads for layer, _ in stack.layers if isinstance(m := layer.mixer, SelfAttention)]
     _add(counts, {"layers.attention": float(max(tables, default=0))})
     if stack.final_norm:
@@ -157,7 +159,8 @@ def feed_parameters(feed: Feed, hidden: int) -> float:
 def feed_parts(feed: Feed, hidden: int) -> Counts:
     """A feed-forward part by component: ``feed``, or ``experts``, ``shared_expert``, ``router``, ``latent``."""
     if isinstance(feed, FeedForward):
-        return {"feed": _dense(feed.width, hidden, feed.gated, feed.bias)}
+        gate = hidden * (hidden + 2) if feed.receptance else 0
+        return {"feed": _dense(feed.width, hidden, feed.gated, feed.bias) + gate}
     return {
         "experts": feed.count * expert_parameters(feed, hidden),
         "shared_expert": _dense(feed.shared_width, hidden, feed.gated, feed.bias) + hidden * feed.shared_gate,
@@ -226,12 +229,19 @@ def _mamba1(m: Mamba1, hidden: int) -> int:
     return inputs + m.inner * (m.conv_kernel + m.conv_bias) + steps + state + (m.inner + m.projection_bias) * hidden
 
 
+def _recurrence(m: Recurrence, hidden: int) -> int:
+    further = sum(inputs * outputs * blocks for inputs, outputs, blocks in m.products)
+    width = m.heads * m.value_dim
+    return hidden * (m.inputs + width) + further + m.conv_channels * m.conv_kernel + m.vectors
+
+
 _MIXERS: Mapping[type, Callable[[Any, int], int]] = {
     SelfAttention: _self_attention,
     LatentAttention: _latent_attention,
     DeltaAttention: _delta_attention,
     Mamba2: _mamba2,
     Mamba1: _mamba1,
+    Recurrence: _recurrence,
 }
 MIXER_PARTS: Mapping[type, str] = {
     SelfAttention: "attention",
@@ -239,6 +249,7 @@ MIXER_PARTS: Mapping[type, str] = {
     DeltaAttention: "linear_attention",
     Mamba2: "ssm",
     Mamba1: "ssm",
+    Recurrence: "recurrence",
 }
 """The component that a mixer counts under."""
 

@@ -1,4 +1,4 @@
-"""Layers with a recurrent state instead of a growing cache: Mamba-1, Mamba-2, gated delta net.
+"""Layers with a recurrent state instead of a growing cache: Mamba-1, Mamba-2, gated delta net, gated linear recurrences.
 
 Context-parallel ranks hold slices of the sequence for the projections and slices of the heads for the scan, which runs
 through the whole sequence; an all-to-all before and after it turns one into the other (Megatron-LM's hybrid models).
@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from ridgepoint.formats import FORMATS
-from ridgepoint.models.architecture import DeltaAttention, Mamba1, Mamba2
+from ridgepoint.models.architecture import DeltaAttention, Mamba1, Mamba2, Recurrence
 from ridgepoint.models.execution import Execution, Tokens
 from ridgepoint.models.pieces import is_one, pointwise, projection, sum_over_ranks
 from ridgepoint.numeric import Num, plain
@@ -125,9 +125,11 @@ def delta_attention(mixer: DeltaAttention, hidden: int, tokens: Tokens, run: Exe
             projection(run, "attention", f"{at}.gate_up", rows, key_width + value_width, mixer.value_dim),
         ]
         width = 2.0 * key_width + value_width
+        gate_width = key_width + value_heads
     else:
         gates = []
         width = 2.0 * key_width + 2.0 * value_width + 2.0 * value_heads
+        gate_width = 2.0 * value_heads
     scan = Scan(
         batch=tokens.batch,
         seq=tokens.new,
@@ -136,7 +138,7 @@ def delta_attention(mixer: DeltaAttention, hidden: int, tokens: Tokens, run: Exe
         state_dim=mixer.key_dim,
         groups=groups_per_rank(mixer.key_heads, tp * cp),
         chunk=mixer.chunk,
-        variant="gated_delta",
+        variant="kda" if mixer.channel_gate else "gated_delta",
         acts=run.formats.stream,
         label=f"{at}.scan",
     )
@@ -144,8 +146,53 @@ def delta_attention(mixer: DeltaAttention, hidden: int, tokens: Tokens, run: Exe
         projection(run, "attention", f"{at}.in", rows, width, hidden),
         *gates,
         short_convolution(run, at, tokens, 2.0 * key_width + value_width, mixer.conv_kernel),
-        *_turned(run, at, rows, 2.0 * key_width + value_width + 2.0 * value_heads, scan, value_width),
+        *_turned(run, at, rows, 2.0 * key_width + value_width + gate_width, scan, value_width),
         _gated_norm(run, at, rows * value_width, kept=2.0),
         projection(run, "attention", f"{at}.out", rows, hidden, value_width),
+        sum_over_ranks(run, f"{at}.all_reduce", rows, hidden),
+    )
+
+
+_SCANNED_INPUTS = {"": 0.0, "linear": 0.0, "wkv": 2.0, "lru": 3.0}
+"""Values per channel and token that a channel-by-channel scan reads."""
+
+
+def recurrence(mixer: Recurrence, hidden: int, tokens: Tokens, run: Execution, at: str) -> Work:
+    """A gated linear recurrence (Peng et al. 2023, 2024: RWKV; Sun et al. 2023: RetNet; Yang et al. 2024: GLA; De et al. 2024:
+    RG-LRU; Arora et al. 2024: Based; Beck et al. 2024: mLSTM): projections in, scan, gate, projection out.
+    """
+    tp, cp, rows = run.cut.tp, run.cut.cp, run.rows(tokens)
+    heads, chunked = mixer.heads / tp, mixer.scan == "linear"
+    out = heads * mixer.value_dim
+    scan = Scan(
+        batch=tokens.batch,
+        seq=tokens.new,
+        heads=heads / cp,
+        head_dim=mixer.value_dim,
+        state_dim=mixer.key_dim,
+        chunk=mixer.chunk,
+        variant=mixer.scan,
+        acts=run.formats.stream,
+        label=f"{at}.scan",
+    )
+    into = out + 2.0 * heads * mixer.key_dim if chunked else _SCANNED_INPUTS[mixer.scan] * out
+    parts: list[Work] = []
+    if mixer.mixes:
+        values = rows * hidden
+        parts.append(pointwise(run, f"{at}.shift", values, reads=2.0, writes=mixer.mixes, flop=3.0 * mixer.mixes))
+    parts.append(projection(run, "attention", f"{at}.in", rows, mixer.inputs / tp, hidden))
+    for index, (inputs, outputs, blocks) in enumerate(mixer.products):
+        n, batch = (outputs / tp, 1.0) if blocks == 1 else (float(outputs), blocks / tp)
+        parts.append(projection(run, "attention", f"{at}.product{index + 1}", rows, n, inputs, batch))
+    if mixer.conv_kernel:
+        parts.append(short_convolution(run, at, tokens, mixer.conv_channels / tp, mixer.conv_kernel))
+    if mixer.feature_dim:
+        features = rows * 2.0 * heads * mixer.key_dim
+        parts.append(pointwise(run, f"{at}.features", features, reads=mixer.feature_dim / mixer.key_dim, flop=2.0))
+    return Seq(
+        *parts,
+        *(_turned(run, at, rows, into, scan, out) if mixer.scan else ()),
+        _gated_norm(run, at, rows * out, kept=2.0),
+        projection(run, "attention", f"{at}.out", rows, hidden, out),
         sum_over_ranks(run, f"{at}.all_reduce", rows, hidden),
     )

@@ -20,6 +20,7 @@ from ridgepoint.models.architecture import (
     Mamba1,
     Mamba2,
     Model,
+    Recurrence,
     SelfAttention,
     Stack,
 )
@@ -63,7 +64,8 @@ def _last_table(model: Model, first: Num, last: Num) -> Num:
 def _table_bytes(model: Model, run: Execution) -> dict[str, Num]:
     table = model.embedding
     width = table.width or model.hidden
-    values = table.vocab / run.cut.tp * width + (table.learned_positions + table.types) * model.hidden
+    beside = width if table.narrow else model.hidden
+    values = table.vocab / run.cut.tp * width + (table.learned_positions + table.types) * beside
     if width != model.hidden:
         values = values + 2.0 * width * model.hidden  # to the model's width and back
     head = 0.0 if table.tied or not table.head else table.vocab * width / run.cut.tp
@@ -79,7 +81,7 @@ def stack_bytes(stack: Stack, run: Execution, pp: Num = 1.0) -> dict[str, Num]:
     total: dict[str, Num] = {}
     for layer, count in stack.layers:
         for name, size in layer_bytes(layer, stack.hidden, run).items():
-            total[name] = total.get(name, 0.0) + share * count * size
+            total[name] = total.get(name, 0.0) + share * count * stack.stored_share * size
     return total
 
 
@@ -179,12 +181,19 @@ def _mamba1_state(mixer: Mamba1, _: Num, run: Execution) -> Num:
     return (mixer.inner * mixer.state_dim * _STATE_BYTES + convolution) / (run.cut.tp * run.cut.cp)
 
 
+def _recurrence_state(mixer: Recurrence, _: Num, run: Execution) -> Num:
+    state = mixer.heads * mixer.key_dim * mixer.value_dim * _STATE_BYTES
+    before = mixer.conv_channels * max(mixer.conv_kernel - 1, 0) + mixer.shifted
+    return (state + before * FORMATS[run.formats.stream].bytes) / (run.cut.tp * run.cut.cp)
+
+
 _STATES: dict[type, Callable[..., Num]] = {
     SelfAttention: _self_attention_state,
     LatentAttention: _latent_state,
     DeltaAttention: _delta_state,
     Mamba2: _mamba2_state,
     Mamba1: _mamba1_state,
+    Recurrence: _recurrence_state,
 }
 
 

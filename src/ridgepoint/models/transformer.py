@@ -16,6 +16,7 @@ from ridgepoint.models.architecture import (
     Mamba1,
     Mamba2,
     Model,
+    Recurrence,
     SelfAttention,
     Stack,
 )
@@ -36,6 +37,9 @@ _MIXERS: dict[type, Callable[..., Work]] = {
     Mamba1: lambda m, hidden, tokens, run, causal, at: recurrent.mamba1(m, hidden, tokens, run, f"{at}.mamba"),
     DeltaAttention: lambda m, hidden, tokens, run, causal, at: recurrent.delta_attention(
         m, hidden, tokens, run, f"{at}.delta"
+    ),
+    Recurrence: lambda m, hidden, tokens, run, causal, at: recurrent.recurrence(
+        m, hidden, tokens, run, f"{at}.recurrence"
     ),
 }
 _FEEDS: dict[type, Callable[..., Work]] = {

@@ -9,7 +9,7 @@ import numpy as np
 
 from ridgepoint.errors import RidgepointError
 from ridgepoint.machines.machine import Machine
-from ridgepoint.models.architecture import DeltaAttention, Mamba1, Mamba2, Model
+from ridgepoint.models.architecture import DeltaAttention, Mamba1, Mamba2, Model, Recurrence
 from ridgepoint.numeric import Num
 from ridgepoint.plan import Plan
 from ridgepoint.serving.engines import BINARY, Engine
@@ -21,7 +21,7 @@ RESERVE = 2.0e9
 size the cache."""
 BLOCK = 16
 """Tokens of a cache block: vLLM's default."""
-RECURRENT = (DeltaAttention, Mamba1, Mamba2)
+RECURRENT = (DeltaAttention, Mamba1, Mamba2, Recurrence)
 STATE_ONLY = 2**30
 """Tokens of a "block" where a sequence keeps one state whatever its length."""
 

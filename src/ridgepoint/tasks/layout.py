@@ -10,7 +10,7 @@ import numpy as np
 from ridgepoint.errors import RidgepointError
 from ridgepoint.formats import FORMATS
 from ridgepoint.machines.machine import Machine
-from ridgepoint.models.architecture import Experts, LatentAttention, Mamba1, Mamba2, Model, SelfAttention
+from ridgepoint.models.architecture import Experts, LatentAttention, Mamba1, Mamba2, Model, Recurrence, SelfAttention
 from ridgepoint.models.execution import Cut, Execution, Formats
 from ridgepoint.models.pieces import is_one
 from ridgepoint.models.state import stage_share
@@ -135,7 +135,7 @@ def _divisible(model: Model) -> list[_Heads]:
             if isinstance(mixer, SelfAttention):
                 shared = mixer.kv_heads if mixer.kv_heads != mixer.heads else 0
                 found.append(_Heads(mixer.heads, "heads", shared))
-            elif isinstance(mixer, LatentAttention | Mamba2):
+            elif isinstance(mixer, LatentAttention | Mamba2 | Recurrence):
                 found.append(_Heads(mixer.heads, "heads"))
             elif isinstance(mixer, Mamba1):
                 found.append(_Heads(mixer.inner, "channels"))

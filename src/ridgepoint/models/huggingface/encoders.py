@@ -60,11 +60,29 @@ def _encoder(f: Fields, name: str, types: int, extra_positions: int, pooler: boo
     return finish(f, Model(name, table, encoder=stack, other_parameters=tuple(other.items())))
 
 
+def read_albert(f: Fields, name: str) -> Model:
+    """ALBERT: BERT whose layers share ``num_hidden_groups`` sets of weights, embedded in ``embedding_size``."""
+    model = _narrow(f, _encoder(f, name, types=2, extra_positions=0))
+    assert model.encoder is not None
+    sets = f.count("num_hidden_groups", 1) * f.count("inner_group_num", 1)
+    if sets > model.encoder.depth:
+        raise f.error(f"`num_hidden_groups` must be at most the number of layers, and {sets} is more")
+    return replace(model, encoder=replace(model.encoder, weight_sets=sets))
+
+
+def _narrow(f: Fields, model: Model) -> Model:
+    """The model with tables of ``embedding_size``, a biased projection after them, and its head's transform as wide."""
+    width = f.count("embedding_size", model.hidden)
+    if width == model.hidden:
+        return model
+    other = [(name, 3 * width if name == "head_transform" else count) for name, count in model.other_parameters]
+    table = replace(model.embedding, width=width, narrow=True)
+    return replace(model, embedding=table, other_parameters=(*other, ("projection_bias", model.hidden)))
+
+
 def read_electra(f: Fields, name: str) -> Model:
     """ELECTRA's discriminator: BERT without a pooler, embedded in ``embedding_size``."""
-    model = _encoder(f, name, types=2, extra_positions=0, pooler=False)
-    width = f.count("embedding_size", model.hidden)
-    return replace(model, embedding=replace(model.embedding, width=0 if width == model.hidden else width))
+    return _narrow(f, _encoder(f, name, types=2, extra_positions=0, pooler=False))
 
 
 def read_deberta(f: Fields, name: str) -> Model:
@@ -221,6 +239,7 @@ def _bart_feed(f: Fields, side: str) -> FeedForward:
 
 ENCODERS: dict[str, Callable[[Fields, str], Model]] = {
     "bert": read_bert,
+    "albert": read_albert,
     "electra": read_electra,
     "deberta_v2": read_deberta,
     "whisper": read_whisper,

@@ -14,12 +14,13 @@ from ridgepoint.models.huggingface.decoders import DECODERS, unknown
 from ridgepoint.models.huggingface.encoders import ENCODERS
 from ridgepoint.models.huggingface.fields import MISSING, Fields, shown
 from ridgepoint.models.huggingface.hybrids import HYBRIDS
+from ridgepoint.models.huggingface.recurrences import RECURRENCES
 from ridgepoint.models.huggingface.style import Style, read_decoder
 from ridgepoint.models.huggingface.vision import vision_parameters
 
 Reader = Callable[[Fields, str], Model]
 
-_STYLES: Mapping[str, Style | Callable[[Fields], Style]] = {**DECODERS, **CLASSIC, **HYBRIDS}
+_STYLES: Mapping[str, Style | Callable[[Fields], Style]] = {**DECODERS, **CLASSIC, **HYBRIDS, **RECURRENCES}
 _LLAMA_LIKE = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "vocab_size")
 _TEXT_CONFIGS = ("text_config", "llm_config", "language_config")
 _INHERITED = ("tie_word_embeddings", "dtype", "torch_dtype", "quantization_config", "compression_config")
@@ -27,9 +28,6 @@ _ENDINGS = re.compile(
     r"(ForCausalLM|ForConditionalGeneration|LMHeadModel|ForMaskedLM|ForPreTraining|ForSequenceClassification|Model)$"
 )
 _REFUSED: Mapping[str, str] = {
-    "albert": "its layers share their weights",
-    "rwkv": "its mixers have no description yet",
-    "recurrent_gemma": "its mixers have no description yet",
     "zamba": "its layers share their weights",
     "zamba2": "its layers share their weights",
     "lfm2": "its mixers have no description yet",
