@@ -14,7 +14,8 @@ import numpy as np
 
 from ridgepoint.evidence.papers.catalog import papers
 from ridgepoint.evidence.record import write_record
-from ridgepoint.evidence.reproduce import COMPARED, Outcome, reproduce, summary
+from ridgepoint.evidence.reproduce import BOUNDED, COMPARED, Outcome, reproduce, summary
+from ridgepoint.report.reproduce import bounds_line, reported
 from ridgepoint.report.text import number, percent
 
 PAGE = Path(__file__).parent.parent / "docs" / "evidence.md"
@@ -43,12 +44,15 @@ def _overview(outcomes: Sequence[Outcome]) -> Iterator[str]:
     yield f"- {len(rows)} papers: {states['reproduced']} reproduced, {states['modelled']} modelled, {states['listed']} listed."
     yield (
         f"- {found['claims']} claims of {found['papers']} papers are predicted; {found['compared']} stand beside a "
-        "reported value."
+        f'reported figure, {found["bounds"]["compared"]} beside a bound that the paper states ("over", "at least", '
+        '"under").'
     )
     yield (
-        f"- Of those, {percent(found['within_10_percent'])} come out within 10 % and {percent(found['within_25_percent'])} "
-        f"within 25 %; the median ratio of predicted to reported is {number(found['median_ratio'])}."
+        f"- Of the figures, {percent(found['within_10_percent'])} come out within 10 % and "
+        f"{percent(found['within_25_percent'])} within 25 %; the "
+        f"median ratio of predicted to reported is {number(found['median_ratio'])}."
     )
+    yield f"- Bounds are no part of these shares: {bounds_line(found)}."
     yield f"- {found['states']['withheld']} more are predicted without a reported value at hand.\n"
 
 
@@ -82,11 +86,16 @@ def _claims(outcomes: Sequence[Outcome]) -> Iterator[str]:
     yield "## Every compared claim\n"
     yield "| paper | figure | reported | predicted | ratio | state | remark |\n| --- | --- | ---: | ---: | ---: | --- | --- |"
     for o in sorted(outcomes, key=lambda o: o.claim.slug):
-        if o.state in COMPARED and o.reported is not None and o.prediction.value is not None and o.ratio is not None:
+        if (
+            o.state in (*COMPARED, *BOUNDED)
+            and o.reported is not None
+            and o.prediction.value is not None
+            and o.ratio is not None
+        ):
             what = f"{o.metric}, {o.unit}".replace("|", "/")
             remark = o.claim.note.replace("|", "/")
             yield (
-                f"| {o.claim.slug} | {what} | {number(o.reported)} | {number(o.prediction.value)} | {number(o.ratio)} "
+                f"| {o.claim.slug} | {what} | {reported(o)} | {number(o.prediction.value)} | {number(o.ratio)} "
                 f"| {o.state} | {remark} |"
             )
 

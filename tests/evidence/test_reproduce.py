@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import tomllib
 from dataclasses import replace
 from importlib import resources
@@ -15,10 +16,20 @@ from ridgepoint.errors import RidgepointError
 from ridgepoint.estimates import Estimate
 from ridgepoint.evidence import reproduce as module
 from ridgepoint.evidence.claims import SOURCES, Claim, Said, as_scenario, claims, merged, pair
-from ridgepoint.evidence.papers.catalog import find_paper
+from ridgepoint.evidence.papers.catalog import find_paper, list_papers
 from ridgepoint.evidence.quantities import COMPARE, UNITS, figure, in_unit, usual
 from ridgepoint.evidence.record import record_text
-from ridgepoint.evidence.reproduce import Prediction, document, outcome, predict, reproduce, state, summary
+from ridgepoint.evidence.reproduce import (
+    BOUNDED,
+    Prediction,
+    bound_state,
+    document,
+    outcome,
+    predict,
+    reproduce,
+    state,
+    summary,
+)
 
 BASE = Said("llama-2-7b", "a100-sxm-80gb", task={"name": "decode", "batch": 1, "context": 4096})
 
@@ -52,8 +63,10 @@ def test_predictions_do_not_move_with_reported_values(monkeypatch, outcomes):
 
     def mutated(slug):
         paper = find_paper(slug)
+        other = {"": "at_least", "at_least": "at_most", "at_most": ""}
         lied = tuple(
-            msgspec.structs.replace(c, value=None if c.value is None else 2.0 * c.value + 7.0) for c in paper.claims
+            msgspec.structs.replace(c, value=None if c.value is None else 2.0 * c.value + 7.0, side=other[c.side])
+            for c in paper.claims
         )
         return msgspec.structs.replace(paper, claims=lied)
 
@@ -61,6 +74,7 @@ def test_predictions_do_not_move_with_reported_values(monkeypatch, outcomes):
     again = reproduce()
     assert [o.prediction.value for o in again] == [o.prediction.value for o in outcomes]
     assert any(a.reported != b.reported for a, b in zip(again, outcomes, strict=True))
+    assert all(a.side != b.side for a, b in zip(again, outcomes, strict=True) if a.row is not None)
 
 
 def test_none_fails(outcomes):
@@ -77,7 +91,7 @@ def test_withheld_rows_are_predicted_without_a_reported_value(outcomes):
 
 def test_ratio_and_state_agree(outcomes):
     for found in outcomes:
-        if found.ratio is not None and found.ratio > 0:
+        if found.ratio is not None and found.ratio > 0 and not found.side:
             miss = max(found.ratio, 1.0 / found.ratio)
             assert (miss <= 1.25) == (found.state in ("within 10 %", "within 25 %"))
 
@@ -163,6 +177,44 @@ def test_states_at_their_borders():
     assert state(Prediction(-1.0), 1.0, False) == "off"
     assert state(Prediction(None, error="no"), 1.0, False) == "failed"
     assert state(Prediction(1.0), None, False) == "withheld"
+
+
+def test_bounds_agree_on_their_right_side_and_not_far_beyond():
+    """100 x for "over 2 x" confirms nothing, nor does 1.9 x; a reduction of 99 % leaves too little for "over 85 %"."""
+    assert bound_state(2.0, 2.0, "at_least") == bound_state(4.0, 2.0, "at_least") == "agrees with bound"
+    assert bound_state(1.9, 2.0, "at_least") == bound_state(4.1, 2.0, "at_least") == "off bound"
+    assert bound_state(12.0, 12.0, "at_most") == bound_state(6.0, 12.0, "at_most") == "agrees with bound"
+    assert bound_state(12.1, 12.0, "at_most") == bound_state(5.9, 12.0, "at_most") == "off bound"
+    assert bound_state(0.0, 12.0, "at_most") == bound_state(-3.0, 2.0, "at_least") == "off bound"
+    assert bound_state(90.0, 85.0, "at_least", percent_less=True) == "agrees with bound"
+    assert bound_state(99.0, 85.0, "at_least", percent_less=True) == "off bound"
+    assert bound_state(100.0, 85.0, "at_least", percent_less=True) == "off bound", "nothing at all is left"
+
+
+def test_bounds_are_no_part_of_the_shares(outcomes):
+    """Whoever reads 'within 25 %' reads of figures; a bound cannot raise that share, and does not lower it."""
+    counted = summary(outcomes)
+    bounds = [o for o in outcomes if o.side and o.reported is not None]
+    assert bounds
+    assert all(o.state in BOUNDED for o in bounds)
+    assert all(o.state not in BOUNDED for o in outcomes if not o.side)
+    assert counted["bounds"] == {
+        "compared": len(bounds),
+        "agree": sum(o.state == "agrees with bound" for o in bounds),
+    }
+    alone = summary([o for o in outcomes if not o.side])
+    for name in ("compared", "within_10_percent", "within_25_percent", "median_ratio", "spread"):
+        assert counted[name] == alone[name], name
+
+
+def test_bounds_are_the_papers_words():
+    """A row is a bound only where what stands of the paper says so; the best case ("up to") is a figure."""
+    words = r"\b(over|more than|at least|less than|below|under|at most|limit|bound|or more|exceed)\b"
+    for paper in list_papers():
+        for claim in paper.claims:
+            said = f"{claim.unit} {claim.condition}"
+            assert not claim.side or re.search(words, said), (paper.slug, said)
+            assert not (claim.side and "up to" in said), (paper.slug, said)
 
 
 def test_the_record_of_the_catalogue_is_what_reproduce_gives(outcomes):

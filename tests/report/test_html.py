@@ -175,6 +175,14 @@ def test_advice_is_one_file_with_a_waterfall(tmp_path: Path) -> None:
     assert check(advice_page(nothing)).text
 
 
+def test_bounds_are_marked_and_counted_beside_the_figures() -> None:
+    """Who reads a share within 25 % must see that bounds ("over 3 tokens/s") are no part of it."""
+    page = check(reproduce_page(reproduce(["fiddler"]), "ridgepoint reproduce fiddler"))
+    assert "≥ 3" in page.text
+    assert "of 1 stated bounds agree" in page.text
+    assert "bounds agree" not in check(reproduce_page(reproduce(["triforce"]), "x")).text
+
+
 def test_reproduced_claims_are_one_file_with_a_plot(tmp_path: Path) -> None:
     outcomes = reproduce(["keyformer"]) or reproduce(None)[:20]
     page = check(reproduce_page(outcomes, "ridgepoint reproduce"))

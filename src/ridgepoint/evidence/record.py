@@ -6,17 +6,17 @@ from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
-from ridgepoint.evidence.reproduce import Outcome
+from ridgepoint.evidence.reproduce import COMPARED, Outcome
 from ridgepoint.scenario_file import write_whole
 
 HEAD = "# Predicted over reported, by paper: written by `ridgepoint reproduce --all --record`.\n"
 
 
 def record_text(outcomes: Sequence[Outcome]) -> str:
-    """The catalogue file: for each paper the ratios of its compared claims."""
+    """The catalogue file: for each paper the ratios of its compared claims; bounds, which no ratio describes, are left out."""
     by_paper: dict[str, list[float]] = {}
     for found in outcomes:
-        if found.ratio is not None and found.state != "failed":
+        if found.ratio is not None and found.state in COMPARED:
             by_paper.setdefault(found.claim.slug, []).append(found.ratio)
     blocks = (
         f"[papers.{slug}]\nratios = [{', '.join(f'{ratio:.3g}' for ratio in ratios)}]\n"

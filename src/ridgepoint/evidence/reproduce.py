@@ -21,13 +21,20 @@ from ridgepoint.estimates import Estimate
 from ridgepoint.evidence.claims import Claim, Fleet, claims, pair
 from ridgepoint.evidence.fleet_costs import cheapest_usd_per_hour
 from ridgepoint.evidence.papers.catalog import Paper, find_paper, list_papers
+from ridgepoint.evidence.papers.rows import Claim as Figure
+from ridgepoint.evidence.papers.rows import Side
 from ridgepoint.evidence.quantities import COMPARE, figure, in_unit, usual
 
 NEAR, WIDE = 1.10, 1.25
-STATES = ("within 10 %", "within 25 %", "off", "withheld", "modelled", "failed")
-"""``withheld``: predicted, the reported value is kept back; ``modelled``: the paper states no such figure."""
+BEYOND = 2.0
+"""How far on the right side of a bound a prediction may lie: 100 × for "over 2 ×" confirms nothing."""
+STATES = ("within 10 %", "within 25 %", "off", "agrees with bound", "off bound", "withheld", "modelled", "failed")
+"""``agrees with bound``, ``off bound``: the paper states a bound, not the figure; ``withheld``: predicted, the reported value
+is kept back; ``modelled``: the paper states no such figure."""
 COMPARED = STATES[:3]
-"""States of a prediction that stands beside a reported value."""
+"""States of a prediction beside a reported figure: what shares within 10 % and 25 % are shares of."""
+BOUNDED = STATES[3:5]
+"""States of a prediction beside a reported bound, counted apart."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +70,16 @@ class Outcome:
         return value / self.reported
 
     @property
+    def row(self) -> Figure | None:
+        """The paper's claim, or None where it states no such figure."""
+        return None if self.claim.index is None else self.paper.claims[self.claim.index]
+
+    @property
+    def side(self) -> Side:
+        """``at_least`` or ``at_most`` where the paper states a bound."""
+        return "" if self.row is None else self.row.side
+
+    @property
     def reliance(self) -> Reliance:
         """What the prediction relied on, and the paper itself."""
         return self.prediction.reliance | Reliance(more=(self.paper.reference,))
@@ -75,8 +92,7 @@ class Outcome:
 
 def predict(claim: Claim, metric: str, unit: str) -> Prediction:
     """Both scenarios evaluated and compared as the metric (or the claim itself) says; never fails, says why instead."""
-    quantity, compare = usual(metric, unit)
-    quantity, compare = claim.quantity or quantity, claim.compare or compare
+    quantity, compare = _measures(claim, metric, unit)
     try:
         if claim.fleets is not None:
             return fleet_prediction(claim.fleets, COMPARE[compare])
@@ -89,6 +105,12 @@ def predict(claim: Claim, metric: str, unit: str) -> Prediction:
         return Prediction(scaled, before, after, found.said, reliance=first.reliance | second.reliance)
     except RidgepointError as error:
         return Prediction(None, error=error.message)
+
+
+def _measures(claim: Claim, metric: str, unit: str) -> tuple[str, str]:
+    """The claim's quantity and comparison: its own, or the metric's usual ones."""
+    quantity, compare = usual(metric, unit)
+    return claim.quantity or quantity, claim.compare or compare
 
 
 def fleet_prediction(fleets: tuple[Fleet, Fleet], compare: Callable[[float, float], float]) -> Prediction:
@@ -111,11 +133,31 @@ def outcome(claim: Claim) -> Outcome:
     unit = claim.unit or (row.unit if row else "x")
     prediction = predict(claim, metric, unit)
     reported = None if row is None else row.value
-    return Outcome(claim, paper, metric, unit, prediction, reported, state(prediction, reported, row is None))
+    said = state(prediction, reported, row is None)
+    if row is not None and row.side and said in COMPARED:
+        less = _measures(claim, metric, unit)[1] == "percent_less"
+        said = bound_state(float(prediction.value or 0.0), float(reported or 0.0), row.side, less)
+    return Outcome(claim, paper, metric, unit, prediction, reported, said)
+
+
+def bound_state(value: float, bound: float, side: Side, percent_less: bool = False) -> str:
+    """Whether a prediction agrees with a bound: on its right side, and no more than ``BEYOND`` times past it.
+
+    Of a reduction in per cent, what remains counts as well: 99 % less leaves a fifteenth of what "over 85 % less" leaves.
+
+    >>> bound_state(13.0, 10.0, "at_least"), bound_state(9.9, 10.0, "at_least"), bound_state(100.0, 2.0, "at_least")
+    ('agrees with bound', 'off bound', 'off bound')
+    >>> bound_state(99.0, 85.0, "at_least", percent_less=True), bound_state(7.0, 12.0, "at_most")
+    ('off bound', 'agrees with bound')
+    """
+    pairs = [(value, bound)] + ([(100.0 - bound, 100.0 - value)] if percent_less else [])
+    pairs = pairs if side == "at_least" else [(b, a) for a, b in pairs]
+    agrees = all(low > 0.0 and low <= high <= BEYOND * low for high, low in pairs)
+    return BOUNDED[0] if agrees else BOUNDED[1]
 
 
 def state(prediction: Prediction, reported: float | None, unstated: bool) -> str:
-    """How near a prediction is: the larger of the ratio and its inverse decides.
+    """How near a prediction of a figure is: the larger of the ratio and its inverse decides.
 
     >>> state(Prediction(2.1), 2.0, False), state(Prediction(2.0), 4.0, False), state(Prediction(2.0), None, True)
     ('within 10 %', 'off', 'modelled')
@@ -157,7 +199,10 @@ def reproduce(
 
 
 def summary(outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """Counts by state, and how the compared ones are spread: median ratio, share within 10 % and 25 %."""
+    """Counts by state, and how the compared ones are spread: median ratio, share within 10 % and 25 %.
+
+    These are of figures; ``bounds`` counts bounds apart: how many are stated, how many of them the prediction agrees with.
+    """
     ratios = [o.ratio for o in outcomes if o.state in COMPARED and o.ratio is not None and o.ratio > 0.0]
     counts = {name: sum(o.state == name for o in outcomes) for name in STATES}
     compared = sum(counts[name] for name in COMPARED)
@@ -170,6 +215,7 @@ def summary(outcomes: Sequence[Outcome]) -> dict[str, Any]:
         "within_25_percent": (counts["within 10 %"] + counts["within 25 %"]) / compared if compared else None,
         "median_ratio": float(np.median(ratios)) if ratios else None,
         "spread": float(np.std(np.log(ratios))) if len(ratios) > 1 else None,
+        "bounds": {"compared": sum(counts[name] for name in BOUNDED), "agree": counts[BOUNDED[0]]},
     }
 
 
@@ -195,6 +241,7 @@ def _entry(found: Outcome) -> dict[str, Any]:
         "metric": found.metric,
         "unit": found.unit,
         "reported": found.reported,
+        "side": found.side or None,
         "predicted": value if value is not None and math.isfinite(value) else None,
         "ratio": found.ratio,
         "state": found.state,

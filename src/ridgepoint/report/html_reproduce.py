@@ -9,12 +9,19 @@ from html import escape
 from ridgepoint.evidence.reproduce import STATES, Outcome, summary
 from ridgepoint.report.html import folded, html_page, listed, section, table
 from ridgepoint.report.picture import Picture
+from ridgepoint.report.reproduce import bounds_line, reported
 from ridgepoint.report.svg_scatter import Dot, scatter_svg, series_words
 from ridgepoint.report.text import number, percent
 
 BAND = 0.25
 """Claims within ±25 % count as reproduced."""
-_COLOURS = {"within 10 %": "host", "within 25 %": "memory", "off": "matrix"}
+_COLOURS = {
+    "within 10 %": "host",
+    "within 25 %": "memory",
+    "off": "matrix",
+    "agrees with bound": "network",
+    "off bound": "launch",
+}
 
 
 def reproduce_page(outcomes: Sequence[Outcome], command: str = "") -> str:
@@ -27,6 +34,8 @@ def reproduce_page(outcomes: Sequence[Outcome], command: str = "") -> str:
         within = f"{percent(found['within_10_percent'])} within 10 %, {percent(found['within_25_percent'])} within 25 %"
         median = number(found["median_ratio"]) if found["median_ratio"] is not None else "–"
         head += f'<p class="rp-verdict"><strong>{escape(within)}</strong>, median ratio {escape(median)}</p>'
+    if bounds := bounds_line(found):
+        head += f"<p>beside these figures: {escape(bounds)}</p>"
     body = [head, section("Predicted beside reported", comparison(outcomes)), *_claims(outcomes)]
     return html_page("Ridgepoint: papers' figures", [*body, *_assumed(outcomes)], command)
 
@@ -49,7 +58,7 @@ def comparison_picture(outcomes: Sequence[Outcome]) -> Picture | None:
     if not dots:
         return None
     svg = scatter_svg(dots, "reported", "predicted", "Predicted against reported figures", BAND)
-    caption = f"Each in the claim's own unit; the band is ±{BAND:.0%}."
+    caption = f"Each in the claim's own unit; the band is ±{BAND:.0%}. Bounds stand where the paper put them."
     return Picture(
         "comparison",
         "Predicted beside reported",
@@ -82,7 +91,7 @@ def claims_table(outcomes: Sequence[Outcome]) -> str:
         (
             o.claim.slug,
             f"{o.metric.replace('_', ' ')}, {o.unit}",
-            "" if o.reported is None else number(o.reported),
+            reported(o),
             "" if o.prediction.value is None else number(o.prediction.value),
             "" if o.ratio is None else number(o.ratio),
             o.state,

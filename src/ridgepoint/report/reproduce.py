@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from ridgepoint.evidence.reproduce import STATES, Outcome, summary
+from ridgepoint.evidence.reproduce import BEYOND, STATES, Outcome, summary
 from ridgepoint.report.table import Cell, fitted
 from ridgepoint.report.terminal import INDENT, notes, section
 from ridgepoint.report.text import number, percent
 
 FEW = 6
 """Up to so many claims are shown with their assumptions."""
-_STYLES = {"within 10 %": "green", "within 25 %": "green", "off": "yellow", "failed": "red"}
+_STYLES = {
+    "within 10 %": "green",
+    "within 25 %": "green",
+    "off": "yellow",
+    "agrees with bound": "green",
+    "off bound": "yellow",
+    "failed": "red",
+}
 
 
 def reproduce_page(outcomes: Sequence[Outcome], width: int) -> RenderableType:
@@ -35,16 +43,32 @@ def _sections(outcomes: Sequence[Outcome], width: int) -> Iterator[RenderableTyp
 
 def _row(found: Outcome) -> list[Cell]:
     value, ratio = found.prediction.value, found.ratio
-    row = None if found.claim.index is None else found.paper.claims[found.claim.index]
+    row = found.row
     what = f"{found.metric}, {found.unit}" + (f": {row.condition}" if row and row.condition else "")
     return [
         found.claim.slug,
         what,
-        "" if found.reported is None else number(found.reported),
+        reported(found),
         "" if value is None else number(value),
         "" if ratio is None else number(ratio),
         Text(found.state, style=_STYLES.get(found.state, "dim")),
     ]
+
+
+def reported(found: Outcome) -> str:
+    """What the paper reports, with its sign where that is a bound."""
+    sign = found.row.sign if found.row is not None else ""
+    return "" if found.reported is None else sign + number(found.reported)
+
+
+def bounds_line(counted: dict[str, Any]) -> str:
+    """How many stated bounds the predictions agree with, or nothing where no paper states any."""
+    bounds = counted["bounds"]
+    return (
+        f"{bounds['agree']} of {bounds['compared']} stated bounds agree, up to {BEYOND:g} × past them"
+        if bounds["compared"]
+        else ""
+    )
 
 
 def _detail(found: Outcome) -> Iterator[RenderableType]:
@@ -63,3 +87,5 @@ def _summary(outcomes: Sequence[Outcome], width: int) -> Iterator[RenderableType
             f"{found['compared']} compared: {percent(found['within_10_percent'])} within 10 %, "
             f"{percent(found['within_25_percent'])} within 25 %, median ratio {number(found['median_ratio'])}"
         )
+    if bounds := bounds_line(found):
+        yield Text(f"beside these: {bounds}")

@@ -17,6 +17,8 @@ from ridgepoint.errors import RidgepointError
 
 Kind = Literal["analysis", "technique", "workload", "law", "measurement", "other"]
 Expressible = Literal["now", "with_paper", "profile", "bound", "tool", "none"]
+Side = Literal["", "at_least", "at_most"]
+_SIGNS: dict[Side, str] = {"": "", "at_least": "≥ ", "at_most": "≤ "}
 Metric = Literal[
     "accuracy_delta",
     "comm_reduction",
@@ -40,13 +42,27 @@ Metric = Literal[
 
 
 class Claim(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=False):
-    """One figure that a paper reports. ``value`` is None where it is withheld: the setup is known, the figure is not."""
+    """One figure that a paper reports. ``value`` is None where it is withheld: the setup is known, the figure is not.
+
+    ``side``: the paper states a bound ("over", "more than", "under"), not the figure itself. "Up to" is no bound but the
+    best case's figure.
+    """
 
     metric: Metric
     value: float | None = None
     unit: str = ""
     baseline: str = ""
     condition: str = ""
+    side: Side = ""
+
+    @property
+    def sign(self) -> str:
+        """What stands before the value of a bound.
+
+        >>> Claim("speedup", 10.0, side="at_least").sign, Claim("speedup", 10.0).sign
+        ('≥ ', '')
+        """
+        return _SIGNS[self.side]
 
 
 class Workload(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
