@@ -26,7 +26,7 @@ from ridgepoint.errors import RidgepointError
 from ridgepoint.machines.machine import Machine
 from ridgepoint.models.architecture import Model
 from ridgepoint.models.networks.network import Network
-from ridgepoint.numeric import Num
+from ridgepoint.numeric import Array, Num
 from ridgepoint.plan import Plan
 from ridgepoint.scenario import Scenario, scenario
 from ridgepoint.tasks import Task, Train
@@ -298,24 +298,47 @@ def _broadcast(value: Any, shape: tuple[int, ...]) -> Any:
 
 
 def largest_that_fits(given: Scenario, name: str) -> Any:
-    """The largest whole value of the task's field ``name`` with which the ledger fits, digit by digit on the ledger.
+    """The largest whole value of the task's field ``name`` with which the ledger fits.
 
     0 where not even 1 fits; None for training, whose batch is cut into micro-batches and does not fill memory.
     """
     if isinstance(given.task, Train) or not hasattr(given.task, name):
         return None
     shape = np.broadcast_shapes(given.shape, np.shape(given.plan.dp or 1.0))
-    # All values of a digit are tried in one ledger; a large sweep tries one at a time, to spare memory.
-    base = 64 if np.prod(shape, dtype=np.int64) <= FEW else 2
-    digits = np.arange(1.0, base).reshape(-1, *(1 for _ in shape))
-    low = np.zeros(shape)
-    for scale in [float(base**power) for power in reversed(range(round(30 / np.log2(base))))]:
-        tried = np.minimum(low + scale * digits, LARGEST)
-        sizes: dict[str, Any] = {name: tried}
-        trial = replace(given, task=replace(given.task, **sizes))
-        try:
-            fits = np.broadcast_to(trial.build().ledger.fits, np.broadcast_shapes(tried.shape, shape))
-        except RidgepointError:
-            return None
-        low = low + scale * np.sum(np.cumprod(fits, axis=0), axis=0)
+
+    def counted(tried: Array) -> Array:
+        """How many of the rising values along the first axis fit."""
+        sizes: dict[str, Any] = {name: np.minimum(tried, LARGEST)}
+        fits = replace(given, task=replace(given.task, **sizes)).build().ledger.fits
+        return np.asarray(np.sum(np.cumprod(np.broadcast_to(fits, (len(tried), *shape)), axis=0), axis=0))
+
+    # Many values are tried in one ledger; a large sweep tries one at a time, to spare memory.
+    few = np.prod(shape, dtype=np.int64) <= FEW
+    try:
+        found = _power_and_rest(counted, len(shape)) if few else _bit_by_bit(counted, shape)
+    except RidgepointError:
+        return None
+    low = np.minimum(found, LARGEST)
     return int(low) if low.ndim == 0 else low
+
+
+_BITS, _AT_ONCE = 30, 256.0
+
+
+def _power_and_rest(counted: Callable[[Array], Array], axes: int) -> Array:
+    """The largest power of two that fits, then what fits above it, 256 values at a time."""
+    powers: Array = np.exp2(np.arange(_BITS, dtype=float)).reshape(-1, *[1] * axes)
+    count = counted(powers)
+    low = np.asarray(np.where(count > 0, 2.0 ** (count - 1.0), 0.0))
+    step, digits = low, np.arange(1.0, _AT_ONCE).reshape(-1, *[1] * axes)
+    while np.any(step > 1.0):
+        step = np.maximum(step / _AT_ONCE, 1.0)
+        low = low + step * counted(low + digits * step)
+    return low
+
+
+def _bit_by_bit(counted: Callable[[Array], Array], shape: tuple[int, ...]) -> Array:
+    low = np.zeros(shape)
+    for scale in 2.0 ** np.arange(_BITS)[::-1]:
+        low = low + scale * counted((low + scale)[np.newaxis])
+    return low

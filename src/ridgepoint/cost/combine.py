@@ -6,7 +6,7 @@ slower when a part gets faster.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -37,14 +37,27 @@ def _combine(work: Work, leaf: Leaf) -> list[Timing]:
     if isinstance(work, Op):
         return [leaf(work)]
     if type(work) in _SUMS:
-        terms = [(weight, timing) for weight, part in _SUMS[type(work)](work) for timing in _combine(part, leaf)]
-        return _by_partition(terms)
+        return _by_partition(list(_terms(work, 1.0, leaf)))
     rule = _RULES.get(type(work))
     if rule is None:
         raise RidgepointError(
             "bad_work", f"no rule combines a {type(work).__name__}", "use the constructors of work.py"
         )
     return [rule(work, leaf)]
+
+
+def _terms(work: Work, weight: float, leaf: Leaf) -> Iterator[tuple[Num, Timing]]:
+    """The terms of a sum of sums, each with its weight; a weight that varies over a sweep is applied to a whole part."""
+    if isinstance(work, Op):
+        yield weight, leaf(work)
+    elif type(work) in _SUMS:
+        for times, part in _SUMS[type(work)](work):
+            if isinstance(times, int | float):
+                yield from _terms(part, weight * times, leaf)
+            else:
+                yield from ((weight * times, timing) for timing in _combine(part, leaf))
+    else:
+        yield from ((weight, timing) for timing in _combine(work, leaf))
 
 
 def weighted_occurrences(occurrences: list[tuple[Op, Num]], leaf: Leaf) -> Timing:
@@ -54,11 +67,25 @@ def weighted_occurrences(occurrences: list[tuple[Op, Num]], leaf: Leaf) -> Timin
 
 def _by_partition(terms: list[tuple[Num, Timing]]) -> list[Timing]:
     groups: dict[int, list[tuple[Num, Timing]]] = {}
-    for weight, timing in terms:
+    for weight, timing in _merged(terms):
         # A weight that varies over the sweep fits no partition.
         here = timing.everywhere() if isinstance(weight, np.ndarray) else timing
         groups.setdefault(id(here.partition), []).append((weight, here))
     return [replace(weighted_sum(group), partition=group[0][1].partition) for group in groups.values()]
+
+
+def _merged(terms: list[tuple[Num, Timing]]) -> list[tuple[Num, Timing]]:
+    """One term for all ops that share a timing, as equal ops do."""
+    found: dict[int, tuple[Num, Timing]] = {}
+    others: list[tuple[Num, Timing]] = []
+    for weight, timing in terms:
+        if not isinstance(weight, float):
+            others.append((weight, timing))
+        elif id(timing) in found:
+            found[id(timing)] = found[id(timing)][0] + weight, timing
+        else:
+            found[id(timing)] = weight, timing
+    return [*found.values(), *others]
 
 
 def _added(timings: list[Timing]) -> Timing:

@@ -82,10 +82,12 @@ class Cost:
         alike: dict[int, Timing] = {}  # equal ops share their demand
 
         def leaf(op: Op) -> Timing:
-            key = id(self.demands[id(op)])
-            if key not in alike:
-                alike[key] = self._settle(id(op), speed)
-            return alike[key]
+            demand = self.demands[id(op)]
+            if not any(resource in phase.seconds for phase in demand.phases for resource in speed):
+                return self._settled[id(op)]
+            if id(demand) not in alike:
+                alike[id(demand)] = self._settle(id(op), speed)
+            return alike[id(demand)]
 
         return combine(self.work, leaf)
 
