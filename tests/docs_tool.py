@@ -144,7 +144,10 @@ def matches(expected: Sequence[str], actual: Sequence[str]) -> bool:
 
 
 def shell(text: str) -> str:
-    """What the command prints, errors included, in a plain terminal of 100 columns at the root of the checkout."""
+    """What the command prints, errors included, in a plain terminal of 100 columns at the root of the checkout.
+
+    The root is a folder of links to what is there: files that a command writes do not stay.
+    """
     environment = {name: value for name, value in os.environ.items() if name not in FORCED_COLOUR}
     environment |= {
         "COLUMNS": "100",
@@ -154,18 +157,23 @@ def shell(text: str) -> str:
         "RIDGEPOINT_CATALOG": str(Path(tempfile.gettempdir()) / "ridgepoint-docs"),
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
     }
-    done = subprocess.run(
-        text,
-        shell=True,
-        cwd=ROOT,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        encoding="utf-8",
-        timeout=TIMEOUT_S,
-        check=False,
-    )
+    with tempfile.TemporaryDirectory() as outside:
+        folder = Path(outside) / ROOT.name
+        folder.mkdir()
+        for entry in ROOT.iterdir():
+            (folder / entry.name).symlink_to(entry)
+        done = subprocess.run(
+            text,
+            shell=True,
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            timeout=TIMEOUT_S,
+            check=False,
+        )
     return done.stdout
 
 
