@@ -22,9 +22,9 @@ def vit(tape: Tape, net: Network, sizes: Sizes) -> None:
     register tokens, 1), ``position`` (``all``: an embedding for every row; ``patches``; ``relative``: a table of biases in
     every layer; ``relative_mlp``: a small network in every layer makes them; empty), ``qkv_bias`` (``all``, ``no_key``,
     empty), ``layer_scale``, ``pre_norm``, ``qk_norm``, ``norm``, ``gated`` feed-forward part, ``sub_norm`` (a norm inside
-    it), ``inner_norm`` (a norm of what attention gives), ``rope``, ``parallel`` (both parts read one norm), ``pool``
-    (``token``, ``mean``, ``map``: attention from a trained query), ``heads_out`` classifiers, ``backbone`` (options of a
-    ResNet before the patches), ``classes``.
+    it), ``feed_norm`` (one more before it), ``inner_norm`` (a norm of what attention gives), ``rope``, ``parallel`` (both
+    parts read one norm), ``pool`` (``token``, ``mean``, ``map``: attention from a trained query), ``heads_out``
+    classifiers, ``backbone`` (options of a ResNet before the patches), ``classes``.
     """
     image = tape.image(3, sizes["image_px"], sizes["image_px"])
     dim, extra = net.option("dim"), net.option("tokens", 1)
@@ -114,6 +114,8 @@ def _position_bias(tape: Tape, net: Network, heads: int, grid: Map) -> None:
 
 def _feed(tape: Tape, net: Network, x: Rows) -> Rows:
     feed = net.option("feed", 4 * net.option("dim"))
+    if net.option("feed_norm", False):
+        x = tape.norm(x, "layer", name="feed_norm")
     if not net.option("sub_norm", False):
         return feed_forward(tape, x, feed, gated=net.option("gated", False))
     with tape.scope("feed"):
