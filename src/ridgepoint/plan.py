@@ -59,7 +59,8 @@ class Plan:
     States: ``optimizer`` adam, adam8bit, adafactor (factored second moments), lion, sgd (with momentum) or none;
     ``optimizer_rank`` > 0 keeps its moments of gradients projected to that rank (GaLore); ``master_weights`` in fp32.
     Exchange: ``gradient_bytes`` per gradient value between replicas (by stage where None), every ``exchange_period`` steps
-    (local updates), for which ``outer_bytes`` per parameter are kept (DiLoCo: 8), ``overlap_gradients``.
+    (local updates), for which ``outer_bytes`` per parameter are kept (DiLoCo: 8), ``overlap_gradients``: beside the backward
+    passes, and ``overlap_parameters``: what ZeRO shares is gathered beside the passes, else before them.
     ``communication_share`` is the part of the multiprocessors that collectives keep from computation beside them (NCCL's 16
     to 24 channels of 108 to 144).
     Data: ``lengths`` of sequences as a distribution (``lognormal:1k:0.8``; by default all are as long as the task says), and
@@ -103,6 +104,7 @@ class Plan:
     exchange_period: Num = 1.0
     outer_bytes: Num = 0.0
     overlap_gradients: bool = True
+    overlap_parameters: bool = True
     communication_share: Num = 0.15
     lengths: str | None = None
     padding: str = "packed"

@@ -25,12 +25,13 @@ TRAINING_ONLY = (
     *("vocab_parallel", "context_exchange"),
     *("trainable", "lora_rank", "trained_layers", "optimizer", "optimizer_rank", "master_weights"),
     *("gradient_bytes", "exchange_period", "outer_bytes", "communication_share"),
+    *("overlap_gradients", "overlap_parameters"),
     *("offload_optimizer", "offload_params", "offload_activations"),
 )
 SERVING_ONLY = ("kv", "speculated")
 _SERVING = ("prefill", "decode", "generate")
 _OPTION = {"zero_stage": "--zero", "graph_capture": "--graphs", "compiled": "--mode"}
-FILE_ONLY = ("expert_imbalance", "sequence_parallel", "overlap_gradients", "speculated")
+FILE_ONLY = ("expert_imbalance", "sequence_parallel", "speculated")
 """Fields of a plan that have no option: a scenario file says them."""
 _NO_NEGATION = ("vocab_parallel",)
 
@@ -215,8 +216,8 @@ _PLAN: Mapping[str, Callable[[str, Value, Request], Any]] = {
         ("memory_fraction", "expert_imbalance", "speculated", "recomputed_layers", "trained_layers"), _number
     ),
     **dict.fromkeys(("optimizer_rank", "gradient_bytes", "outer_bytes", "communication_share"), _number),
-    **dict.fromkeys(("fused_attention", "graph_capture", "compiled", "sequence_parallel", "overlap_gradients"), _flag),
-    **dict.fromkeys(("vocab_parallel", "master_weights"), _flag),
+    **dict.fromkeys(("fused_attention", "graph_capture", "compiled", "sequence_parallel"), _flag),
+    **dict.fromkeys(("vocab_parallel", "master_weights", "overlap_gradients", "overlap_parameters"), _flag),
     "zero_stage": _number,
     "stages": _text,
     "lengths": _text,

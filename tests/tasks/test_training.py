@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from ridgepoint.cost.evaluate import BOUND, evaluate
+from ridgepoint.machines.catalog import find_machine
 from ridgepoint.models.catalog import find_model
+from ridgepoint.models.networks.catalog import find_network
 from ridgepoint.models.parameters import parameters, total_parameters
 from ridgepoint.plan import Plan
 from ridgepoint.tasks import Forward, Train
@@ -14,10 +16,12 @@ from ridgepoint.tasks.build import build
 from ridgepoint.tasks.layout import Layout
 from ridgepoint.tasks.training import micro_batch
 from ridgepoint.tasks.updates import Trained
-from ridgepoint.work import Pipeline, walk
+from ridgepoint.work import Pipeline, ops, walk
 from tests.models.parts import CLUSTER, built, components, flop
 
 STEP = Train(batch=16, seq=256)
+LONG = Train(batch=16, seq=4096)
+"""Passes that take longer than what replicas exchange."""
 PARAMETERS = total_parameters(find_model("llama-3.1-8b"))
 
 
@@ -114,6 +118,36 @@ def test_overlapping_the_gradients_never_takes_longer():
     for plan in ({"dp": 8}, {"dp": 8, "pp": 2}):
         beside, after = (built("llama-3.1-8b", STEP, overlap_gradients=o, **plan).work for o in (True, False))
         assert evaluate(beside, CLUSTER).time_s <= evaluate(after, CLUSTER).time_s
+
+
+@pytest.mark.parametrize("stage", [1, 2, 3])
+def test_gathers_beside_nothing_add_the_whole_of_their_time(stage):
+    """What is not beside the passes lies between them: the step is longer by what the links take, no less."""
+    plan: dict[str, Any] = {"dp": 8, "zero_stage": stage, "communication_share": 0.0}
+    beside, after = (built("llama-3.1-8b", LONG, overlap_parameters=o, **plan).work for o in (True, False))
+    (gather,) = (op for op in ops(after) if op.label == "data_parallel.parameters")
+    passes = 4 if stage == 3 else 1  # two micro-batches, forward and backward
+    alone = passes * evaluate(gather, CLUSTER).time_s
+    assert evaluate(after, CLUSTER).time_s == pytest.approx(evaluate(beside, CLUSTER).time_s + alone, rel=0.02)
+
+
+def test_gradients_of_early_micro_batches_are_exposed_with_the_last_ones():
+    """ZeRO-2 reduces every micro-batch's gradients; without overlap none of these exchanges is hidden."""
+    plan: dict[str, Any] = {"dp": 8, "zero_stage": 2, "communication_share": 0.0}
+    beside, after = (built("llama-3.1-8b", LONG, overlap_gradients=o, **plan).work for o in (True, False))
+    each = next(op for op in ops(after) if op.label == "data_parallel.gradients")
+    alone = 2 * evaluate(each, CLUSTER).time_s
+    assert evaluate(after, CLUSTER).time_s == pytest.approx(evaluate(beside, CLUSTER).time_s + alone, rel=0.02)
+
+
+def test_networks_gather_what_they_share():
+    """ZeRO-3 of a network moved nothing before its passes: its shards came for free."""
+    net, machine, step = find_network("resnet50"), find_machine("8xh100-sxm"), Train(batch=256)
+    assert net is not None
+    plain, shared = (build(net, machine, step, Plan(zero_stage=stage)).work for stage in (0, 3))
+    labels = [op.label for op in ops(shared)]
+    assert "data_parallel.parameters" in labels
+    assert "data_parallel.parameters" not in [op.label for op in ops(plain)]
 
 
 def test_more_chunks_make_a_smaller_bubble():

@@ -61,6 +61,12 @@ SCENARIOS: dict[str, tuple[str, str, Task, rp.Plan]] = {
         Train(batch=64, seq=2048),
         rp.Plan(tp=4, overlap_gradients=False, sequence_parallel=False),
     ),
+    "training, gathers not hidden": (
+        "llama-2-13b",
+        "8x8xa100-sxm-80gb",
+        Train(batch=64, seq=2048),
+        rp.Plan(zero_stage=3, overlap_parameters=False),
+    ),
     "training, unfused": ("llama-2-7b", "8xa100-sxm-80gb", Train(batch=8, seq=2048), rp.Plan(fused_attention=False)),
     "training eagerly": ("bert-large", "8xa100-sxm-80gb", Train(batch=64, seq=512), rp.Plan(compiled=False)),
 }

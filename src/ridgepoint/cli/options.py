@@ -91,6 +91,14 @@ SETTINGS = (
         *("--communication-share", "plan", "communication_share", "F", TRAINING),
         "part of the multiprocessors that collectives keep",
     ),
+    Setting(
+        *("--overlap-gradients/--no-overlap-gradients", "plan", "overlap_gradients", "", TRAINING),
+        *("gradients exchanged beside the backward pass", True),
+    ),
+    Setting(
+        *("--overlap-parameters/--no-overlap-parameters", "plan", "overlap_parameters", "", TRAINING),
+        *("weights gathered (ZeRO) beside the passes", True),
+    ),
     Setting("--outer-bytes", "plan", "outer_bytes", "X", TRAINING, "kept per parameter between exchanges"),
     Setting("--offload-optimizer", "plan", "offload_optimizer", "TIER", TRAINING, "none, host or nvme"),
     Setting("--offload-params", "plan", "offload_params", "TIER", TRAINING, "none, host or nvme (with --zero 3)"),

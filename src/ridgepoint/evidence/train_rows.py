@@ -54,6 +54,7 @@ def step_of(rows: Rows, model: Model, machine: Machine) -> tuple[Train, Plan]:
         compiled=engine.compiled,
         fused_attention=engine.fused_attention,
         overlap_gradients=engine.overlap_gradients,
+        overlap_parameters=engine.overlap_parameters,
         sequence_parallel=None if rows.tag("sequence_parallel") == "" else rows.tag("sequence_parallel") == "1",
     )
     seq = rows.number("prompt", SEQUENCE.get(rows.tag("dataset")))

@@ -55,6 +55,8 @@ class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Part of the traffic between devices of a node that runs beside products (overlapped tensor parallelism)."""
     overlap_gradients: bool = True
     """Whether gradients are exchanged beside the last backward pass."""
+    overlap_parameters: bool = True
+    """Whether weights that are shared among replicas (ZeRO) are gathered beside the passes."""
     fused_loss: bool = False
     """Whether the loss overwrites the logits with their gradient instead of making 32-bit copies."""
     coefficients: dict[str, dict[str, Any]] = {}

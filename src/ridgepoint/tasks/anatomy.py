@@ -12,7 +12,7 @@ from ridgepoint.models.parameters import parameters
 from ridgepoint.models.state import cache_bytes
 from ridgepoint.ops import Attention, Scan
 from ridgepoint.plan import Plan
-from ridgepoint.tasks.inference import decode_work, forward_work
+from ridgepoint.tasks.inference import decode_work, forward_work, input_length
 from ridgepoint.tasks.layout import Layout, execution
 from ridgepoint.tasks.networks import forward_tape
 from ridgepoint.work import Mix, Op, Repeat, Work
@@ -76,7 +76,7 @@ def parts(model: Model, context: float) -> list[Part]:
         _part(found, part_name(label)).parameters += count
     run, _ = execution(model, Plan(), SINGLE, training=False)
     if model.decoder is not None:
-        work, tokens = decode_work(model, run, SINGLE, 1.0, context, context if model.encoder else 0.0), 1.0
+        work, tokens = decode_work(model, run, SINGLE, 1.0, context, input_length(model, context)), 1.0
     else:
         work, tokens = forward_work(model, run, SINGLE, 1.0, context), context
     for op, count in counted(work, 1.0):
@@ -98,7 +98,7 @@ def network_parts(net: Network) -> list[Part]:
 
 
 def state(model: Model, context: float) -> State:
-    """What one sequence of ``context`` tokens keeps in the cache.
+    """What one sequence of ``context`` tokens keeps in the cache; an encoder–decoder's input is as long, unless it is padded.
 
     >>> from ridgepoint.models.catalog import find_model
     >>> state(find_model("llama-3.1-8b"), 8192.0).per_token_bytes
@@ -107,7 +107,7 @@ def state(model: Model, context: float) -> State:
     run, _ = execution(model, Plan(), SINGLE, training=False)
 
     def kept(tokens: float) -> float:
-        return float(cache_bytes(model, 1.0, tokens, run, 1.0))
+        return float(cache_bytes(model, 1.0, tokens, run, 1.0, input_length(model, tokens)))
 
     fixed = kept(0.0)
     return State(kept(1.0) - fixed, fixed, context, kept(context))

@@ -23,7 +23,15 @@ from ridgepoint.ops import Attention
 from ridgepoint.plan import Plan
 from ridgepoint.tasks import Decode, Forward, Generate, Prefill, Sample, Task, Train
 from ridgepoint.tasks.activations import recompute_words
-from ridgepoint.tasks.inference import decode_work, forward_work, generate_parts, has_host, prefill_work, with_host
+from ridgepoint.tasks.inference import (
+    decode_work,
+    forward_work,
+    generate_parts,
+    has_host,
+    input_length,
+    prefill_work,
+    with_host,
+)
 from ridgepoint.tasks.layout import Layout, complete, execution
 from ridgepoint.tasks.lengths import Batching, attend, batching
 from ridgepoint.tasks.memory import TOKEN_BUDGET, ledger
@@ -134,7 +142,7 @@ def build(model: Model | Network, machine: Machine, task: Task, plan: Plan) -> B
         machine,
         ledger=ledger(model, machine, run, layout, task, plan),
         layout=layout,
-        assumptions=(*layout.assumptions, *notes, *model.notes, *_conventions(machine, task, plan, run), *said),
+        assumptions=(*layout.assumptions, *notes, *model.notes, *_two_stacks(model, task), *_conventions(machine, task, plan, run), *said),
         **parts,
     )
 
@@ -176,7 +184,7 @@ def _prefill(model: Model, run: Execution, layout: Layout, task: Prefill, plan: 
 
 
 def _decode(model: Model, run: Execution, layout: Layout, task: Decode, plan: Plan) -> dict[str, Any]:
-    source = task.context if model.encoder is not None else 0.0
+    source = input_length(model, task.context)
     work = decode_work(model, run, layout, task.batch, task.context, source, 1.0 + plan.speculated)
     phase = Phase("decode", work, role="next", captured=_captured(plan, True), eager=not plan.compiled)
     return {"phases": (phase,), "tokens": task.batch, "samples": task.batch}
@@ -228,6 +236,18 @@ _BUILDERS: dict[type, Callable[..., dict[str, Any]]] = {
     Generate: _generate,
     Forward: _forward,
 }
+
+
+def _two_stacks(model: Model, task: Task) -> list[str]:
+    """Which of an encoder–decoder's stacks reads what."""
+    if model.encoder is None or model.decoder is None:
+        return []
+    if isinstance(task, Prefill | Generate):
+        return ["the prompt is what the encoder reads; the decoder starts from one token"]
+    if not isinstance(task, Decode):
+        return ["encoder and decoder each read a sequence of this length"]
+    padded = f"{model.padded_input:,} positions, which every input is padded to"
+    return [f"cross-attention sees {padded if model.padded_input else 'an input as long as the context'}"]
 
 
 def _conventions(machine: Machine, task: Task, plan: Plan, run: Execution) -> list[str]:

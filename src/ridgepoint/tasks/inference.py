@@ -82,6 +82,15 @@ def forward_work(model: Model, run: Execution, layout: Layout, batch: Num, seq: 
     )
 
 
+def input_length(model: Model, length: Num) -> Num:
+    """Positions of the encoder's output that cross-attention sees in a decode step: what every input is padded to, else as
+    many as ``length`` says; 0 without an encoder.
+    """
+    if model.encoder is None:
+        return 0.0
+    return float(model.padded_input) if model.padded_input else length
+
+
 Ending = Callable[[Tokens], Work]
 
 

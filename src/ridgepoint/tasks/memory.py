@@ -19,7 +19,7 @@ from ridgepoint.numeric import Num, plain
 from ridgepoint.plan import Plan
 from ridgepoint.tasks import Decode, Forward, Generate, Prefill, Task, Train
 from ridgepoint.tasks.activations import OFFLOAD_WINDOW, in_flight, of_micro_batch, on_device
-from ridgepoint.tasks.inference import per_replica
+from ridgepoint.tasks.inference import input_length, per_replica
 from ridgepoint.tasks.layout import Layout
 from ridgepoint.tasks.stages import sizes
 from ridgepoint.tasks.trained import device_parameters, learned, stored_bytes
@@ -100,7 +100,8 @@ def _prefill(model: Model, run: Execution, layout: Layout, task: Prefill, plan: 
 
 
 def _decode(model: Model, run: Execution, layout: Layout, task: Decode, plan: Plan, weights: Num) -> dict[str, Num]:
-    return _serving(model, run, layout, task.batch, task.context, task.context, 1.0)
+    source = input_length(model, task.context)
+    return _serving(model, run, layout, task.batch, task.context, source, 1.0)
 
 
 def _generate(model: Model, run: Execution, layout: Layout, task: Generate, plan: Plan, weights: Num) -> dict[str, Num]:

@@ -29,10 +29,11 @@ from ridgepoint.tasks.inference import per_replica
 from ridgepoint.tasks.layout import Layout
 from ridgepoint.tasks.memory import device_ledger, runtime_bytes
 from ridgepoint.tasks.trained import any_frozen
-from ridgepoint.tasks.training import micro_batch
+from ridgepoint.tasks.training import exchanges, micro_batch
 from ridgepoint.tasks.updates import (
     Trained,
     at_stage,
+    ever,
     gradient_exchange,
     optimizer_step,
     shown_stage,
@@ -242,7 +243,11 @@ def _train(net: Network, layout: Layout, task: Train, plan: Plan) -> Parts:
     together = Overlap(back, *exchange) if plan.overlap_gradients else Seq(back, *exchange)
     last = sometimes(plan, together, back)
     update = optimizer_step(_execution(tape), outside, plan, parameters)
-    device = Seq(Repeat(count - 1.0, Seq(forward, *runs_again, back)), forward, *runs_again, last, update)
+    device: Work = Seq(Repeat(count - 1.0, Seq(forward, *runs_again, back)), forward, *runs_again, last, update)
+    if not is_one(outside.dp) and ever(plan, 1.0):
+        whole_parameters = Trained(tape.total_parameters)
+        hidden, exposed = exchanges(_execution(tape), outside, plan, whole_parameters, parameters, count)
+        device = Seq(Overlap(device, *hidden), *exposed)
     entries = {
         "weights": _weight_bytes(tape) / at_stage(plan, 3.0, outside.dp, 1.0),
         **training_state(_execution(tape), outside, plan, parameters),

@@ -64,17 +64,24 @@ def step_work(
     for ranks, cv in ((layout.dp, spread), (layout.devices, plan.jitter)):
         if np.any(np.asarray(cv) > 0.0):
             compute = Slowest(ranks, compute, cv)
-    exchanged = [
-        parameter_gathers(run, layout, plan, weights, count),
-        early_exchange(run, layout, plan, trained, count),
-    ]
+    hidden, exposed = exchanges(run, layout, plan, weights, trained, count)
     moved = [
         *_fetched_weights(run, layout, plan, weights, count),
         *_moved_activations(model, run, layout, tokens, count, plan),
     ]
-    return Seq(
-        _side_by_side(compute, Seq(*exchanged), plan, *moved), optimizer_step(run, layout, plan, trained, model.hidden)
+    update = optimizer_step(run, layout, plan, trained, model.hidden)
+    return Seq(_side_by_side(compute, Seq(*hidden), plan, *moved), *exposed, update)
+
+
+def exchanges(
+    run: Execution, layout: Layout, plan: Plan, weights: Trained, trained: Trained, count: Num
+) -> tuple[list[Work], list[Work]]:
+    """(beside the passes, on their own): what ZeRO gathers, and what it reduces before the last micro-batch."""
+    found = (
+        (plan.overlap_parameters, parameter_gathers(run, layout, plan, weights, count)),
+        (plan.overlap_gradients, early_exchange(run, layout, plan, trained, count)),
     )
+    return [work for beside, work in found if beside], [work for beside, work in found if not beside]
 
 
 def _single(model: Model, run: Execution, tokens: Tokens, count: Num, plan: Plan, gradients: Work) -> Work:

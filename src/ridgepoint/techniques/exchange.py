@@ -104,3 +104,33 @@ def overlap_gradients(given: Scenario, values: Values) -> Scenario:
     True
     """
     return with_plan(given, overlap_gradients=True)
+
+
+@technique(
+    "overlap-parameters",
+    title="sharded weights gathered beside the passes",
+    mechanism=("comm_overlap", "data_parallel"),
+    papers=("zero", "zero-infinity"),
+    quality="same updates",
+    grade="exact",
+    cannot=every(
+        trains,
+        several_devices,
+        wants(lambda g, _: bool(np.any(np.asarray(g.plan.zero_stage) >= 1)), "no weights are gathered (ZeRO 0)"),
+        wants(lambda g, _: not g.plan.overlap_parameters, "weights are gathered beside the passes already"),
+    ),
+    occupies=("parameter overlap",),
+)
+def overlap_parameters(given: Scenario, values: Values) -> Scenario:
+    """A layer's weights are fetched from their shards while the layer before it computes: the longer of the two counts.
+
+    Rajbhandari et al. 2021 (prefetch). With ZeRO-1 and 2 there is one gather per step, with ZeRO-3 one per pass.
+
+    >>> import ridgepoint as rp
+    >>> def run(*apply: str) -> float:
+    ...     task, plan = rp.Train(batch=16, seq=512), rp.Plan(zero_stage=3, overlap_parameters=False)
+    ...     return rp.estimate("llama-3.2-1b", on="8xrtx-4090", task=task, plan=plan, apply=apply).time_s
+    >>> run("overlap-parameters") < run()
+    True
+    """
+    return with_plan(given, overlap_parameters=True)

@@ -70,6 +70,11 @@ def _zero(facts: Facts) -> dict[str, Any]:
     plan, at = facts.plan, "zero_optimization"
     found: dict[str, Any] = {f"{at}.stage": facts.stage}
     if facts.stage:
+        _REFUSE.unless(
+            plan.overlap_gradients == plan.overlap_parameters,
+            "gradients and parameters apart, one beside the passes and one not",
+            "plan with both of --no-overlap-gradients and --no-overlap-parameters, or neither",
+        )
         found |= {f"{at}.overlap_comm": bool(plan.overlap_gradients), f"{at}.contiguous_gradients": True}
         found |= {f"{at}.reduce_scatter": True}
     for field, name, least in (("offload_optimizer", "offload_optimizer", 1), ("offload_params", "offload_param", 3)):

@@ -22,6 +22,7 @@ from ridgepoint.training.layouts import LaidOut
 ASKED_OF_ALL = {
     *("tp", "pp", "dp", "ep", "cp", "zero_stage", "micro_batch", "weights", "acts", "recompute", "recomputed_layers"),
     *("schedule", "chunks", "sequence_parallel", "context_exchange", "optimizer", "overlap_gradients", "graph_capture"),
+    "overlap_parameters",
     *(
         "offload_optimizer",
         "offload_params",

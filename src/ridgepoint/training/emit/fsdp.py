@@ -24,7 +24,11 @@ def options(facts: Facts, tokens: float | None) -> dict[str, Any]:
     _REFUSE.unless(
         plan.fused_attention, "unfused attention (the model's code decides)", "leave --no-fused-attention out"
     )
-    _REFUSE.unless(plan.overlap_gradients, "exchanges that nothing hides", "plan with overlapped gradients")
+    _REFUSE.unless(
+        plan.overlap_gradients and plan.overlap_parameters,
+        "exchanges that nothing hides",
+        "plan with overlapped gradients and parameters",
+    )
     nodes, _ = facts.nodes
     several: dict[str, Any] = {"machine_rank": 0, "main_process_ip": "HEAD_NODE", "main_process_port": 29500}
     return {

@@ -106,7 +106,12 @@ def _batch(facts: Facts, tokens: float | None) -> Options:
 def _states(facts: Facts) -> Options:
     plan, stage = facts.plan, facts.stage
     overlap: Options = {"--overlap-grad-reduce": None} if plan.overlap_gradients else {}
-    gathers: Options = {"--overlap-param-gather": None} if plan.overlap_gradients and stage else {}
+    REFUSE.unless(
+        not stage or plan.overlap_gradients or not plan.overlap_parameters,
+        "parameters gathered beside the passes where gradients are not",
+        "plan with --no-overlap-parameters too",
+    )
+    gathers: Options = {"--overlap-param-gather": None} if plan.overlap_parameters and stage else {}
     found: Options = {**overlap, **gathers}
     if stage:
         found["--use-distributed-optimizer"] = None

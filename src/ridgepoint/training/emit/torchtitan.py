@@ -23,7 +23,11 @@ def options(facts: Facts, tokens: float | None) -> dict[str, Any]:
     _REFUSE.unless(plan.optimizer == "adam", f"the optimizer {plan.optimizer}", "use --optimizer adam")
     _REFUSE.unless(not plan.graph_capture, "graphs of whole training steps", "leave --graphs out")
     _REFUSE.unless(plan.fused_attention, "unfused attention", "leave --no-fused-attention out")
-    _REFUSE.unless(plan.overlap_gradients, "exchanges that nothing hides", "plan with overlapped gradients")
+    _REFUSE.unless(
+        plan.overlap_gradients and plan.overlap_parameters,
+        "exchanges that nothing hides",
+        "plan with overlapped gradients and parameters",
+    )
     _REFUSE.unless(plan.gradient_bytes is None, "a format of gradients of its own", "leave --gradient-bytes out")
     name, flavor = known[facts.model.name]
     whole = {} if tokens is None else {"training.steps": ceil(tokens / facts.batch / facts.seq)}
