@@ -1,10 +1,11 @@
-"""Deep transformers whose class token comes late: XCiT, CaiT."""
+"""Deep transformers whose class token comes late: XCiT, CaiT, ConViT."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
-from ridgepoint.models.networks.families.tokens import attention, feed_forward
+from ridgepoint.models.networks.families.tokens import attention, feed_forward, transformer_layer
 from ridgepoint.models.networks.network import Network
 from ridgepoint.models.networks.registry import Sizes, family
 from ridgepoint.models.networks.shapes import Map, Rows
@@ -113,3 +114,43 @@ def _talking_layer(tape: Tape, x: Rows, heads: int) -> Rows:
         tape.linear(x, dim, name="output")
     x = tape.norm(tape.add(_scale(tape, x, "scale1")), "layer", name="norm2")
     return tape.add(_scale(tape, feed_forward(tape, x, 4.0 * dim), "scale2"))
+
+
+@family("convit")
+def convit(tape: Tape, net: Network, sizes: Sizes) -> None:
+    """ConViT (d'Ascoli et al. 2021): ten layers whose attention is gated between content and position, then two plain ones.
+
+    Options: ``heads`` of 48 channels, ``depth`` (12), ``local`` layers (10), ``classes``.
+    """
+    heads, local = net.option("heads"), net.option("local", 10)
+    dim = 48 * heads
+    x = tape.image(3, sizes["image_px"], sizes["image_px"])
+    rows = tape.to_rows(tape.conv(x, dim, 16, 16, bias=True, pad=0, name="patches"))
+    tape.count("positions", (net.size("image_px") // 16) ** 2 * dim)
+    tape.count("token", float(dim))
+    with tape.scope("local"):
+        rows = tape.repeat(local, lambda y: _gated_layer(tape, tape.add(y, "positions"), heads), rows)
+    with tape.scope("global"):
+        rows = replace(rows, length=rows.length + 1.0)
+        layer = partial(transformer_layer, tape, heads=heads, width=4.0 * dim, qkv_bias=False)
+        rows = tape.repeat(net.option("depth", 12) - local, layer, rows)
+    with tape.scope("head"):
+        tape.linear(replace(tape.norm(rows, "layer"), length=1.0), net.option("classes", 1000), name="classifier")
+
+
+def _gated_layer(tape: Tape, x: Rows, heads: int) -> Rows:
+    """Scores of content and of position are normalised apart and mixed per head, so that nothing fuses them."""
+    dim, pairs = float(x.channels), x.batch * heads
+    rows = tape.norm(x, "layer", name="norm1")
+    with tape.scope("attention"):
+        tape.linear(rows, 3.0 * dim, False, "qkv")
+        tape.matmul(x.length, x.length, dim / heads, pairs, "scores")
+        tape.softmax(pairs * x.length, x.length)
+        tape.linear(Rows(x.batch, x.length**2, 3.0), heads, name="positions")
+        tape.softmax(pairs * x.length, x.length, "position_softmax")
+        tape.count("gates", float(heads))
+        tape.multiply(Rows(pairs, x.length, x.length), "mix")
+        tape.matmul(x.length, dim / heads, x.length, pairs, "values")
+        tape.linear(rows, dim, name="output")
+    x = tape.norm(tape.add(x), "layer", name="norm2")
+    return tape.add(feed_forward(tape, x, 4.0 * dim))

@@ -1,6 +1,9 @@
-"""Convolutional networks built like transformers: ConvNeXt and ConvNeXt V2."""
+"""Convolutional networks built like transformers: ConvNeXt, ConvNeXt V2, InceptionNeXt."""
 
 from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
 
 from ridgepoint.models.networks.families.convolutions import rounded
 from ridgepoint.models.networks.families.tokens import feed_forward
@@ -59,3 +62,32 @@ def _block(tape: Tape, net: Network, x: Map) -> Map:
         tape.count("layer_scale", dim)
         rows = tape.scale(rows)
     return tape.add(tape.to_map(rows, x.height, x.width))
+
+
+@family("inception_next")
+def inception_next(tape: Tape, net: Network, sizes: Sizes) -> None:
+    """InceptionNeXt (Yu et al. 2024): an eighth of the channels each through a square, a wide and a tall convolution.
+
+    Options: ``depths``, ``dims``, ``classes``.
+    """
+    dims = net.option("dims")
+    x = tape.image(3, sizes["image_px"], sizes["image_px"])
+    x = tape.norm(tape.conv(x, dims[0], 4, 4, bias=True, pad=0, name="stem"), name="stem_norm")
+    for stage, depth in enumerate(net.option("depths")):
+        with tape.scope(f"stage{stage + 1}"):
+            if stage:
+                x = tape.conv(tape.norm(x, name="down_norm"), dims[stage], 2, 2, bias=True, pad=0, name="down")
+            x = tape.repeat(depth, partial(_branched_block, tape, 3.0 if stage == 3 else 4.0), x)
+    with tape.scope("head"):
+        y = tape.activate(tape.linear(tape.global_pool(x), 3 * dims[-1], name="hidden"), 1.0)
+        tape.linear(tape.norm(y, "layer"), net.option("classes", 1000), name="classifier")
+
+
+def _branched_block(tape: Tape, feed: float, x: Map) -> Map:
+    part = replace(x, channels=float(int(x.channels) // 8))
+    for name, kernel in (("square", (3, 3)), ("wide", (1, 11)), ("tall", (11, 1))):
+        tape.conv(part, part.channels, kernel, groups=part.channels, bias=True, name=name)
+    x = tape.norm(tape.move(x, name="concat"))
+    feed_forward(tape, tape.to_rows(x), feed * x.channels)
+    tape.count("layer_scale", float(x.channels))
+    return tape.add(tape.scale(x))

@@ -1,4 +1,4 @@
-"""Networks of parallel branches and separable convolutions: Inception v3 and v4, Xception, GhostNet."""
+"""Networks of parallel branches and separable convolutions: Inception v3, v4 and ResNet v2, Xception, GhostNet."""
 
 from __future__ import annotations
 
@@ -158,6 +158,80 @@ def _xception_block(tape: Tape, x: Map, widths: tuple[int, ...], stride: int) ->
         y = tape.pool(y, 3, stride, pad=1)
         conv_norm(tape, x, widths[-1], 1, stride, act="", name="shortcut")
     return tape.add(y)
+
+
+@family("xception_aligned")
+def xception_aligned(tape: Tape, net: Network, sizes: Sizes) -> None:
+    """Aligned Xception (Chen et al. 2018, DeepLab v3+): three separable convolutions per block, the last one strided.
+
+    Options: ``entry``: blocks of (channels, stride); ``middle`` blocks; ``early`` norms and activations (before the
+    convolutions); ``classes``.
+    """
+    early = net.option("early", False)
+    x = conv_norm(tape, tape.image(3, sizes["image_px"], sizes["image_px"]), 32, 3, 2, name="stem1")
+    x = tape.conv(x, 64, 3, name="stem2") if early else conv_norm(tape, x, 64, 3, name="stem2")
+    for index, (out, stride) in enumerate(net.option("entry")):
+        with tape.scope(f"entry{index}"):
+            x = _aligned_block(tape, x, (out, out, out), stride, early)
+    with tape.scope("middle"):
+        x = tape.repeat(net.option("middle"), lambda y: _aligned_block(tape, y, (728, 728, 728), 1, early), x)
+    with tape.scope("exit1"):
+        x = _aligned_block(tape, x, (728, 1024, 1024), 2, early)
+    with tape.scope("exit2"):
+        x = _aligned_block(tape, x, (1536, 1536, 2048), 1, early, skip=False, inner=not early)
+    classifier(tape, tape.activate(x) if early else x, net.option("classes", 1000))
+
+
+def _aligned_block(tape: Tape, x: Map, widths: tuple[int, int, int], stride: int, early: bool, skip: bool = True,
+                   inner: bool = False) -> Map:  # fmt: skip
+    """``early``: norm and activation before each pair of convolutions; else norms after each convolution, activations before
+    each pair, or with ``inner`` after every norm.
+    """
+    y = x = tape.activate(tape.norm(x, name="norm0")) if early else x
+    for index, width in enumerate(widths):
+        if early:
+            y = tape.activate(tape.norm(y, name=f"norm{index}")) if index else y
+        else:
+            y = y if inner else tape.activate(y)
+        y = tape.conv(y, y.channels, 3, stride if index == 2 else 1, y.channels, name=f"depthwise{index}")
+        y = y if early else tape.norm(y, name=f"depthwise_norm{index}")
+        y = tape.conv(tape.activate(y) if inner else y, width, 1, name=f"conv{index}")
+        y = y if early else tape.norm(y, name=f"norm{index}")
+        y = tape.activate(y) if inner else y
+    if skip and (x.channels != widths[-1] or stride > 1):
+        short = tape.conv(x, widths[-1], 1, stride, name="shortcut")
+        if not early:
+            tape.norm(short, name="shortcut_norm")
+    return tape.add(y) if skip else y
+
+
+@family("inception_resnet_v2")
+def inception_resnet_v2(tape: Tape, net: Network, sizes: Sizes) -> None:
+    """Inception-ResNet v2 (Szegedy et al. 2017): inceptions whose joined branches are added to their input.
+
+    Options: ``classes``.
+    """
+    x = tape.pool(_stem(tape, tape.image(3, sizes["image_px"], sizes["image_px"])), 3, 2)
+    x = tape.pool(conv_norm(tape, conv_norm(tape, x, 80, 1, name="stem3"), 192, 3, pad=0, name="stem4"), 3, 2)
+    with tape.scope("mixed5"):
+        x = _mix(tape, x, ((96, 1, 1),), ((48, 1, 1), (64, 5, 1)), ((64, 1, 1), (96, 3, 1), (96, 3, 1)), pool=64)
+    x = _joined(tape, x, 10, "a", ((32, 1, 1),), ((32, 1, 1), (32, 3, 1)), ((32, 1, 1), (48, 3, 1), (64, 3, 1)))
+    with tape.scope("mixed6"):
+        x = _mix(tape, x, ((384, 3, 2),), ((256, 1, 1), (256, 3, 1), (384, 3, 2)), shrink=True)
+    x = _joined(tape, x, 20, "b", ((192, 1, 1),), ((128, 1, 1), (160, WIDE, 1), (192, TALL, 1)))
+    with tape.scope("mixed7"):
+        three: tuple[Step, ...] = ((256, 1, 1), (288, 3, 1), (320, 3, 2))
+        x = _mix(tape, x, ((256, 1, 1), (384, 3, 2)), ((256, 1, 1), (288, 3, 2)), three, shrink=True)
+    x = _joined(tape, x, 10, "c", ((192, 1, 1),), ((192, 1, 1), (224, (1, 3), 1), (256, (3, 1), 1)))
+    classifier(tape, conv_norm(tape, x, 1536, 1, name="last"), net.option("classes", 1000))
+
+
+def _joined(tape: Tape, x: Map, depth: int, name: str, *branches: tuple[Step, ...]) -> Map:
+    def block(y: Map) -> Map:
+        return tape.activate(tape.add(tape.conv(_mix(tape, y, *branches), y.channels, 1, bias=True, name="join")))
+
+    with tape.scope(name):
+        return tape.repeat(depth, block, x)
 
 
 @family("ghostnet")

@@ -17,7 +17,8 @@ from ridgepoint.models.networks.tape import Tape
 def _head(tape: Tape, net: Network, x: Map | Rows) -> None:
     with tape.scope("head"):
         y = tape.norm(tape.global_pool(x), "layer")
-        tape.linear(y, net.option("classes", 1000), name="classifier")
+        if net.option("classes", 1000):
+            tape.linear(y, net.option("classes", 1000), name="classifier")
 
 
 @family("twins")
@@ -78,13 +79,14 @@ def channel_attention(tape: Tape, x: Rows, heads: int, temperature: bool = False
 @family("davit")
 def davit(tape: Tape, net: Network, sizes: Sizes) -> None:
     """DaViT (Ding et al. 2022): attention in windows, then between channels. Options: ``dims``, ``depths``, ``heads``,
-    ``window`` (7), ``classes``.
+    ``window`` (7), ``overlap`` (maps shrink by 3 × 3 convolutions), ``classes``.
     """
+    size, pad = (3, 1) if net.option("overlap", False) else (2, 0)
     x = tape.image(3, sizes["image_px"], sizes["image_px"])
     for stage, (dim, depth) in enumerate(zip(net.option("dims"), net.option("depths"), strict=True)):
         with tape.scope(f"stage{stage + 1}"):
             if stage:
-                x = tape.conv(tape.norm(x, "layer", name="down_norm"), dim, 2, 2, bias=True, pad=0, name="down")
+                x = tape.conv(tape.norm(x, "layer", name="down_norm"), dim, size, 2, bias=True, pad=pad, name="down")
             else:
                 x = tape.norm(tape.conv(x, dim, 7, 4, bias=True, pad=3, name="stem"), "layer", name="stem_norm")
             heads = net.option("heads")[stage]

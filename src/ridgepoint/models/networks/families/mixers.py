@@ -1,9 +1,14 @@
-"""Networks that mix positions without attention or with a simple mixer: MLP-Mixer, ResMLP, gMLP, PoolFormer, CAFormer."""
+"""Networks that mix positions without attention or with a simple mixer: MLP-Mixer, ResMLP, gMLP, PoolFormer, CAFormer,
+Sequencer.
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
+from ridgepoint.models.networks.families.convolutions import classifier
+from ridgepoint.models.networks.families.recurrent import recurrent
 from ridgepoint.models.networks.families.tokens import feed_forward
 from ridgepoint.models.networks.network import Network
 from ridgepoint.models.networks.registry import Sizes, family
@@ -134,3 +139,28 @@ def _star(tape: Tape, x: Data) -> Data:
     for step in ("square", "factor", "offset"):
         x = tape.scale(x, f"star_{step}")
     return x
+
+
+@family("sequencer")
+def sequencer(tape: Tape, net: Network, sizes: Sizes) -> None:
+    """Sequencer2D (Tatsunami and Taki 2022): LSTMs along rows and columns, in both directions, instead of attention.
+
+    Options: ``depths``, ``dims``, ``hidden`` of a direction, ``classes``.
+    """
+    dims = net.option("dims")
+    x = tape.image(3, sizes["image_px"], sizes["image_px"])
+    for stage, (depth, patch) in enumerate(zip(net.option("depths"), (7, 2, 1, 1), strict=True)):
+        with tape.scope(f"stage{stage + 1}"):
+            x = tape.conv(x, dims[stage], patch, patch, bias=True, pad=0, name="patches")
+            x = tape.repeat(depth, partial(_sequenced, tape, net.option("hidden")[stage]), x)
+    classifier(tape, tape.norm(x, "layer", name="last_norm"), net.option("classes", 1000))
+
+
+def _sequenced(tape: Tape, hidden: int, x: Map) -> Map:
+    tape.norm(x, "layer", name="norm1")
+    for name, length, lines in (("vertical", x.height, x.width), ("horizontal", x.width, x.height)):
+        recurrent(tape, Rows(x.batch * lines, length, x.channels), hidden, both=True, name=name)
+    tape.linear(replace(tape.to_rows(x), channels=4.0 * hidden), x.channels, name="join")
+    x = tape.norm(tape.add(x), "layer", name="norm2")
+    feed_forward(tape, tape.to_rows(x), 3.0 * x.channels)
+    return tape.add(x)

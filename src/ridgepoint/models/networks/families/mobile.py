@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from math import ceil
 
+from ridgepoint.models.networks.families.bespoke import global_context
 from ridgepoint.models.networks.families.convolutions import activation, conv_norm, rounded, squeeze_excite
 from ridgepoint.models.networks.families.residual import blur
 from ridgepoint.models.networks.network import Network
@@ -22,12 +23,12 @@ def inverted_residuals(tape: Tape, net: Network, sizes: Sizes) -> None:
     al. 2019), EfficientNet (Tan and Le 2019, 2021), MixNet (Tan and Le 2019), FBNet (Wu et al. 2019), LCNet (Cui et al. 2021).
 
     Options: ``stages``: lists of blocks in the notation of EfficientNet's authors (``ir_r2_k3_s2_e6_c24_se0.25``: kind,
-    repeats, kernel, stride, expansion, channels, channel attention), ``width`` and ``depth`` factors (one per
-    stage if they differ), ``truncate``
-    (how scaled repeats become whole), ``fixed`` (stem and outer stages keep their size), ``stem`` channels,
-    ``stem_kernel``, ``features`` of the last convolution, ``pooled_head`` (it follows the pool; ``head_norm``: with a
-    norm), ``act``, ``norm``, ``divisor`` and ``least`` share of rounded channels, ``se_expanded`` (attention's ratio is of
-    the expanded channels), ``se_divisor``, ``group`` width of depthwise parts, ``antialias``, ``layer_scale``, ``classes``.
+    repeats, kernel, stride, expansion, channels, channel attention; ``cc4``: weights mixed of four experts'), ``width`` and
+    ``depth`` factors (one per stage if they differ), ``truncate`` (how scaled repeats become whole), ``fixed`` (stem and
+    outer stages keep their size), ``stem`` channels, ``stem_kernel``, ``features`` of the last convolution, ``pooled_head``
+    (it follows the pool; ``head_norm``: with a norm), ``act``, ``norm``, ``divisor`` and ``least`` share of rounded
+    channels, ``se_expanded`` (attention's ratio is of the expanded channels), ``se_divisor``, ``attention`` (``context``:
+    GCNet's instead of SE), ``group`` width of depthwise parts, ``antialias``, ``layer_scale``, ``classes``.
     """
     act = net.option("act", "relu")
     stem = net.option("stem", 32)
@@ -136,7 +137,17 @@ def _inverted(tape: Tape, net: Network, block: Block, stride: int, x: Map, out: 
     y = conv_norm(tape, x, mid, 1, 1, len(block.kernels("a", "1")), act, norm=norm, name="expand")
     y = _depthwise(tape, net, block, y, stride)
     y = _attend(tape, net, block, y, x)
+    if block.number("cc"):
+        _mix_experts(tape, x, int(block.number("cc")), mid * (float(x.channels) + block.number("k") ** 2 + out))
     return conv_norm(tape, y, out, 1, 1, len(block.kernels("p", "1")), "", norm=norm, name="project")
+
+
+def _mix_experts(tape: Tape, x: Map, experts: int, weights: float) -> None:
+    """Conditional convolutions (Yang et al. 2019): every picture's weights are a mixture of the experts'."""
+    with tape.scope("experts"):
+        routed = tape.activate(tape.linear(tape.global_pool(x), experts, name="routing"), 1.0)
+        tape.linear(routed, weights, False, "mixture", counted=False)
+        tape.count("weights", (experts - 1.0) * weights)
 
 
 def _edge(tape: Tape, net: Network, block: Block, stride: int, x: Map, out: int) -> Map:
@@ -234,6 +245,8 @@ def _attend(tape: Tape, net: Network, block: Block, y: Map, x: Map) -> Map:
         ratio /= block.number("e", 1)
     divisor = net.option("se_divisor", 0)
     hidden = float(y.channels) * ratio
+    if net.option("attention", "") == "context":
+        return global_context(tape, y, round(hidden))
     return squeeze_excite(
         tape, y, rounded(hidden, divisor, limit=net.option("least", 0.9)) if divisor else round(hidden)
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -118,12 +119,14 @@ def _sam_layer(tape: Tape, net: Network, x: Map, window: float) -> Map:
 def hiera(tape: Tape, net: Network, sizes: Sizes) -> None:
     """Hiera (Ryali et al. 2023): attention in units of the map that shrink with it, whole in the last two stages.
 
-    Options: ``dim``, ``heads``, ``depths``, ``unit`` (8: its side at the start), ``classes``.
+    Options: ``dim``, ``heads``, ``depths``, ``unit`` (8: its side at the start), ``positions`` (rows of its embedding, one
+    for every position by default), ``layer_scale``, ``expand`` (a projection widens shortcuts), ``classes``.
     """
     dim, heads = net.option("dim"), net.option("heads")
+    scaled, expand = net.option("layer_scale", False), net.option("expand", True)
     x = tape.image(3, sizes["image_px"], sizes["image_px"])
     x = tape.conv(x, dim, 7, 4, bias=True, pad=3, name="patches")
-    tape.count("positions", (net.size("image_px") / 4.0) ** 2 * dim)
+    tape.count("positions", float(net.option("positions", (net.size("image_px") / 4.0) ** 2) * dim))
     x = tape.add(x, "positions")
     side = float(net.option("unit", 8))
     for stage, depth in enumerate(net.option("depths")):
@@ -131,22 +134,51 @@ def hiera(tape: Tape, net: Network, sizes: Sizes) -> None:
         with tape.scope(f"stage{stage + 1}"):
             if stage:
                 # The first layer's queries are pooled inside the units of the stage before, which its attention spans.
-                x = _hiera_layer(tape, x, out, count, side if stage < 3 else 0.0, shrink=2)
+                unit = side if stage < 3 else 0.0
+                x = _hiera_layer(tape, x, out, count, unit, shrink=2, scaled=scaled, expand=expand)
                 side /= 2.0
             span = side if stage < 2 else 0.0
             rest = depth - 1 if stage else depth
-            x = tape.repeat(rest, lambda y, o=out, c=count, s=span: _hiera_layer(tape, y, o, c, s), x)  # type: ignore[misc]
+            layer = partial(_hiera_layer, tape, out=out, heads=count, unit=span, scaled=scaled)
+            x = tape.repeat(rest, layer, x)
     with tape.scope("head"):
         y = tape.norm(tape.global_pool(x), "layer")
         tape.linear(y, net.option("classes", 1000), name="classifier")
 
 
-def _hiera_layer(tape: Tape, x: Map, out: int, heads: int, unit: float, shrink: int = 1) -> Map:
+@family("hiera_det")
+def hiera_det(tape: Tape, net: Network, sizes: Sizes) -> None:
+    """The image encoder of Segment Anything 2 (Ravi et al. 2024): Hiera in windows, but for a few layers that see all.
+
+    Options: ``dim``, ``heads``, ``depths``, ``windows`` per stage, ``whole`` layers by number, ``positions``, ``classes``.
+    """
+    dim, heads, spans = net.option("dim", 96), net.option("heads", 1), net.option("windows", (8, 4, 14, 7))
+    x = tape.image(3, sizes["image_px"], sizes["image_px"])
+    x = tape.conv(x, dim, 7, 4, bias=True, pad=3, name="patches")
+    tape.count("positions", float(net.option("positions") * dim))
+    x, index = tape.add(x, "positions"), 0
+    for stage, depth in enumerate(net.option("depths")):
+        out, count = dim * 2**stage, heads * 2**stage
+        for place in range(depth):
+            down = stage > 0 and not place  # the first layer of a stage has the windows of the one before
+            span = 0.0 if index in net.option("whole") else float(spans[stage - down])
+            with tape.scope(f"layer{index}"):
+                x = _hiera_layer(tape, x, out, count, span, shrink=2 if down else 1)
+            index += 1
+    with tape.scope("head"):
+        y = tape.norm(tape.global_pool(x), "layer")
+        if net.option("classes", 1000):
+            tape.linear(y, net.option("classes", 1000), name="classifier")
+
+
+def _hiera_layer(tape: Tape, x: Map, out: int, heads: int, unit: float, shrink: int = 1, scaled: bool = False,
+                 expand: bool = True) -> Map:  # fmt: skip
     rows = windows(tape, x, unit) if unit else tape.to_rows(x)
     tape.norm(x, "layer", name="norm1")
     down = tape.pool(replace(x, channels=float(out)), shrink, shrink) if shrink > 1 else x
-    if shrink > 1:
+    if shrink > 1 and expand:
         tape.linear(rows, out, name="expand")
+    tape.count("layer_scales", 2.0 * out if scaled else 0.0)
     with tape.scope("attention"):
         tape.linear(rows, 3.0 * out, name="qkv")
         queries = Rows(rows.batch, rows.length / shrink**2, float(out))
@@ -154,3 +186,40 @@ def _hiera_layer(tape: Tape, x: Map, out: int, heads: int, unit: float, shrink: 
     y = tape.norm(tape.add(replace(down, channels=float(out))), "layer", name="norm2")
     feed_forward(tape, tape.to_rows(y), 4.0 * out)
     return tape.add(y)
+
+
+@family("visformer")
+def visformer(tape: Tape, net: Network, sizes: Sizes) -> None:
+    """Visformer (Chen et al. 2021): a stage of grouped convolutions, then two of attention, batch norms throughout.
+
+    Options: ``stem`` channels, ``dim``, ``heads``, ``depths``, ``classes``.
+    """
+    dim, heads = net.option("dim"), net.option("heads")
+    x = tape.image(3, sizes["image_px"], sizes["image_px"])
+    x = tape.activate(tape.norm(tape.conv(x, net.option("stem"), 7, 2, name="stem"), name="stem_norm"))
+    for stage, depth in enumerate(net.option("depths")):
+        patch, width = 2 if stage else 4, dim * 2**stage // 2
+        with tape.scope(f"stage{stage + 1}"):
+            x = tape.norm(tape.conv(x, width, patch, patch, bias=True, pad=0, name="patches"), name="patch_norm")
+            tape.count("positions", float((net.size("image_px") // (8 * 2**stage)) ** 2 * width))
+            block = _convolved if not stage else partial(_attended, heads=heads)
+            x = tape.repeat(depth, partial(block, tape), tape.add(x, "positions"))
+    with tape.scope("head"):
+        y = tape.global_pool(tape.norm(x, name="last_norm"))
+        tape.linear(y, net.option("classes", 1000), name="classifier")
+
+
+def _convolved(tape: Tape, x: Map) -> Map:
+    y = tape.conv(tape.norm(x), 2.0 * x.channels, 1, name="up")
+    y = tape.conv(tape.activate(y, 1.0), y.channels, 3, groups=8, name="grouped")
+    return tape.add(tape.conv(tape.activate(y, 1.0), x.channels, 1, name="down"))
+
+
+def _attended(tape: Tape, x: Map, heads: int) -> Map:
+    rows = tape.to_rows(tape.norm(x, name="norm1"))
+    with tape.scope("attention"):
+        tape.linear(rows, 3.0 * x.channels, False, "qkv")
+        tape.linear(tape.attend(rows, rows, heads, x.channels / heads), x.channels, False, "output")
+    x = tape.norm(tape.add(x), name="norm2")
+    feed_forward(tape, tape.to_rows(x), 4.0 * x.channels, bias=False)
+    return tape.add(x)
