@@ -62,3 +62,20 @@ def test_a_tier_without_room_is_named() -> None:
     said = warnings("llama-3.1-70b", "8xv100-sxm-32gb", task, **plan)
     assert "the host's memory would hold" in said
     assert "may be used per device" not in said
+
+
+def test_the_input_of_an_encoder_is_no_context_of_the_decoder() -> None:
+    """Whisper's decoder was made for 448 tokens; what its encoder hears does not count against them."""
+    assert "context" not in warnings("whisper-large-v3", "l4", rp.Generate(prompt=1500, output=128))
+    assert "449 tokens of context exceed the 448" in warnings(
+        "whisper-large-v3", "l4", rp.Generate(prompt=1, output=449)
+    )
+
+
+def test_a_network_that_does_not_fit_is_told_nothing_that_it_cannot_do() -> None:
+    """A diffusion model cannot be cut by --tp or --pp, and has no context to shorten."""
+    said = warnings("flux.1-dev", "rtx-4090", rp.Sample())
+    assert "does not fit" in said
+    assert "weights" in said
+    assert "tp" not in said
+    assert "context" not in said

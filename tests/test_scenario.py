@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import ridgepoint as rp
 from ridgepoint.errors import RidgepointError
 from ridgepoint.plan import Plan
 from ridgepoint.scenario import Scenario, scenario
@@ -61,3 +62,11 @@ def test_an_encoder_is_asked_for_no_more_tokens_than_it_takes() -> None:
     """The usual task of a model must be one that it can do: CLIP's text encoder has 77 positions, not 512."""
     assert scenario("clip-vit-large-patch14", "t4").task.sizes()["seq"] == 77
     assert scenario("bert-large", "t4").task.sizes()["seq"] == 512
+
+
+def test_a_generation_that_nobody_sized_fits_the_models_context() -> None:
+    """A first run without sizes must not end in a warning: GPT-2 has 1,024 positions, Whisper hears 1,500 and says 448."""
+    for name, prompt in (("gpt2", 896), ("llama-3.1-8b", 1024), ("whisper-large-v3", 1500), ("t5-large", 1024)):
+        est = rp.estimate(name, on="h100-sxm")
+        assert est.scenario.task.sizes() == {"batch": 1, "prompt": prompt, "output": 128}
+        assert not est.warnings

@@ -7,11 +7,14 @@ import numpy as np
 from ridgepoint.cost.ledger import Ledger
 from ridgepoint.machines.coefficients import table_origin
 from ridgepoint.models.architecture import Experts, LatentAttention, Model
+from ridgepoint.models.networks.network import Network
 from ridgepoint.numeric import Num
 from ridgepoint.scenario import Scenario
 from ridgepoint.tasks import Train
 from ridgepoint.tasks.layout import Layout
 
+_SMALLER = {False: "shorten the context, narrow --kv, or raise --tp", True: "make its input smaller"}
+"""What a sequence of a transformer, or a sample of a network, may be spared."""
 _BEHIND = {"host": "the host's memory", "nvme": "storage"}
 
 
@@ -38,7 +41,7 @@ def _does_not_fit(given: Scenario, ledger: Ledger, layout: Layout, largest_batch
     behind = _tiers_that_lack_room(ledger)
     if need <= usable and behind:
         return f"does not fit: {behind}; keep less there, divide states further (--zero, --tp, --pp), or use more nodes"
-    said = [f"does not fit: needs {need / 1e9:.1f} GB of the {usable / 1e9:.1f} GB that may be used per device"]
+    said = [f"does not fit: needs {need / 1e9:,.1f} GB of the {usable / 1e9:,.1f} GB that may be used per device"]
     weights = float(np.max(ledger["weights"]))
     some_fit = largest_batch is not None and np.any(np.asarray(largest_batch) >= 1)
     if some_fit and largest_batch is not None:
@@ -50,11 +53,13 @@ def _does_not_fit(given: Scenario, ledger: Ledger, layout: Layout, largest_batch
         )
     elif isinstance(given.task, Train):
         said.append("raise --zero, --tp or --pp, use --recompute full or a smaller --micro-batch")
+    elif weights > usable and isinstance(given.model, Network):
+        said.append("the weights alone are more: use narrower --weights, or a device with more memory")
     elif weights > usable:
         parts = int(np.ceil(weights * float(np.max(layout.tp * layout.pp)) / usable))
         said.append(f"the weights alone need tp × pp of at least {parts}, or narrower --weights")
     elif not some_fit:
-        said.append("not even one sequence fits: shorten the context, narrow --kv, or raise --tp")
+        said.append(f"not even one sequence fits: {_SMALLER[isinstance(given.model, Network)]}")
     return "; ".join([*said, behind] if behind else said)
 
 
@@ -79,8 +84,10 @@ def _copies_latents(given: Scenario, layout: Layout) -> bool:
 
 def _longest_context(given: Scenario) -> float:
     sizes = given.task.sizes()
-    length = sizes.get("context", sizes.get("prompt", sizes.get("seq", 0.0))) + sizes.get("output", 0.0)
-    return float(np.max(length))
+    read = sizes.get("context", sizes.get("prompt", sizes.get("seq", 0.0)))
+    if isinstance(given.model, Model) and given.model.encoder is not None and "prompt" in sizes:
+        read = 0.0  # the encoder reads the prompt
+    return float(np.max(read + sizes.get("output", 0.0)))
 
 
 def _guessed_tables(given: Scenario) -> list[str]:

@@ -114,9 +114,20 @@ def usual_task(model: Model | Network) -> Task:
     if isinstance(model, Network):
         return _captured_task(model) if model.tasks else Sample() if model.is_sampler else Forward()
     if model.decoder is not None:
-        return Generate()
+        return _usual_generation(model)
     usual = Forward()
     return Forward(seq=min(usual.seq, float(model.max_context))) if model.max_context else usual
+
+
+def _usual_generation(model: Model) -> Generate:
+    """Of a prompt that leaves room for the answer in a short context; of the whole input where inputs are padded."""
+    usual = Generate()
+    if model.padded_input:
+        return Generate(prompt=float(model.padded_input))
+    if model.encoder is not None or not model.max_context:
+        return usual
+    room = float(model.max_context) - usual.output
+    return Generate(prompt=min(usual.prompt, room)) if room >= 1.0 else usual
 
 
 def _captured_task(net: Network) -> Task:

@@ -39,6 +39,14 @@ def test_an_encoder_decoder_caches_its_own_tokens_and_its_encoders():
     assert entries("t5-large", Generate(batch=1, prompt=512, output=10))["kv"] == layer * (10 + 512)
 
 
+def test_a_padded_input_is_kept_whole_whatever_was_said_yet():
+    """Whisper hears 30 s, which are 1,500 positions: 246 MB of keys and values in large-v3 from the first token on."""
+    token = 32 * 2 * 1280 * 2
+    for context in (1, 448):
+        assert entries("whisper-large-v3", Decode(batch=2, context=context))["kv"] == 2 * token * (context + 1500)
+    assert entries("t5-large", Decode(batch=1, context=64))["kv"] == 24 * 2 * 16 * 64 * 2 * (64 + 64)
+
+
 def test_a_forward_pass_keeps_no_cache():
     assert "kv" not in entries("llama-3.1-8b", Forward(batch=4, seq=1000))
 

@@ -241,7 +241,8 @@ class Model:
     """A transformer-like model: a decoder, an encoder, or both.
 
     ``other_parameters`` are counted but take part in no work here (pooler, MLM head transform, vision tower, …), by name.
-    ``published_parameters`` is what the model's publisher says, where the catalogue knows it.
+    ``published_parameters`` is what the model's publisher says, where the catalogue knows it. ``padded_input`` is the
+    number of positions that every input of the encoder is padded to (Whisper: 30 s of sound), 0 where none is.
     """
 
     name: str
@@ -251,6 +252,7 @@ class Model:
     precision: Precision = Precision()
     other_parameters: tuple[tuple[str, int], ...] = ()
     max_context: int = 0
+    padded_input: int = 0
     title: str = ""
     source: str = ""
     published_parameters: float = 0.0

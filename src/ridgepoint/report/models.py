@@ -105,10 +105,18 @@ def part_table(parts: Sequence[Part], width: int) -> Table:
 def _state_rows(facts: Facts) -> list[list[Cell]]:
     state = facts["state"]
     rows: list[list[Cell]] = []
+    both, fixed = facts["kind"] == "encoder–decoder", state["fixed_bytes"]
     if state["per_token_bytes"]:
-        rows.append(["cache per token", si(state["per_token_bytes"], "B"), Text("16-bit keys and values", style="dim")])
-    if state["fixed_bytes"]:
-        rows.append(["recurrent state", si(state["fixed_bytes"], "B"), Text("whatever the length", style="dim")])
+        kept = "16-bit keys and values" + (" of input and output" if both and not fixed else "")
+        rows.append(["cache per token", si(state["per_token_bytes"], "B"), Text(kept, style="dim")])
+    if fixed:
+        rows.append(
+            [
+                "of the padded input" if both else "recurrent state",
+                si(state["fixed_bytes"], "B"),
+                Text("whatever the length", style="dim"),
+            ]
+        )
     rows.append([f"at {count(state['context'])} tokens", gigabytes(state["bytes"]), ""])
     return rows
 

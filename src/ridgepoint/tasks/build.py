@@ -142,7 +142,14 @@ def build(model: Model | Network, machine: Machine, task: Task, plan: Plan) -> B
         machine,
         ledger=ledger(model, machine, run, layout, task, plan),
         layout=layout,
-        assumptions=(*layout.assumptions, *notes, *model.notes, *_two_stacks(model, task), *_conventions(machine, task, plan, run), *said),
+        assumptions=(
+            *layout.assumptions,
+            *notes,
+            *model.notes,
+            *_two_stacks(model, task),
+            *_conventions(machine, task, plan, run),
+            *said,
+        ),
         **parts,
     )
 

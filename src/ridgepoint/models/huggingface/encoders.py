@@ -127,6 +127,7 @@ def _text_tower(f: Fields, name: str, causal: bool) -> Model:
 def read_whisper(f: Fields, name: str) -> Model:
     """Whisper: two convolutions before the encoder, learned positions in the decoder. Keys count a bias too many."""
     hidden, rows = f.count("hidden_size"), f.count("max_target_positions", 448)
+    heard = f.count("max_source_positions", 1500)
     encoder = Layer(_bart_attention(f, "encoder"), _bart_feed(f, "encoder"), norm_bias=True)
     mixer = _bart_attention(f, "decoder")
     decoder = Layer(mixer, _bart_feed(f, "decoder"), norms=3, norm_bias=True, cross=mixer)
@@ -137,8 +138,9 @@ def read_whisper(f: Fields, name: str) -> Model:
         decoder=Stack(hidden, ((decoder, f.count("decoder_layers")),), norm_bias=True),
         other_parameters=(
             ("convolutions", hidden * (3 * f.count("num_mel_bins", 80) + 3 * hidden + 2)),
-            ("encoder_positions", f.count("max_source_positions", 1500) * hidden),
+            ("encoder_positions", heard * hidden),
         ),
+        padded_input=heard,
         notes=("the two convolutions before the encoder are counted as parameters but are not part of the work",),
     )
     return finish(f.with_defaults({"max_position_embeddings": rows}), model)
