@@ -184,7 +184,7 @@ class Transfer(Op):
 class Host(Op):
     """Work of the host processor: ``launches`` kernel launches from a framework (``eager``: from an interpreter), plus
     ``seconds`` of other host time, spread over ``workers`` processes; ``bytes`` move through its memory, which all devices
-    of a node share.
+    of a node share: streamed, or (``products``) read as weights by products with few rows.
     """
 
     kind: ClassVar[str] = "host"
@@ -192,6 +192,7 @@ class Host(Op):
     seconds: Num = 0.0
     workers: Num = 1.0
     bytes: Num = 0.0
+    products: bool = False
     eager: bool = False
 
 

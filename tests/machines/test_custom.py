@@ -19,7 +19,7 @@ WHOLE = {
     "cache": "50M", "cache-bandwidth": "5T", "tier": "1T", "tier-bandwidth": "100G", "multiprocessors": "100",
     "clock": "1.5G", "launch": "2us", "link": "200G", "topology": "ring", "node": "4", "link-latency": "1us",
     "host": "64G", "network": "50G", "network-latency": "5us",
-    "pod": "8", "oversubscription": "4", "host-cores": "64", "host-memory": "1T",
+    "pod": "8", "oversubscription": "4", "host-cores": "64", "host-memory": "1T", "host-bandwidth": "300G",
     "storage": "10G", "tdp": "500W", "idle": "60", "price": "2.5", "kind": "npu", "family": "generic", "title": "Mine",
 }  # fmt: skip
 

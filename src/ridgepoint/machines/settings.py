@@ -206,6 +206,9 @@ SETTINGS: dict[str, Setting] = {
     "network-latency": Setting("s", "one step over the network", _link("cluster", "latency")),
     "host-cores": Setting("whole", "processor cores of a node", _part("host", "cores", _HOST)),
     "host-memory": Setting("B", "host memory of a node", _part("host", "memory", _HOST)),
+    "host-bandwidth": Setting(
+        "B/s", "of the host's memory, all channels of a node", _part("host", "memory_bandwidth", _HOST)
+    ),
     "storage": Setting("B/s", "bandwidth of a node's storage", _part("storage", "bandwidth", _DRIVE)),
     "tdp": Setting("W", "power limit of a device", _part("power", "tdp")),
     "idle": Setting("W", "power of an idle device", _part("power", "idle")),
