@@ -16,7 +16,7 @@ def test_the_document_has_the_keys_of_the_contract(run):
     assert set(found) >= KEYS
     for name in ("ttft_s", "tpot_s", "latency_s"):
         assert found[name]["p50"] <= found[name]["p90"] <= found[name]["p99"]
-    assert found["requests"] == {"total": 200, "completed": 200, "failed": 0, "put_back": 0, "restarted": 0}
+    assert found["requests"] == {"total": 200, "completed": 200, "failed": 0, "shed": 0, "put_back": 0, "restarted": 0}
     assert sum(found["shares"].values()) == pytest.approx(1.0)
     assert 0.0 < found["goodput"]["attainment"] <= 1.0
 
@@ -119,3 +119,23 @@ def test_options_that_say_nothing_are_refused(run, options):
     error = run(*SMALL, *options, "--json").error
     assert error["kind"] in ("bad_option", "bad_speculation")
     assert error["hint"]
+
+
+def test_prompts_are_read_on_other_devices(run):
+    """Splitwise's heterogeneous pools: both machines are named, each with its own degrees and cap."""
+    said = ("simulate", "llama-3.1-8b", "--on", "2xa100-sxm-80gb", "--prefill-on", "h100-sxm", "--rate", "5",
+            "--requests", "60", "--tp", "1", "--power-cap", "300W")  # fmt: skip
+    found = run(*said, "--prefill-power-cap", "500W", "--json").document
+    assert found["machine"] == "h100-sxm + 2xa100-sxm-80gb"
+    assert found["devices"] == 3
+    assert found["plan"]["power_cap_w"] == 300.0
+    assert found["plan"]["reading"]["power_cap_w"] == 500.0
+    assert "of h100-sxm read prompts" in run(*said).out
+    assert run(*SMALL, "--prefill-tp", "2").err.startswith("error: --prefill-tp says nothing without other devices")
+
+
+def test_requests_that_wait_too_long_are_dropped_and_counted(run):
+    answer = run(
+        "simulate", "llama-3.1-8b", "--on", "h100-sxm", "--rate", "100", "--requests", "2000", "--shed-after", "300ms"
+    )
+    assert "dropped after 300 ms in the queue" in answer.out

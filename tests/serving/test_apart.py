@@ -12,6 +12,7 @@ from ridgepoint.machines.catalog import find_machine
 from ridgepoint.models.catalog import find_model
 from ridgepoint.serving.apart import Pools, apart_loop
 from ridgepoint.serving.deployment import Deployment
+from ridgepoint.serving.handover import transfer
 from ridgepoint.serving.operating import operating
 from ridgepoint.serving.simulate import simulate_requests
 
@@ -28,7 +29,7 @@ def group(devices: int, readers: int) -> Deployment:
 )
 def test_pools_agree_with_the_simulator_below_half_of_what_they_take(readers, decoders, prompt, output):
     given = group(readers + decoders, readers)
-    per_token, start = given.transfer(given.cache(prompt + output))
+    per_token, start = transfer(given, given.cache(prompt + output))
     pace = operating(group(1, 0), prompt, output).pace
     loop = apart_loop(pace, Pools(readers, decoders, per_token * prompt + start, int(MODEL.main.depth)))
     for part in (0.2, 0.5):

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ridgepoint as rp
+from ridgepoint.serving.handover import transfer
 from ridgepoint.serving.scheduling import Speculation
 from ridgepoint.serving.simulate import simulate_requests
 from ridgepoint.serving.workload import Requests
@@ -190,7 +191,7 @@ def test_disaggregation_protects_decoding_from_prompts():
     apart = simulate_requests(bare("4xh100-sxm", prefill_replicas=2), requests)
     assert int(apart.completed.sum()) == 600
     assert apart.token_gap_s["p99"] < 0.5 * together.token_gap_s["p99"]  # type: ignore[index]
-    per_token, _ = apart.deployment.transfer(apart.cache)
+    per_token, _ = transfer(apart.deployment, apart.cache)
     link = apart.deployment.machine.link("node")
     assert link is not None
     assert per_token > apart.cache.token_bytes / link[1].bandwidth

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import ridgepoint as rp
 from ridgepoint.serving.simulate import simulate_requests
-from ridgepoint.serving.tiers import Below, Way
+from ridgepoint.serving.tiers import Below, Way, ways
 from tests.serving.systems import bare, read
 
 
@@ -59,7 +59,7 @@ def test_one_fetch_takes_its_bytes_over_the_link():
     assert found.columns["fetched_tokens"].tolist() == [0, 0, 832]
     assert found.columns["cached_tokens"].tolist() == [0, 0, 960]  # two blocks of 64 were still on the device
     assert read(found) == 960 + 1100 + 50
-    (way,) = system.ways(found.cache, 64)
+    (way,) = ways(system, found.cache, 64)
     link = system.machine.link("host")
     assert link is not None
     assert way.token_s == pytest.approx(found.cache.token_bytes / link[1].bandwidth, rel=0.3)

@@ -12,6 +12,7 @@ import typer
 
 from ridgepoint.cli.options import FORMATS, LAYOUT, SETTINGS, filled, parameter, subjects
 from ridgepoint.errors import RidgepointError
+from ridgepoint.plan import Plan
 from ridgepoint.request import Request, to_scenario
 from ridgepoint.scenario_file import read_request
 from ridgepoint.units import parse_count, parse_quantity
@@ -36,9 +37,18 @@ OWN = (
     Own("token_budget", "--token-budget", "N", "tokens of one step"),
     Own("max_sequences", "--max-sequences", "N", "sequences that a replica runs at once"),
     Own("max_waiting", "--max-waiting", "N", "requests that may wait on a replica; further ones are refused"),
+    Own("shed_after", "--shed-after", "TIME", "requests that waited that long without being begun are dropped"),
     Own("static_batch", "--static-batch", "N", "requests of a static batch"),
     Own("routing", "--routing", "NAME", "least_loaded, round_robin, power_of_two or prefix_aware"),
     Own("prefill_replicas", "--prefill-replicas", "N", "replicas that only read prompts (disaggregation)"),
+    Own("prefill_on", "--prefill-on", "MACHINE", "read prompts on these devices, decode on those of --on"),
+    Own("prefill_tp", "--prefill-tp", "N", "tensor parallel degree of those"),
+    Own(
+        "prefill_power_cap",
+        "--prefill-power-cap",
+        "W",
+        "power limit of each of those; --power-cap is for --on alone then",
+    ),
     Own("mixed_replicas", "--mixed-replicas", "N", "replicas beside those that do both when they are full"),
     Own("sharing", "--sharing", "P", "part of each device's multiprocessors that reads prompts while the rest decodes"),
     Own(
@@ -99,6 +109,8 @@ def _deployment(values: dict[str, Any]) -> Any:
         asked = replace(asked, plan=replace(asked.plan, expert_imbalance=_factor(values["imbalance"])))
     engine = values["engine"] or "vllm"
     first = deployment(asked.model, asked.machine, asked.plan, engine)  # type: ignore[arg-type]
+    more = conditions({name: values[name] for name in CONDITIONS})
+    reading = _reading(values, first.model, asked.plan, engine, more)
     return deployment(
         first.model,
         asked.machine,
@@ -108,10 +120,42 @@ def _deployment(values: dict[str, Any]) -> Any:
         speculation=_speculation(values["speculate"]),
         routing=values["routing"] or "least_loaded",
         prefill_replicas=whole(values, "prefill_replicas", 0),
-        power_cap_w=None if values["power_cap"] is None else parse_quantity(values["power_cap"], "W"),
+        power_cap_w=_watts(values["power_cap"]),
         mixed_replicas=whole(values, "mixed_replicas", 0),
-        **conditions({name: values[name] for name in CONDITIONS}),
+        **more if reading is None else {**more, "reading": reading},
     )
+
+
+def _reading(values: dict[str, Any], model: Any, plan: Plan, engine: str, more: dict[str, Any]) -> Any:
+    """The replicas on other devices that read prompts, where ``--prefill-on`` names some."""
+    from ridgepoint.serving.deployment import deployment
+
+    machine = values["prefill_on"]
+    if machine is None:
+        lone = next(
+            (o for o in OWN if o.name in ("prefill_tp", "prefill_power_cap") and values[o.name] is not None), None
+        )
+        if lone is not None:
+            raise RidgepointError(
+                "bad_usage", f"{lone.words} says nothing without other devices", "add --prefill-on MACHINE"
+            )
+        return None
+    degree = values["prefill_tp"]
+    own = replace(plan, dp=None, tp=plan.tp if degree is None else float(whole(values, "prefill_tp")))
+    first = deployment(model, machine, own, engine)
+    return deployment(
+        model,
+        machine,
+        own,
+        engine,
+        scheduling=replace(first.rules, **_rules(values)),
+        power_cap_w=_watts(values["prefill_power_cap"]),
+        **{name: value for name, value in more.items() if name == "tiers"},
+    )
+
+
+def _watts(text: str | None) -> float | None:
+    return None if text is None else parse_quantity(text, "W")
 
 
 def _factor(text: str) -> float:
@@ -126,6 +170,8 @@ def _rules(values: dict[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {name: whole(values, name) for name in counts if values[name] is not None}
     if values["policy"] is not None:
         found["policy"] = values["policy"]
+    if values["shed_after"] is not None:
+        found["shed_after_s"] = parse_quantity(values["shed_after"], "s")
     return found | {"prefix_cache": values["prefix_cache"]}
 
 

@@ -88,7 +88,7 @@ def simulate(
     if files:
         from ridgepoint.report.html_simulation import pictures
 
-        write_charts(files, lambda: pictures(found), f"{given.model.name} on {given.machine.name}")
+        write_charts(files, lambda: pictures(found), f"{given.model.name} on {given.machine_name}")
     if as_json:
         print_json(document(found))
         return

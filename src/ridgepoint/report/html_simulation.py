@@ -26,7 +26,7 @@ SAID = 0.02
 def simulation_page(found: Outcome, command: str = "") -> str:
     """The whole report of one simulation."""
     given = found.deployment
-    title = f"{given.model.name} on {given.machine.name}: {len(found.requests):,} requests"
+    title = f"{given.model.name} on {given.machine_name}: {len(found.requests):,} requests"
     return html_page(title, [*head(found), *body(found), *grounds(found)], command)
 
 
@@ -34,7 +34,7 @@ def head(found: Outcome) -> Iterator[str]:
     """What was asked, the verdict, the key figures."""
     given = found.deployment
     load, how = subjects(found)
-    yield f"<h1>{escape(given.model.name)} on {escape(given.machine.name)}</h1>"
+    yield f"<h1>{escape(given.model.name)} on {escape(given.machine_name)}</h1>"
     yield f'<p class="rp-sub">{escape(load)}<br>{escape(how)}</p>'
     yield verdict_html(found)
     yield facts(fact_rows(found))
@@ -63,8 +63,8 @@ def verdict_html(found: Outcome) -> str:
 
 def busy_words(found: Outcome) -> str:
     """What the busy time goes to, and how much of the time is busy."""
-    machine = found.deployment.machine
-    words = [f"{percent(s)} {resource(machine.resource_label(r))}" for r, s in found.shares.items() if s >= SAID][:3]
+    given = found.deployment
+    words = [f"{percent(s)} {resource(given.resource_label(r))}" for r, s in found.shares.items() if s >= SAID][:3]
     if not words:
         return ""
     return f"Replicas work {percent(float(np.mean(found.utilization)))} of the time; of that {', '.join(words)}."
@@ -126,7 +126,7 @@ def share_picture(found: Outcome) -> Picture | None:
     if not busy:
         return None
     colours = shades((name, role(machine, name)) for name in found.shares)
-    named = {name: resource(machine.resource_label(name)) for name in found.shares}
+    named = {name: resource(found.deployment.resource_label(name)) for name in found.shares}
     parts = [
         Part(named[name], share, colours[name], f"{percent(share)}, {duration(share * busy)}")
         for name, share in found.shares.items()
@@ -169,5 +169,6 @@ def _limits(found: Outcome, bins: int) -> list[Band]:
     names = [name for name, share in found.shares.items() if share >= SAID and name in table]
     colours = shades((name, role(machine, name)) for name in names)
     return [
-        Band(resource(machine.resource_label(name)), colours[name], [float(v) for v in table[name]]) for name in names
+        Band(resource(found.deployment.resource_label(name)), colours[name], [float(v) for v in table[name]])
+        for name in names
     ]

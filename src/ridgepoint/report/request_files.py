@@ -13,7 +13,7 @@ from ridgepoint.serving.series import series
 from ridgepoint.traces.perfetto import Event, Span, asynchronous, counter, device_events, document, write
 
 COLUMNS = ("arrived_s", "began_s", "first_s", "done_s", "replica", "put_back", "cached_tokens")
-MORE = ("fetched_tokens", "restarted", "adapter")
+MORE = ("fetched_tokens", "restarted", "shed", "adapter")
 """Columns of the CSV behind those, where the simulation has them."""
 MOST_TRACED = 20_000
 """Requests of a Perfetto trace, and actions of a replica: its viewer keeps all of them in memory."""

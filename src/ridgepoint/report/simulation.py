@@ -12,6 +12,7 @@ from rich.text import Text
 from ridgepoint.report.table import Cell, fitted
 from ridgepoint.report.terminal import indented, notes, section
 from ridgepoint.report.text import count, flow, money, number, percent, resource
+from ridgepoint.serving.deployment import Deployment
 from ridgepoint.serving.outcome import Outcome
 from ridgepoint.serving.series import series, shares_over_time
 from ridgepoint.units import duration, si
@@ -54,7 +55,7 @@ def _sections(found: Outcome, width: int) -> Iterator[RenderableType]:
 def _headline(found: Outcome) -> Text:
     given = found.deployment
     load, how = subjects(found)
-    text = Text.assemble((given.model.name, "bold"), " on ", (given.machine.name, "bold"))
+    text = Text.assemble((given.model.name, "bold"), " on ", (given.machine_name, "bold"))
     text.append(f" · {load}\n")
     return text.append(how, style="dim")
 
@@ -63,16 +64,21 @@ def subjects(found: Outcome) -> tuple[str, str]:
     """What came, and what served it, in words."""
     given, requests = found.deployment, found.requests
     rate = f" · {number(requests.rate)} requests/s" if requests.rate else ""
-    layout = given.passes.layout
-    degrees = " ".join(f"{n} {getattr(layout, n):g}" for n in ("tp", "pp", "ep", "cp") if getattr(layout, n) > 1)
     pools = f", {given.prefill_replicas} of them read prompts" if given.prefill_replicas else ""
-    replicas = f"{given.replicas} replica{'s' if given.replicas > 1 else ''} of {given.devices_per_replica}"
+    if given.reading is not None:
+        pools = f" decode, {_replicas(given.reading)} of {given.reading.machine.device.name} read prompts"
     prompts, outputs = (count(round(float(c.mean()))) for c in (requests.prompt, requests.output))
     return f"{requests.source} · {len(requests):,} requests{rate}", (
-        f"{given.engine}, {replicas} device{'s' if given.devices_per_replica > 1 else ''}"
-        f"{' (' + degrees + ')' if degrees else ''}{pools}; "
-        f"prompts {prompts}, outputs {outputs} tokens in the mean"
+        f"{given.engine}, {_replicas(given)}{pools}; prompts {prompts}, outputs {outputs} tokens in the mean"
     )
+
+
+def _replicas(given: Deployment) -> str:
+    """How many replicas of how many devices, with the degrees of one."""
+    layout, each = given.passes.layout, given.devices_per_replica
+    degrees = " ".join(f"{n} {getattr(layout, n):g}" for n in ("tp", "pp", "ep", "cp") if getattr(layout, n) > 1)
+    said = f"{given.replicas} replica{'s' if given.replicas > 1 else ''} of {each} device{'s' if each > 1 else ''}"
+    return f"{said} ({degrees})" if degrees else said
 
 
 def _latencies(found: Outcome, width: int) -> Table:
@@ -182,8 +188,8 @@ def _growth(per_s: float) -> str:
 
 
 def _summary(found: Outcome, width: int) -> Text:
-    machine = found.deployment.machine
-    words = [f"{percent(s)} {resource(machine.resource_label(r))}" for r, s in found.shares.items() if s >= 0.02]
+    given = found.deployment
+    words = [f"{percent(s)} {resource(given.resource_label(r))}" for r, s in found.shares.items() if s >= 0.02]
     ends = ["," for _ in words[1:]] + ["."]
     text = Text(flow(["Busy time:", *(word + end for word, end in zip(words, ends, strict=True))], width))
     text.stylize("bold", 0, len("Busy time:") + 1 + len(words[0]))
@@ -221,7 +227,7 @@ def _shares(found: Outcome, bins: int) -> Iterator[list[Cell]]:
     table = shares_over_time(found, bins)
     for name in [n for n, share in found.shares.items() if share >= MAIN and n in table][:MOST_SHARES]:
         values = table[name]
-        label = resource(found.deployment.machine.resource_label(name))
+        label = resource(found.deployment.resource_label(name))
         yield [label, Text(line(values, 1.0), style="magenta"), f"limits up to {percent(float(values.max()))}"]
 
 

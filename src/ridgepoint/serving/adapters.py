@@ -174,6 +174,18 @@ class Slots:
         self.parked -= len(found)
         return found
 
+    def forget(self, one: Active) -> bool:
+        """``one`` waits for a slot no longer; whether it did."""
+        entries = self._parked.get(one.adapter, [])
+        kept = [entry for entry in entries if entry[2] is not one]
+        if len(kept) == len(entries):
+            return False
+        self._parked[one.adapter] = kept
+        if not kept:
+            del self._parked[one.adapter]
+        self.parked -= 1
+        return True
+
     def clear(self) -> list[Active]:
         """Everything is lost; returns the requests that waited for a slot."""
         waited = [entry[2] for entries in self._parked.values() for entry in entries]

@@ -26,7 +26,7 @@ def reliance_of(given: Deployment, *publications: str) -> Reliance:
         passes.choosing(tokens),
     )
     keys = [*SCHEDULING, *publications]
-    keys += ["patel-2024"] if given.prefill_replicas else []
+    keys += ["patel-2024"] if given.readers else []
     keys += ["leviathan-2023"] if given.speculation else []
     engine = given.software
     line = f"engine {engine.title}: host times {engine.provenance.kind} ({engine.provenance.source})"

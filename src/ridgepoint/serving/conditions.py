@@ -33,7 +33,7 @@ class Conditions:
     def __init__(self, run: Run, seed: int) -> None:
         given = run.given
         self._run, self.events = run, list[Event]()
-        count = given.replicas
+        count = given.all_replicas
         self.on: list[list[tuple[float, float]]] = [[] for _ in range(count)]
         self._since: list[float | None] = [0.0] * count
         self._down: set[int] = set()

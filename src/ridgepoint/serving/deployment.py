@@ -17,7 +17,7 @@ from ridgepoint.machines.catalog import find_machine
 from ridgepoint.machines.machine import Machine
 from ridgepoint.models.architecture import Model
 from ridgepoint.models.networks.network import Network
-from ridgepoint.ops import Collective, Transfer
+from ridgepoint.ops import Transfer
 from ridgepoint.plan import Plan
 from ridgepoint.scenario import find
 from ridgepoint.serving.adapters import Adapters, AdapterTable
@@ -32,7 +32,7 @@ from ridgepoint.serving.scaling import Scaling
 from ridgepoint.serving.scheduling import STATIC, Scheduling, Speculation, scheduling_of
 from ridgepoint.serving.sharing import halves
 from ridgepoint.serving.tables import Limits, StepTables
-from ridgepoint.serving.tiers import CacheTiers, Way
+from ridgepoint.serving.tiers import CacheTiers
 from ridgepoint.serving.together import assumptions_of, checked
 from ridgepoint.tasks.trained import adapter_parameters
 from ridgepoint.work import Work
@@ -50,7 +50,8 @@ class Deployment:
     one). ``scheduling`` None: the engine's defaults. ``prefill_replicas`` > 0 disaggregates: that many replicas only read
     prompts and hand their caches to the others over the link between them; ``mixed_replicas`` do both when those are full.
     ``sharing``: part of every device's multiprocessors that reads prompts while the rest decodes. ``tiers``: memory below the
-    device's for prefixes. ``power_cap_w``: limit per device; ``budget``: of all devices together.
+    device's for prefixes. ``power_cap_w``: limit per device; ``budget``: of all devices together. ``reading``: replicas on
+    other devices that only read prompts for all of these, with a plan and a cap of their own.
     """
 
     model: Model
@@ -69,6 +70,7 @@ class Deployment:
     failures: Failures | None = None
     scaling: Scaling | None = None
     budget: PowerBudget | None = None
+    reading: Deployment | None = None
 
     def __post_init__(self) -> None:
         if self.engine not in ENGINES:
@@ -106,6 +108,38 @@ class Deployment:
     def devices_per_replica(self) -> int:
         """Devices of one replica."""
         return int(float(self.passes.layout.replica) * self.passes.pooled)
+
+    @property
+    def parts(self) -> tuple[Deployment, ...]:
+        """The deployments on devices of one type each, in the order in which their replicas are numbered."""
+        return (self,) if self.reading is None else (self.reading, self)
+
+    @property
+    def all_replicas(self) -> int:
+        """Replicas of all parts."""
+        return sum(part.replicas for part in self.parts)
+
+    @property
+    def readers(self) -> int:
+        """The first replicas, which only read prompts."""
+        return self.prefill_replicas if self.reading is None else self.reading.replicas
+
+    def of(self, number: int) -> Deployment:
+        """The part that a replica belongs to."""
+        return self if self.reading is None or number >= self.reading.replicas else self.reading
+
+    @property
+    def machine_name(self) -> str:
+        """The machines of all parts, those that read prompts first."""
+        return " + ".join(part.machine.name for part in self.parts)
+
+    def resource_label(self, resource: str) -> str:
+        """How a report names a resource of the machines."""
+        machines = [part.machine for part in self.parts]
+        having = [
+            m for m in machines if any(resource in t for t in (m.device.engines, m.device.memory, m.device.links))
+        ]
+        return " or ".join(dict.fromkeys(machine.resource_label(resource) for machine in having or [self.machine]))
 
     @cached_property
     def complete_plan(self) -> Plan:
@@ -155,7 +189,7 @@ class Deployment:
     @cached_property
     def adapter_load_s(self) -> float:
         """Seconds to copy one adapter from host memory; every device copies its part."""
-        return self._seconds(Transfer(bytes=self.adapter_bytes, label="adapter.load"))
+        return self.seconds(Transfer(bytes=self.adapter_bytes, label="adapter.load"))
 
     def clock(self, longest: int, longest_prompt: int) -> Clock:
         """Step times for contexts up to ``longest`` tokens."""
@@ -225,65 +259,9 @@ class Deployment:
             )
         return 1.0 / float(capped(self.machine, limit, min(self.power_cap_w, limit))[1])
 
-    def ways(self, cache: Cache, id_tokens: int) -> tuple[Way, ...]:
-        """The tiers below the memory of a replica's devices; every device moves its part.
-
-        Errors: ``bad_tiers`` where the machine has no such tier, or not that much.
-        """
-        if not self.tiers or not id_tokens or not cache.token_bytes:
-            return ()
-        known = (("host", self.tiers.host_bytes), ("storage", self.tiers.storage_bytes))
-        devices = self.devices_per_replica / self.passes.pooled
-        found = []
-        for name, size in known:
-            if size <= 0.0:
-                continue
-            self._check_tier(name, size)
-            small, large = (self._seconds(Transfer(bytes=b, tier=name, label="kv.fetch")) for b in (1e6, 1e9))
-            per_byte = (large - small) / (1e9 - 1e6)
-            blocks = int(size / (cache.token_bytes * devices * id_tokens))
-            found.append(Way(name, blocks, per_byte * cache.token_bytes, max(small - 1e6 * per_byte, 0.0)))
-        return tuple(way for way in found if way.blocks)
-
-    def _check_tier(self, name: str, size: float) -> None:
-        device = self.machine.device
-        sheet: float | None
-        if name == "host":
-            if self.machine.link("host") is None:
-                raise RidgepointError(
-                    "bad_tiers", f"{device.name} has no host memory behind its own", "leave the tier out"
-                )
-            sheet = device.host.memory if device.host is not None else None
-        else:
-            if device.storage is None:
-                raise RidgepointError("bad_tiers", f"the sheet of {device.name} has no storage", "leave the tier out")
-            sheet = device.storage.capacity
-        each = max(self.machine.devices_per_node / self.devices_per_replica, 1.0)
-        if sheet is not None and size * min(each, self.replicas) > sheet:
-            raise RidgepointError(
-                "bad_tiers",
-                f"{size / 1e9:,.0f} GB per replica are more than the {sheet / 1e9:,.0f} GB of {name} of a node",
-                f"at most {sheet / min(each, self.replicas) / 1e9:,.0f} GB per replica",
-            )
-
-    def _seconds(self, work: Work) -> float:
+    def seconds(self, work: Work) -> float:
+        """Seconds that a work takes on the machine."""
         return float(evaluate(work, self.machine, strict=True).time_s)
-
-    def transfer(self, cache: Cache) -> tuple[float, float]:
-        """(seconds per token, seconds beside) of handing a cache to another replica: each device sends its part to its
-        counterpart over the link between replicas.
-        """
-
-        def seconds(size: float) -> float:
-            stride = float(self.devices_per_replica)
-            return self._seconds(
-                Collective(operation="send_recv", bytes=size, ranks=2.0, stride=stride, label="kv.transfer")
-            )
-
-        small, large = 1e6, 1e9
-        per_byte = (seconds(large) - seconds(small)) / (large - small)
-        start = max(seconds(small) - small * per_byte, 0.0)
-        return per_byte * cache.token_bytes, start + per_byte * cache.sequence_bytes
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from ridgepoint.models.architecture import Model
 from ridgepoint.plan import Plan
 from ridgepoint.serving.apart import Pools, apart_loop
 from ridgepoint.serving.deployment import Deployment
+from ridgepoint.serving.handover import transfer
 from ridgepoint.serving.layouts import Choice, choices, formats
 from ridgepoint.serving.loops import OpenLoop, Pace, open_loop
 from ridgepoint.serving.operating import paces
@@ -211,7 +212,7 @@ def _node(machine: Machine, devices: int) -> Machine:
 def _curve(given: Deployment, choice: Choice, pace: Pace) -> OpenLoop:
     if not choice.readers:
         return open_loop(pace)
-    per_token, start = given.transfer(given.cache(pace.prompt + pace.output))
+    per_token, start = transfer(given, given.cache(pace.prompt + pace.output))
     pools = Pools(choice.readers, choice.decoders, per_token * pace.prompt + start, int(given.model.main.depth))
     return apart_loop(pace, pools)
 

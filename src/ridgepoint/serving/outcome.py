@@ -20,6 +20,7 @@ from ridgepoint.serving.replica import Replica
 from ridgepoint.serving.statistics import Summary, summarize, weighted_percentile
 from ridgepoint.serving.usage import Actions, Usage, actions, covered_s, token_gaps, total, usage
 from ridgepoint.serving.workload import Requests
+from ridgepoint.units import duration
 
 Floats = NDArray[np.float64]
 GROWING = 0.05
@@ -84,8 +85,13 @@ class Outcome:
 
     @property
     def failed(self) -> int:
-        """Requests that were refused: too long for the cache, or too many waiting."""
+        """Requests that were refused: too long for the cache, too many waiting, or dropped while they waited."""
         return int(np.sum(~self.completed))
+
+    @property
+    def shed(self) -> int:
+        """Those of them that were dropped because nothing was done for them in time."""
+        return int(self.columns["shed"].sum())
 
     @cached_property
     def ttft_s(self) -> Floats:
@@ -191,7 +197,7 @@ class Outcome:
     @property
     def devices(self) -> int:
         """Devices of all replicas."""
-        return self.deployment.devices_per_replica * self.deployment.replicas
+        return sum(part.devices_per_replica * part.replicas for part in self.deployment.parts)
 
     @cached_property
     def on_s(self) -> tuple[float, ...]:
@@ -203,40 +209,52 @@ class Outcome:
     @cached_property
     def worth_s(self) -> tuple[Floats, ...]:
         """Seconds at full power that each action of each of ``halves`` is worth (``serving/power.py``)."""
-        machine, known = self.deployment.machine, dict[int, Draws]()
-        found = []
+        known, found = dict[int, Draws](), []
         for done, half in zip(self.actions, self.halves, strict=True):
+            machine = self.deployment.of(half.name).machine
             draws = known.setdefault(id(half.clocks), Draws(machine, half.clocks))
             found.append(draws.worth_s(done))
         return tuple(found)
 
     @cached_property
     def energy_j(self) -> float | None:
-        """Joules of all devices over the span, or None where the sheet states no power."""
-        idle = idle_w(self.deployment.machine)
+        """Joules of all devices over the span, or None where a sheet states no power."""
+        count, joules = len(self.replicas), 0.0
+        for i, on_s in enumerate(self.on_s):
+            watts = self.watts(i)
+            if watts is None:
+                return None
+            own = sum(float(part.sum()) for part in self.worth_s[i::count])
+            # A device draws no more than its limit, whatever its halves do.
+            joules += watts[0] * on_s + watts[1] * min(own, covered_s(self.actions[i::count]))
+        return joules
+
+    def watts(self, number: int) -> tuple[float, float] | None:
+        """Power of a replica's devices that do nothing, and what they draw above it at most; None where it is not known."""
+        part = self.deployment.of(number)
+        idle = idle_w(part.machine)
         if idle is None:
             return None
-        above = float(self.deployment.machine.device.power.tdp or 0.0) - idle
-        count = len(self.replicas)
-        worth = 0.0
-        for i in range(count):  # a device draws no more than its limit, whatever its halves do
-            own = sum(float(part.sum()) for part in self.worth_s[i::count])
-            worth += min(own, covered_s(self.actions[i::count]))
-        return (idle * sum(self.on_s) + above * worth) * self.deployment.devices_per_replica
+        above = float(part.machine.device.power.tdp or 0.0) - idle
+        return idle * part.devices_per_replica, above * part.devices_per_replica
 
     @property
     def cost_usd(self) -> float | None:
         """Dollars for all devices while they were switched on, or None without a price."""
-        paid = usd(self.deployment.machine, self.deployment.devices_per_replica * sum(self.on_s))
-        return None if paid is None else float(paid)
+        parts = [self.deployment.of(i) for i in range(len(self.replicas))]
+        paid = [usd(p.machine, p.devices_per_replica * on_s) for p, on_s in zip(parts, self.on_s, strict=True)]
+        return None if any(one is None for one in paid) else float(sum(one or 0.0 for one in paid))
 
     @cached_property
     def cache_use(self) -> tuple[float, float]:
         """(mean over busy time, most) of the part of the cache that sequences hold."""
         seconds = sum(done.seconds for done in self.actions)
-        held = sum(float(np.dot(done.log["used"], done.log["seconds"])) for done in self.actions)
-        most = max((float(done.log["used"].max()) for done in self.actions if len(done.log["used"])), default=0.0)
-        return held / max(seconds * self.cache.blocks, 1e-12), most / self.cache.blocks
+        held = most = 0.0
+        for done, half in zip(self.actions, self.halves, strict=True):
+            used = done.log["used"] / half.cache.blocks
+            held += float(np.dot(used, done.log["seconds"]))
+            most = max(most, float(used.max(initial=0.0)))
+        return held / max(seconds, 1e-12), most
 
     @property
     def fetched(self) -> dict[str, int]:
@@ -254,6 +272,9 @@ class Outcome:
     def queue(self) -> Queue:
         """Requests between arrival and admission."""
         arrived, began = self.columns["arrived_s"], self.columns["began_s"]
+        after = self.deployment.rules.shed_after_s
+        if after is not None:
+            began = np.where(self.columns["shed"] > 0, arrived + self.deployment.software.request_s + after, began)
         taken = ~np.isnan(began)
         if not np.any(taken):
             return Queue(0.0, 0.0, 0.0, 0.0, False)
@@ -292,11 +313,13 @@ class Outcome:
         return tuple(said)
 
     def _why_refused(self) -> str:
-        refused = ~self.completed
-        fits = np.array([
-            self.replicas[0].holds(int(p), int(o))
-            for p, o in zip(self.requests.prompt[refused], self.requests.output[refused], strict=True)
-        ])  # fmt: skip
+        refused = ~self.completed & (self.columns["shed"] == 0)
+        ends, requests = (self.replicas[0], self.replicas[-1]), self.requests
+        sizes = zip(requests.prompt[refused].tolist(), requests.output[refused].tolist(), strict=True)
+        fits = np.array([all(end.holds(*size) for end in ends) for size in sizes], dtype=bool)
         long, many = int(np.sum(~fits)), int(np.sum(fits))
         parts = [f"{long:,} longer than the cache of {self.cache.size}"] if long else []
-        return ", ".join([*parts, *([f"{many:,} because too many waited"] if many else [])])
+        parts += [f"{many:,} because too many waited"] if many else []
+        after = self.deployment.rules.shed_after_s
+        parts += [f"{self.shed:,} dropped after {duration(after)} in the queue"] if self.shed and after else []
+        return ", ".join(parts)

@@ -22,7 +22,7 @@ class Pools:
     """The replicas that are up, by what they do. ``urgent``: the first of them that requests of priority above 0 go to."""
 
     def __init__(self, given: Deployment, replicas: list[Replica], random: Random) -> None:
-        first, mixed = given.prefill_replicas, given.mixed_replicas
+        first, mixed = given.readers, given.mixed_replicas
         self._all = list(replicas)
         self._cuts = (first, first + mixed) if first else (len(replicas), len(replicas))
         self.front, self.mixed, self.back = replicas[: self._cuts[0]], replicas[first : first + mixed], list[Replica]()

@@ -8,7 +8,7 @@ admitted. Such a run has a closed form, k · τ + slope · k(k − 1)/2, so that
 from __future__ import annotations
 
 from collections.abc import Callable
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from math import ceil, inf
 
 from ridgepoint.serving.action import Action, Sink
@@ -141,6 +141,15 @@ class Replica:
             return
         if not self.blocked or self.waiting[0][2].order == self._order:
             self._cut(now_s)
+
+    def forget(self, one: Active) -> bool:
+        """``one``, which waits to be begun, goes away; whether it was here."""
+        kept = [entry for entry in self.waiting if entry[2] is not one]
+        if len(kept) == len(self.waiting):
+            return self.slots is not None and self.slots.forget(one)
+        heapify(kept)
+        self.waiting = kept
+        return True
 
     def pause(self, now_s: float) -> None:
         """A run of decode steps ends with the step under way, and goes on after it."""

@@ -23,7 +23,8 @@ class Scheduling:
     ``admits``: ``grow`` (a prompt must fit; caches grow, and the request admitted last is put back and computed again when
     room ends), ``ratio`` (SGLang: also a part of what the outputs may still take, learnt from retractions) or ``full``
     (TensorRT-LLM's guaranteed completion: the whole output must fit).
-    ``max_waiting``: requests that wait on a replica before further ones are refused.
+    ``max_waiting``: requests that wait on a replica before further ones are refused. ``shed_after_s``: a request that has
+    waited that long and was never begun is dropped: nobody waits for its answer any more.
     """
 
     policy: str = MIXED
@@ -34,6 +35,7 @@ class Scheduling:
     max_waiting: int | None = None
     static_batch: int = 32
     static_wait_s: float = 0.1
+    shed_after_s: float | None = None
 
     def __post_init__(self) -> None:
         for name, value, known in (("policy", self.policy, POLICIES), ("admits", self.admits, (GROW, RATIO, FULL))):
@@ -42,6 +44,10 @@ class Scheduling:
         for name in ("token_budget", "max_sequences", "static_batch"):
             if getattr(self, name) < 1:
                 raise RidgepointError("bad_scheduling", f"{name} is {getattr(self, name)}", "use at least 1")
+        if self.shed_after_s is not None and not self.shed_after_s > 0.0:
+            raise RidgepointError(
+                "bad_scheduling", f"requests are dropped after {self.shed_after_s:g} s", "give a positive time, like 2s"
+            )
         if self.policy == MIXED and self.max_sequences > self.token_budget:
             raise RidgepointError(
                 "bad_scheduling",

@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ridgepoint.serving.outcome import Outcome
-from ridgepoint.serving.power import idle_w
 from ridgepoint.serving.replica import READS
 from ridgepoint.serving.usage import usage
 
@@ -22,33 +21,36 @@ def series(found: Outcome, bins: int = BINS) -> dict[str, Floats]:
     edges = _edges(found, bins)
     width = np.diff(edges)
     totals = {name: np.zeros(bins) for name in ("decoding", "cache", "busy", "tokens_per_s")}
-    worth = np.zeros(bins)
+    drawn = np.zeros(bins)
     for done, half, own in zip(found.actions, found.halves, found.worth_s, strict=True):
         log = done.log
         holds = half.half != READS  # of a shared device's cache the half says enough that decodes
         values = {
             "decoding": log["sequences"],
-            "cache": holds * log["used"] / found.cache.blocks / len(found.replicas),
+            "cache": holds * log["used"] / half.cache.blocks / len(found.replicas),
             "busy": np.full(len(log["seconds"]), 1.0 / len(found.halves)),
             "tokens_per_s": log["sequences"] * log["steps"] * _made(found) / np.maximum(log["seconds"], 1e-12),
         }
         for name, height in values.items():
             totals[name] += _areas(log["start_s"], log["seconds"], height, edges) / width
-        worth += _areas(log["start_s"], log["seconds"], own / np.maximum(log["seconds"], 1e-12), edges) / width
+        above = (found.watts(half.name) or (np.nan, np.nan))[1]
+        worth = own / np.maximum(log["seconds"], 1e-12)
+        drawn += above * _areas(log["start_s"], log["seconds"], worth, edges) / width
     arrived, began = found.columns["arrived_s"], found.columns["began_s"]
     comes = np.sort(arrived[~np.isnan(arrived)])
     waits = np.nan_to_num(began - arrived)
     taken = ~np.isnan(began)
     waiting = _areas(arrived[taken], waits[taken], np.ones(int(taken.sum())), edges, overlapping=True) / width
-    on = _switched_on(found, edges) / width
+    on = [_areas(*_columns(spans), edges, overlapping=True) / width for spans in found.on]
+    idle = [(found.watts(i) or (np.nan, np.nan))[0] * each for i, each in enumerate(on)]
     return {
         "end_s": edges[1:],
         "arrivals_per_s": _rate(comes, edges),
         "waiting": waiting,
         **totals,
         "put_back_per_s": _rate(found.put_back_s, edges),
-        "replicas_on": on,
-        "power_w": _power(found, on, worth),
+        "replicas_on": np.sum(on, axis=0),
+        "power_w": np.sum(idle, axis=0) + drawn,
     }
 
 
@@ -84,19 +86,10 @@ def _rate(times: Floats, edges: Floats) -> Floats:
     return np.diff(np.searchsorted(times, edges, side="right")) / np.diff(edges)
 
 
-def _switched_on(found: Outcome, edges: Floats) -> Floats:
-    spans = [span for own in found.on for span in own]
+def _columns(spans: tuple[tuple[float, float], ...]) -> tuple[Floats, Floats, Floats]:
+    """Starts, seconds and heights of 1 of spans."""
     start, end = (np.array([span[i] for span in spans]) for i in (0, 1))
-    return _areas(start, end - start, np.ones(len(spans)), edges, overlapping=True)
-
-
-def _power(found: Outcome, on: Floats, worth: Floats) -> Floats:
-    machine = found.deployment.machine
-    idle = idle_w(machine)
-    if idle is None:
-        return np.full(len(on), np.nan)
-    above = float(machine.device.power.tdp or 0.0) - idle
-    return (idle * on + above * worth) * found.deployment.devices_per_replica
+    return start, end - start, np.ones(len(spans))
 
 
 def _made(found: Outcome) -> float:

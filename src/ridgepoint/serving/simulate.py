@@ -19,19 +19,18 @@ from ridgepoint.machines.machine import Machine
 from ridgepoint.models.architecture import Model
 from ridgepoint.plan import Plan
 from ridgepoint.serving.action import Sink
-from ridgepoint.serving.adapters import Adapters, Slots
-from ridgepoint.serving.admission import DECODES
+from ridgepoint.serving.adapters import Adapters
 from ridgepoint.serving.budget import PowerBudget
-from ridgepoint.serving.clock import Clock
+from ridgepoint.serving.building import replicas_of
 from ridgepoint.serving.conditions import Conditions
 from ridgepoint.serving.deployment import Deployment, deployment
 from ridgepoint.serving.failures import Failures
+from ridgepoint.serving.handover import transfer
 from ridgepoint.serving.outcome import Outcome, Slo
 from ridgepoint.serving.pools import Pools
-from ridgepoint.serving.replica import READS, Replica
-from ridgepoint.serving.room import Room
+from ridgepoint.serving.replica import Replica
 from ridgepoint.serving.scaling import Scaling
-from ridgepoint.serving.scheduling import FULL, Scheduling, Speculation
+from ridgepoint.serving.scheduling import Scheduling, Speculation
 from ridgepoint.serving.sequences import Active
 from ridgepoint.serving.tiers import CacheTiers
 from ridgepoint.serving.trace_file import read_trace
@@ -60,6 +59,7 @@ def simulate(
     scaling: Scaling | None = None,
     power_cap_w: float | None = None,
     budget: PowerBudget | None = None,
+    reading: Deployment | None = None,
     slo: Slo | None = None,
     seed: int = 0,
     progress: Progress | None = None,
@@ -79,7 +79,7 @@ def simulate(
     given = deployment(
         model, on, plan, engine, scheduling, speculation, routing, prefill_replicas, power_cap_w,
         mixed_replicas=mixed_replicas, sharing=sharing, tiers=tiers, adapters=adapters, failures=failures, scaling=scaling,
-        budget=budget,
+        budget=budget, reading=reading,
     )  # fmt: skip
     table = requests if isinstance(requests, Requests) else read_trace(requests)
     return simulate_requests(given, table, slo, seed, progress)
@@ -110,15 +110,14 @@ class Run(Sink):
         total = requests.prompt + requests.output
         self.cache = given.cache(float(np.mean(total)))
         random = Random(seed)
-        self.replicas = self._built(random)
+        self.replicas = replicas_of(given, requests, self, random)
         self.mates = [replica.mate for replica in self.replicas if replica.mate is not None]
-        for replica in self.replicas[: given.prefill_replicas]:
-            replica.hands_over = True
         self.pools = Pools(given, self.replicas, random)
         count = len(requests)
         self.arrived, self.begun, self.first, self.last = (array("d", [nan]) * count for _ in range(4))
         self.where, self.put_backs, self.read_cached, self.fetched = (array("l", [0]) * count for _ in range(4))
-        self.again, self.put_back_s = array("l", [0]) * count, array("d")
+        self.again, self.shed = (array("l", [0]) * count for _ in range(2))
+        self.put_back_s = array("d")
         self._adapter = requests.adapter
         if self._adapter is None and given.adapters is not None:
             self._adapter = given.adapters.drawn(count, seed)
@@ -127,41 +126,18 @@ class Run(Sink):
         self._actions: list[tuple[float, int, int, Replica]] = []
         self._events: list[tuple[float, int, Callable[[float], None]]] = []
         self._made = 0
-        self._link_free = [0.0] * given.replicas
-        self._per_token, self._start = given.transfer(self.cache) if given.prefill_replicas else (0.0, 0.0)
+        self._link_free = [0.0] * given.readers
+        self._per_token, self._start = transfer(given, self.cache) if given.readers else (0.0, 0.0)
         self._layers = given.model.main.depth
         self._next_of = self._followers()
         self._request_s = given.software.request_s
         self.conditions = Conditions(self, seed)
 
-    def _built(self, random: Random) -> list[Replica]:
-        given, requests = self.given, self.requests
-        longest, prompts = int((requests.prompt + requests.output).max()), requests.prompt
-        steps = _drawn_steps(given.speculation, random) if given.speculation else _plain_steps
-        rules, id_tokens = given.rules, requests.id_tokens if given.rules.prefix_cache else 0
-        ways = given.ways(self.cache, id_tokens // self.cache.block * self.cache.block)
-        ahead = given.speculation.drafted if given.speculation else 0
-        both: tuple[tuple[Clock, ...], ...]
-        if given.sharing is None:
-            both = (given.clocks(longest, int(prompts.max())),)
-        else:
-            both = given.halves(longest, int(prompts.max()), float(prompts.mean()))
-        found = []
-        for number in range(given.replicas):
-            room = Room(self.cache, ahead, rules.admits == FULL, id_tokens, ways)
-            slots = None if given.adapters is None else Slots(given.adapters.slots, given.adapter_load_s)
-            halves = [Replica(number, clocks, self.cache, rules, self, steps, room, slots) for clocks in both]
-            if len(halves) == 2:
-                halves[0].mate, halves[1].mate = halves[1], halves[0]
-                halves[0].half, halves[1].half = READS, DECODES
-            found.append(halves[0])
-        return found
-
     def columns(self) -> dict[str, np.ndarray]:
         """Times and counts of requests; nan where it never came to it."""
         named = {"arrived_s": self.arrived, "began_s": self.begun, "first_s": self.first, "done_s": self.last}
         counts = {"replica": self.where, "put_back": self.put_backs, "cached_tokens": self.read_cached}
-        more = {"fetched_tokens": self.fetched, "restarted": self.again}
+        more = {"fetched_tokens": self.fetched, "restarted": self.again, "shed": self.shed}
         found = {name: np.array(values) for name, values in (named | counts | more).items()}
         return found if self._adapter is None else found | {"adapter": self._adapter}
 
@@ -197,7 +173,7 @@ class Run(Sink):
 
     def done(self, one: Active, time_s: float) -> None:
         """Keep when; send its cache on, or let the request that waits for its answer come."""
-        if one.left and self.where[one.index] < self.given.prefill_replicas:
+        if one.left and self.where[one.index] < self.given.readers:
             self._hand_over(one, time_s)
             return
         self.last[one.index] = time_s
@@ -272,12 +248,32 @@ class Run(Sink):
         replica = self.pools.take(one)
         full = self.given.rules.max_waiting
         refused = replica is not None and full is not None and replica.queued >= full
-        if refused or not self.replicas[0].holds(prompt, output):
+        if refused or not self.holds(prompt, output):
             self.where[index] = -1
             self._done += 1
             self._let_follow(index, time_s)
             return
         self.give(one, replica, time_s)
+        if self.given.rules.shed_after_s is not None:
+            self.at(time_s + self.given.rules.shed_after_s, lambda now: self._shed(one, now))
+
+    def _shed(self, one: Active, time_s: float) -> None:
+        """``one`` is dropped if nothing was done for it yet."""
+        index = one.index
+        if self.begun[index] == self.begun[index]:
+            return
+        if one in self._held:
+            self._held.remove(one)
+        else:
+            self.replicas[self.where[index]].forget(one)
+        self.shed[index] = 1
+        self.where[index] = -1
+        self._done += 1
+        self._let_follow(index, time_s)
+
+    def holds(self, prompt: int, output: int) -> bool:
+        """Whether such a request could ever be served."""
+        return self.replicas[0].holds(prompt, output) and self.replicas[-1].holds(prompt, output)
 
     def give(self, one: Active, replica: Replica | None, time_s: float) -> None:
         """To ``replica``, or to the first that comes up."""
@@ -293,7 +289,7 @@ class Run(Sink):
 
     def place(self, one: Active, time_s: float) -> None:
         """Where it goes now, whose prompt may have been read elsewhere."""
-        handed = one.read >= one.target and bool(self.given.prefill_replicas)
+        handed = one.read >= one.target and bool(self.given.readers)
         self.give(one, self.pools.take_on(one) if handed else self.pools.take(one), time_s)
 
     def begin_again(self, lost: list[Active], time_s: float) -> None:
@@ -312,26 +308,3 @@ class Run(Sink):
     def under_way(self) -> int:
         """Requests that arrived and are not answered."""
         return len(self._held) + sum(replica.load for replica in self.replicas)
-
-
-def _plain_steps(tokens: int) -> tuple[int, float]:
-    return tokens, 1.0
-
-
-def _drawn_steps(speculation: Speculation, random: Random) -> Callable[[int], tuple[int, float]]:
-    """Passes until a number of tokens is there, the tokens of each drawn; and the mean tokens of one."""
-    sizes = range(1, speculation.drafted + 2)
-    bounds = np.cumsum(speculation.accepted).tolist()
-    mean = speculation.tokens_per_step
-
-    def steps(tokens: int) -> tuple[int, float]:
-        made = count = 0
-        while made < tokens:
-            for size in random.choices(sizes, cum_weights=bounds, k=max(1, int((tokens - made) / mean))):
-                made += size
-                count += 1
-                if made >= tokens:
-                    break
-        return count, tokens / count
-
-    return steps

@@ -23,13 +23,14 @@ def document(found: Outcome) -> Document:
     read = float(found.requests.prompt[found.completed].sum())
     return _plain_table({
         "model": given.model.name,
-        "machine": given.machine.name,
+        "machine": given.machine_name,
         "plan": plan_of(given),
         "workload": _workload(found),
         "requests": {
             "total": len(found.requests),
             "completed": int(found.completed.sum()),
             "failed": found.failed,
+            "shed": found.shed,
             "put_back": found.put_back,
             "restarted": int(found.columns["restarted"].sum()),
         },
@@ -84,6 +85,7 @@ def plan_of(given: Deployment) -> Document:
         "scheduling": asdict(given.rules),
         "speculation": None if given.speculation is None else asdict(given.speculation),
         "power_cap_w": given.power_cap_w,
+        "reading": None if given.reading is None else {"machine": given.reading.machine.name, **plan_of(given.reading)},
         "mixed_replicas": given.mixed_replicas,
         "sharing": given.sharing,
         **{name: None if (one := getattr(given, name)) is None else asdict(one) for name in CONDITIONS},

@@ -8,8 +8,14 @@ The least recently used block of a tier falls to the next, and out of the last.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ridgepoint.errors import RidgepointError
+from ridgepoint.ops import Transfer
+from ridgepoint.serving.capacity import Cache
+
+if TYPE_CHECKING:
+    from ridgepoint.serving.deployment import Deployment
 
 
 @dataclass(frozen=True)
@@ -96,3 +102,43 @@ class Below:
         """Everything is lost."""
         for kept in self._kept:
             kept.clear()
+
+
+def ways(given: Deployment, cache: Cache, id_tokens: int) -> tuple[Way, ...]:
+    """The tiers below the memory of a replica's devices; every device moves its part.
+
+    Errors: ``bad_tiers`` where the machine has no such tier, or not that much.
+    """
+    if not given.tiers or not id_tokens or not cache.token_bytes:
+        return ()
+    devices = given.devices_per_replica / given.passes.pooled
+    found = []
+    for name, size in (("host", given.tiers.host_bytes), ("storage", given.tiers.storage_bytes)):
+        if size <= 0.0:
+            continue
+        _check(given, name, size)
+        small, large = (given.seconds(Transfer(bytes=b, tier=name, label="kv.fetch")) for b in (1e6, 1e9))
+        per_byte = (large - small) / (1e9 - 1e6)
+        blocks = int(size / (cache.token_bytes * devices * id_tokens))
+        found.append(Way(name, blocks, per_byte * cache.token_bytes, max(small - 1e6 * per_byte, 0.0)))
+    return tuple(way for way in found if way.blocks)
+
+
+def _check(given: Deployment, name: str, size: float) -> None:
+    device = given.machine.device
+    sheet: float | None
+    if name == "host":
+        if given.machine.link("host") is None:
+            raise RidgepointError("bad_tiers", f"{device.name} has no host memory behind its own", "leave the tier out")
+        sheet = device.host.memory if device.host is not None else None
+    else:
+        if device.storage is None:
+            raise RidgepointError("bad_tiers", f"the sheet of {device.name} has no storage", "leave the tier out")
+        sheet = device.storage.capacity
+    each = max(given.machine.devices_per_node / given.devices_per_replica, 1.0)
+    if sheet is not None and size * min(each, given.replicas) > sheet:
+        raise RidgepointError(
+            "bad_tiers",
+            f"{size / 1e9:,.0f} GB per replica are more than the {sheet / 1e9:,.0f} GB of {name} of a node",
+            f"at most {sheet / min(each, given.replicas) / 1e9:,.0f} GB per replica",
+        )

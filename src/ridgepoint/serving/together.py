@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ridgepoint.errors import RidgepointError
+from ridgepoint.serving.handover import checked_reading
 from ridgepoint.serving.power import idle_w
 from ridgepoint.serving.scheduling import STATIC
 from ridgepoint.serving.sharing import checked as checked_share
@@ -19,6 +20,7 @@ def checked(given: Deployment) -> Deployment:
 
     Errors: ``bad_plan``, ``bad_sharing``, ``bad_scaling``.
     """
+    checked_reading(given)
     first, mixed, replicas = given.prefill_replicas, given.mixed_replicas, given.replicas
     if (first or mixed) and not (first >= 0 and mixed >= 0 and first + mixed < replicas):
         raise RidgepointError(
@@ -54,7 +56,7 @@ def checked(given: Deployment) -> Deployment:
 def assumptions_of(given: Deployment) -> tuple[str, ...]:
     """What the deployment rests on that was not said."""
     rules = given.rules
-    said = list(given.notes)
+    said = [note for part in given.parts for note in part.notes]
     said.append(
         f"engine {given.software.title}: host times {given.software.provenance.kind} ({given.software.provenance.source})"
     )
@@ -68,11 +70,17 @@ def assumptions_of(given: Deployment) -> tuple[str, ...]:
             f"{given.speculation.drafted} drafted tokens, {given.speculation.tokens_per_step:.2f} tokens a step in the mean"
             + ("" if given.speculation.draft else "; drafting itself costs nothing")
         )
-    if given.prefill_replicas:
+    if given.readers:
         said.append("caches move layer by layer while the prompt is read; a replica sends one at a time")
-    if given.power_cap_w is not None:
+    if given.reading is not None:
         said.append(
-            f"{given.power_cap_w:g} W per device: the clock falls to {given.frequency:.0%}, where full load fits; main "
+            f"caches leave {given.reading.machine.device.name} for {given.machine.device.name} between nodes, as fast as "
+            "the slower end"
+        )
+    for part in (one for one in given.parts if one.power_cap_w is not None):
+        where = "device" if given.reading is None else part.machine.device.name
+        said.append(
+            f"{part.power_cap_w:g} W per {where}: the clock falls to {part.frequency:.0%}, where full load fits; main "
             "memory and links keep their rates, and the whole dynamic power falls with the clock"
         )
     said += _conditions(given)
