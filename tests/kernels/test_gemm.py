@@ -105,6 +105,17 @@ def test_one_tile_more_than_a_wave_costs_a_wave() -> None:
     assert ratio == pytest.approx(13 / 12, rel=0.02), "stream-K pays for the tiles that there are"
 
 
+@pytest.mark.parametrize("weights", ["fp16", "int8"])
+def test_a_vector_engine_waits_for_the_weights_of_a_single_row(weights: str) -> None:
+    """Apple's GPUs multiply on their vector units. llama.cpp writes a token in the time that the weights take from memory,
+    at 16 and 8 bits on all of them: a model in which their cores are busy longer names the wrong limit.
+    """
+    for name in ("m1-max", "m2-ultra", "m4-max", "m4-pro"):
+        op = Gemm(m=1.0, n=28672.0, k=4096.0, acts="fp16", weights=weights, out="fp16")
+        found = settle(gemm.expected(op, find_machine(name)))
+        assert found.busy_s["lpddr"] > found.busy_s["vector"]
+
+
 def test_few_tiles_split_k_and_formats_without_split_wait() -> None:
     machine, op = find_machine("b200-sxm"), Gemm(m=16.0, n=128.0, k=51200.0, acts="nvfp4", weights="nvfp4")
     wide = replace(op, n=128.0 * 148)

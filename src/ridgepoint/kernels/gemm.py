@@ -37,11 +37,13 @@ _SPLITS = (1, 2, 3, 4, 6, 8, 12, 16, 32)
 _MENU = np.array([(m, n, s) for m, n in (*_LARGE, *_SMALL, *_NARROW) for s in _SPLITS], dtype=float)
 # A vector engine computes single rows without padding them; matrix engines have no smaller tiles.
 _ROWS = np.array([(m, n, s) for m, n in ((1, 64), (2, 64), (4, 64), (8, 64)) for s in _SPLITS], dtype=float)
+_LEAST_TILE = 16.0  # rows of a matrix engine's smallest tile
 _RESIDENT = 32768.0  # accumulators that one multiprocessor holds: smaller tiles run side by side and hide latency
 _LEAST_BYTES_PER_CLOCK = 16.0  # what a multiprocessor without fast 16-bit arithmetic receives from the cache
 _SAME = {"bf16": "fp16"}  # formats that run alike
 _POWER_S = 2e-4  # how long a kernel runs before the power limit lowers its clock
 _SIZES = ("m", "n", "k", "batch", "imbalance", "stored", "unpack_flop", "computed")
+_ROWS_HALF = 1.0  # single rows keep their operands in registers: what the fits of processors say (families x86 and arm)
 _STEP_BYTES = 64.0  # the main loop takes k in pieces of at least this many bytes per row
 
 
@@ -227,10 +229,13 @@ def _row_tiles(op: Gemm, tm: Num) -> Num:
 
 
 def _shape(tm: Num, tn: Num, half: float) -> Num:
-    """Efficiency of a tile relative to 256 × 128: small tiles reload operands more often."""
+    """Efficiency of a tile relative to 256 × 128: small tiles reload operands more often, from the shared memory of a
+    multiprocessor; the rows of a vector engine lie in its registers, and what they reload is the cache's work.
+    """
     intensity = tm * tn / (tm + tn)
     largest = 256.0 * 128.0 / (256.0 + 128.0)
-    return intensity / (intensity + half) * (largest + half) / largest
+    reload = np.where(tm < _LEAST_TILE, np.minimum(half, _ROWS_HALF), half)
+    return intensity / (intensity + reload) * (largest + reload) / largest
 
 
 RULES = Rules(flop, read_bytes, write_bytes, bound, expected, table="gemm", sources=("williams-2009",))
