@@ -152,6 +152,7 @@ def test_resources_have_names_that_people_read() -> None:
     names = [h100.resource_label(r) for r in ("hbm", "matrix", "nvlink", "launch", "something_new")]
     assert names[:4] == ["HBM3 bandwidth", "tensor cores", "NVLink 4 through NVSwitch bandwidth", "kernel launch"]
     assert names[4] == "something new"
+    assert find_machine("m4-max").resource_label("l2") == "cache bandwidth", "a cache that the sheet does not name"
 
 
 def test_counts() -> None:

@@ -192,6 +192,7 @@ _LABELS = {
     "host_memory": "host memory bandwidth",
     "storage": "storage bandwidth",
     "delay": "fixed delay",
+    "l2": "cache bandwidth",
     "link_latency": "link latency",
     "network_latency": "network latency",
     "wave": "in-kernel latency",
