@@ -131,7 +131,7 @@ def test_prompts_are_read_on_other_devices(run):
     assert found["plan"]["power_cap_w"] == 300.0
     assert found["plan"]["reading"]["power_cap_w"] == 500.0
     assert "of h100-sxm read prompts" in run(*said).out
-    assert run(*SMALL, "--prefill-tp", "2").err.startswith("error: --prefill-tp says nothing without other devices")
+    assert "--prefill-tp says nothing without other devices" in run(*SMALL, "--prefill-tp", "2").err
 
 
 def test_requests_that_wait_too_long_are_dropped_and_counted(run):
@@ -139,3 +139,48 @@ def test_requests_that_wait_too_long_are_dropped_and_counted(run):
         "simulate", "llama-3.1-8b", "--on", "h100-sxm", "--rate", "100", "--requests", "2000", "--shed-after", "300ms"
     )
     assert "dropped after 300 ms in the queue" in answer.out
+
+
+def test_a_cascade_asks_the_next_model_where_an_answer_is_not_good_enough(run):
+    said = ("simulate", "llama-3.2-1b", "--on", "h100-sxm", "--rate", "5", "--requests", "200", "--latency", "20s")
+    found = run(*said, "--cascade", "0.2:llama-3.1-8b:2xh100-sxm", "--json").document
+    assert found["kind"] == "cascade"
+    assert [one["model"] for one in found["models"]] == ["llama-3.2-1b", "llama-3.1-8b"]
+    asked = [one["requests"]["total"] for one in found["models"]]
+    assert asked[0] == 200
+    assert 20 < asked[1] < 65
+    assert found["requests"] == {"total": 200, "completed": 200, "failed": 0}
+    assert found["devices"] == 3
+    assert found["cost_usd"] == pytest.approx(sum(one["cost_usd"] for one in found["models"]))
+    assert 0.9 < found["goodput"]["attainment"] <= 1.0
+    page = run(*said, "--cascade", "0.2:llama-3.1-8b:2xh100-sxm").out
+    for words in ("cascade of 2 models", "llama-3.1-8b", "Time to first token", "Goodput", "Assumptions"):
+        assert words in page
+
+
+def test_a_router_sends_each_request_to_one_model(run):
+    said = ("simulate", "llama-3.2-1b", "--on", "h100-sxm", "--rate", "5", "--requests", "200")
+    found = run(
+        *said, "--route", "0.3:llama-3.1-8b:h100-sxm", "--route", "0.2:llama-3.2-3b:h100-sxm", "--json"
+    ).document
+    assert sum(one["requests"]["total"] for one in found["models"]) == 200
+    assert found["kind"] == "router"
+
+
+@pytest.mark.parametrize(
+    ("said", "what"),
+    [
+        (("--cascade", "0.2:llama-3.1-8b"), "write PART:MODEL:MACHINE"),
+        (("--cascade", "often:llama-3.1-8b:h100-sxm"), "write PART:MODEL:MACHINE"),
+        (("--cascade", "1.2:llama-3.1-8b:h100-sxm"), "from 0 to 1"),
+        (
+            ("--cascade", "0.2:llama-3.1-8b:h100-sxm", "--route", "0.2:llama-3.1-8b:h100-sxm"),
+            "one of --cascade and --route",
+        ),
+        (("--cascade", "0.2:llama-3.1-8b:h100-sxm", "--csv", "a.csv"), "--csv"),
+    ],
+)
+def test_cascades_that_say_nothing_clear_are_refused(run, said, what):
+    answer = run(*SMALL, *said)
+    assert answer.code == 2
+    assert what in answer.err

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ridgepoint.cli.cascades import Cascades, Routes, further
 from ridgepoint.cli.citing import Citations, print_citations
 from ridgepoint.cli.deployments import takes_deployment
 from ridgepoint.cli.files import Charts, Html, chart_files, write_charts
@@ -49,6 +50,8 @@ def simulate(
     ttft: Annotated[str | None, _option("--ttft", "TIME", "goal: time to first token", GOALS)] = None,
     tpot: Annotated[str | None, _option("--tpot", "TIME", "goal: mean time per further token", GOALS)] = None,
     latency: Annotated[str | None, _option("--latency", "TIME", "goal: time in all", GOALS)] = None,
+    cascade: Cascades = None,
+    route: Routes = None,
     table: Annotated[Path | None, _option("--csv", "FILE", "one row per request", OUT)] = None,
     perfetto: Annotated[Path | None, _option("--perfetto", "FILE", "a trace for ui.perfetto.dev", OUT)] = None,
     html: Html = None,
@@ -74,6 +77,10 @@ def simulate(
     if urgent is not None:
         load = load.with_urgent(urgent, seed)
     slo = Slo(*(None if v is None else parse_quantity(v, "s") for v in (ttft, tpot, latency)))
+    if cascade or route:
+        files_said = {"--csv": table, "--perfetto": perfetto, "--html": html, "--chart": chart}
+        _several(given, further(cascade, route, given), load, slo, seed, files_said, citations, as_json)
+        return
     with progress_bar(as_json) as bar:
         found = simulate_requests(given, load, slo, seed, teller(bar, "requests"))
     if table is not None:
@@ -98,6 +105,30 @@ def simulate(
     print_page(page(found, screen.width), screen)
     if citations:
         print_citations(found.citations, screen)
+
+
+def _several(
+    given: Any, several: Any, load: Requests, slo: Any, seed: int, files: dict[str, Any], citations: bool, as_json: bool
+) -> None:
+    """Serve the requests with several models, and print what users saw."""
+    from ridgepoint.report.cascade import document, page
+    from ridgepoint.serving.cascade import simulate_cascade
+
+    named = [option for option, path in files.items() if path]
+    if named:
+        raise RidgepointError(
+            "bad_usage", f"{named[0]} draws one model", "simulate the models one by one, or use --json, which has all"
+        )
+    kind, deployments, parts = several
+    with progress_bar(as_json) as bar:
+        found = simulate_cascade(deployments, parts, load, kind=kind, seed=seed, progress=teller(bar, "requests"))
+    if as_json:
+        print_json(document(found, slo))
+        return
+    screen = console()
+    print_page(page(found, slo, screen.width), screen)
+    if citations:
+        print_citations(tuple(dict.fromkeys(line for one in found.outcomes for line in one.citations)), screen)
 
 
 def traced(path: Path, rate: str | None, count: int | None, hashed: int = 512) -> Requests:

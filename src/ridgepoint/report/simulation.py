@@ -13,7 +13,7 @@ from ridgepoint.report.table import Cell, fitted
 from ridgepoint.report.terminal import indented, notes, section
 from ridgepoint.report.text import count, flow, money, number, percent, resource
 from ridgepoint.serving.deployment import Deployment
-from ridgepoint.serving.outcome import Outcome
+from ridgepoint.serving.outcome import Outcome, Slo
 from ridgepoint.serving.series import series, shares_over_time
 from ridgepoint.units import duration, si
 
@@ -122,7 +122,7 @@ def facts(found: Outcome) -> Iterator[tuple[str, str, str]]:
         yield (
             "Goodput",
             f"{number(found.goodput_per_s)} requests/s",
-            f"{percent(found.attainment)} of requests {_goals(found)}",
+            f"{percent(found.attainment)} of requests {goals(found.slo)}",
         )
     queue = found.queue
     yield (
@@ -178,9 +178,10 @@ def _below(found: Outcome) -> Iterator[tuple[str, str, str]]:
         yield "Replicas switched on", number(mean), f"in the mean, of {len(found.replicas)}"
 
 
-def _goals(found: Outcome) -> str:
-    goals = (("TTFT", found.slo.ttft_s), ("TPOT", found.slo.tpot_s), ("latency", found.slo.latency_s))
-    return "with " + ", ".join(f"{name} ≤ {duration(value)}" for name, value in goals if value is not None)
+def goals(slo: Slo) -> str:
+    """The goals that requests are to keep, in words."""
+    named = (("TTFT", slo.ttft_s), ("TPOT", slo.tpot_s), ("latency", slo.latency_s))
+    return "with " + ", ".join(f"{name} ≤ {duration(value)}" for name, value in named if value is not None)
 
 
 def _growth(per_s: float) -> str:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ridgepoint.errors import RidgepointError
 from ridgepoint.serving.deployment import Deployment
-from ridgepoint.serving.outcome import Outcome
+from ridgepoint.serving.outcome import Outcome, Slo
 from ridgepoint.serving.simulate import Progress, simulate_requests
 from ridgepoint.serving.statistics import Summary, summarize
 from ridgepoint.serving.workload import Requests
@@ -54,6 +54,30 @@ class Cascade:
             raise RidgepointError("bad_option", f"a cascade has no {name}", "use " + " or ".join(ends))
         took = self.columns[ends[name]] - self.columns["arrived_s"]
         return summarize(took[~np.isnan(took)])
+
+    @property
+    def completed(self) -> NDArray[np.bool_]:
+        """Which requests got the answer that the user sees."""
+        return ~np.isnan(self.columns["done_s"])
+
+    @property
+    def span_s(self) -> float:
+        """Seconds from the first arrival to the last token."""
+        if not np.any(self.completed):
+            return 0.0
+        return float(np.nanmax(self.columns["done_s"]) - self.columns["arrived_s"].min())
+
+    def attainment(self, slo: Slo) -> float:
+        """Part of all requests whose user saw the answer within the goals."""
+        columns, further = self.columns, self.requests.output - 1
+        took = {name: columns[name] - columns["arrived_s"] for name in ("first_s", "done_s")}
+        with np.errstate(invalid="ignore"):
+            good = self.completed
+            good = good & (took["first_s"] <= (np.inf if slo.ttft_s is None else slo.ttft_s))
+            good = good & (took["done_s"] <= (np.inf if slo.latency_s is None else slo.latency_s))
+            if slo.tpot_s is not None:
+                good = good & (columns["done_s"] - columns["first_s"] <= slo.tpot_s * further * (1.0 + 1e-9))
+        return float(np.mean(good))
 
     @property
     def energy_j(self) -> float | None:

@@ -34,10 +34,10 @@ def document(found: Outcome) -> Document:
             "put_back": found.put_back,
             "restarted": int(found.columns["restarted"].sum()),
         },
-        "ttft_s": _summary(found.summary("ttft_s")),
-        "tpot_s": _summary(found.summary("tpot_s")),
+        "ttft_s": summary_document(found.summary("ttft_s")),
+        "tpot_s": summary_document(found.summary("tpot_s")),
         "itl_s": found.token_gap_s,
-        "latency_s": _summary(found.summary("latency_s")),
+        "latency_s": summary_document(found.summary("latency_s")),
         "throughput": {
             "requests_per_s": found.requests_per_s,
             "tokens_per_s": found.tokens_per_s,
@@ -92,7 +92,8 @@ def plan_of(given: Deployment) -> Document:
     }
 
 
-def _summary(found: Summary | None) -> Document | None:
+def summary_document(found: Summary | None) -> Document | None:
+    """Mean, percentiles and their intervals; None where there are none."""
     if found is None:
         return None
     values = asdict(found)
