@@ -60,7 +60,8 @@ class LatentAttention:
 class DeltaAttention:
     """Gated delta net (Qwen3-Next, Qwen3.5; Yang et al. 2024): linear attention with a matrix state per value head.
 
-    ``channel_gate``: the decay is per channel, from a low-rank projection (Kimi delta attention).
+    ``channel_gate``: the decay is per channel, from a low-rank projection (Kimi delta attention). ``gate_rank`` > 0: so is
+    the output gate, of that rank.
     """
 
     key_heads: int
@@ -70,6 +71,7 @@ class DeltaAttention:
     conv_kernel: int = 4
     chunk: int = 64
     channel_gate: bool = False
+    gate_rank: int = 0
 
 
 @dataclass(frozen=True)

@@ -207,7 +207,8 @@ def _indexer(m: LatentAttention, hidden: int) -> int:
 
 def _delta_attention(m: DeltaAttention, hidden: int) -> int:
     keys, values = m.key_heads * m.key_dim, m.value_heads * m.value_dim
-    projections = hidden * (2 * keys + 2 * values) + values * hidden
+    gate = (hidden + values) * m.gate_rank if m.gate_rank else hidden * values
+    projections = hidden * (2 * keys + values) + gate + values * hidden
     strength = hidden * m.value_heads
     # A decay per head from one projection, or per key channel through a projection of rank `key_dim`.
     decay = (hidden + keys) * m.key_dim + keys if m.channel_gate else (hidden + 1) * m.value_heads

@@ -119,12 +119,15 @@ def delta_attention(mixer: DeltaAttention, hidden: int, tokens: Tokens, run: Exe
     value_heads = mixer.value_heads / tp
     value_width = value_heads * mixer.value_dim
     if mixer.channel_gate:
-        # Low-rank decay and output gate as in Kimi delta attention.
+        # Kimi delta attention: decays from a product of low rank, the output gate from one too or of full rank.
+        low = float(mixer.key_dim + mixer.gate_rank)
         gates: list[Work] = [
-            projection(run, "attention", f"{at}.gate_down", rows, 2.0 * mixer.value_dim + value_heads, hidden),
-            projection(run, "attention", f"{at}.gate_up", rows, key_width + value_width, mixer.value_dim),
+            projection(run, "attention", f"{at}.gate_down", rows, low + value_heads, hidden),
+            projection(run, "attention", f"{at}.decay_up", rows, key_width, mixer.key_dim),
         ]
-        width = 2.0 * key_width + value_width
+        if mixer.gate_rank:
+            gates.append(projection(run, "attention", f"{at}.gate_up", rows, value_width, mixer.gate_rank))
+        width = 2.0 * key_width + value_width * (1.0 if mixer.gate_rank else 2.0)
         gate_width = key_width + value_heads
     else:
         gates = []

@@ -114,6 +114,24 @@ def test_products_of_one_attention_layer_counted_by_hand() -> None:
     assert count(swin, image_px=32.0).macs == pytest.approx(patches + layer)
 
 
+def test_a_list_of_layers_counted_by_hand() -> None:
+    # Wrong: a word of the notation means other shapes, or a repeated block keeps a map of the one before.
+    layers = ("c8k3s2 =a d3- c4- &a p3s2", (2, "=b c12k3g4- +b"), "u2 /2 w10 f7")
+    tape = count(Network("one", "layer_list", (("layers", layers),)), image_px=17.0)
+    stem, depth, narrow, grouped = 8 * 27 + 8, 8 * 9 + 8, 8 * 4 + 4, 12 * 3 * 9 + 12
+    assert tape.total_parameters == stem + depth + narrow + 2 * grouped + 10 * 7 + 7
+    # 17 pixels: 9 after the stem, 4 after the pool, whose last window is cut off at the border.
+    assert tape.macs == 81 * (8 * 27 + 8 * 9 + 8 * 4) + 2 * 16 * 12 * 3 * 9 + 10 * 7
+
+
+def test_transposed_convolutions_of_a_list_meet_every_weight_once() -> None:
+    # Wrong: products are counted at the enlarged size.
+    net = Network("one", "layer_list", (("layers", ("t8k4s2g1 n x r v2 c5-",)),))
+    tape = count(net, image_px=16.0)
+    assert tape.total_parameters == 3 * 8 * 16 + 8 * 5 + 5
+    assert tape.macs == 256 * 3 * 8 * 16 + 256 * 8 * 5
+
+
 def test_a_group_gives_each_member_the_common_options() -> None:
     # Wrong: a member's own option does not replace the group's, or an unknown key passes.
     text = """

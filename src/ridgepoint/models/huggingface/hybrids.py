@@ -31,16 +31,9 @@ def _kimi_feeds(f: Fields, style: Style, layers: int) -> list[Feed | None]:
 
 
 def _kimi(f: Fields) -> Style:
-    notes = ["the low-rank output gate of delta attention is counted at full rank"] if not _full_rank(f) else []
-    if f.has("attn_res_block_size"):
-        notes.append("block attention residuals are not modelled")
-    return Style(mixers=mixers.kimi_layers, feeds=_kimi_feeds, other=_kimi_gates, notes=tuple(notes), defaults={
+    notes = ("block attention residuals are not modelled",) if f.has("attn_res_block_size") else ()
+    return Style(mixers=mixers.kimi_layers, feeds=_kimi_feeds, other=_kimi_gates, notes=notes, defaults={
         "topk_method": "noaux_tc"})  # fmt: skip
-
-
-def _full_rank(f: Fields) -> bool:
-    linear = f.table("linear_attn_config")
-    return linear is not None and linear.flag("use_full_rank_gate", False)
 
 
 def _kimi_gates(f: Fields) -> tuple[tuple[str, int], ...]:

@@ -65,7 +65,8 @@ def kimi_layers(f: Fields, style: Style) -> list[Mixer | None]:
     heads = linear.count("num_heads", f.count("linear_num_heads", f.count("num_attention_heads")))
     dim = linear.count("head_dim", f.count("linear_head_dim", 128))
     kernel = linear.count("short_conv_kernel_size", f.count("linear_conv_kernel_dim", 4))
-    delta = DeltaAttention(heads, heads, dim, dim, kernel, channel_gate=True)
+    rank = 0 if linear.flag("use_full_rank_gate", False) else dim
+    delta = DeltaAttention(heads, heads, dim, dim, kernel, channel_gate=True, gate_rank=rank)
     return chosen(named, {"linear_attention": lambda: delta}, lambda: latent_attention(f, style))
 
 

@@ -134,6 +134,16 @@ def _mllama(top: Fields, v: Fields, hidden: int) -> int | None:
     return first + tables + (layers + deep) * block + 2 * deep + (v.count("vision_output_dim", 7680) + 1) * hidden
 
 
+def _internvl(top: Fields, v: Fields, hidden: int) -> int | None:
+    """InternViT with layer scales and no last norm; four neighbouring patches side by side, a norm, two projections."""
+    width, wide, patch = v.count("hidden_size"), v.count("intermediate_size"), v.count("patch_size", 14)
+    tokens = (v.count("image_size", 448) // patch) ** 2 + 1
+    block = 4 * (width + 1) * width + 2 * width * wide + wide + width + 6 * width
+    norms = 2 * v.count("num_hidden_layers") * width if v.flag("qk_normalization", False) else 0
+    own = (3 * patch * patch + 2 + tokens) * width + v.count("num_hidden_layers") * block + norms
+    return own + 8 * width + _mlp(4 * width, hidden, True)
+
+
 _JOINS: Mapping[str, Callable[[Fields, Fields, int], int | None]] = {
     "llava": _llava,
     "mistral3": _mistral3,
@@ -147,6 +157,7 @@ _JOINS: Mapping[str, Callable[[Fields, Fields, int], int | None]] = {
     "qwen3_5": _qwen_merger("qwen3_vl"),
     "qwen3_5_moe": _qwen_merger("qwen3_vl"),
     "llama4": _llama4,
+    "internvl_chat": _internvl,
     "kimi_k25": _kimi,
     "clip": _clip,
     "siglip": _siglip,

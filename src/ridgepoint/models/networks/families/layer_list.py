@@ -58,8 +58,9 @@ class _Player:
             y = tape.conv(x, channels, kernel, n.get("s", 1), groups, bias=True, pad=n.get("q"), name=name)
             return y if word.endswith("-") else tape.activate(y, name=f"{name}_act")
         if kind == "t":
-            y = tape.conv(x, n["t"], n["k"], groups=n.get("g", 1), name=name)  # a product per input position and weight
-            return _resized(tape, replace(x, channels=y.channels), float(n["s"]), name)
+            # Every input position meets every weight once; overlapping results are summed as the map is enlarged.
+            tape.conv(x, n["t"] * n["k"] ** 2, 1, groups=n.get("g", 1), name=name)
+            return _resized(tape, replace(x, channels=float(n["t"])), float(n["s"]), name)
         if kind == "p":
             return _pool(tape, x, n["p"], n.get("s", 1), n.get("q"), name)
         if kind in "uv":
