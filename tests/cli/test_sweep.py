@@ -50,3 +50,10 @@ def test_what_has_no_answer_is_counted(run: Run) -> None:
     page = run(*BASE, "--vary", "tp=1,3")
     assert "1 without an answer" in page.out
     assert "1 point: tp × pp × cp × dp = 3 devices" in " ".join(page.out.split())
+
+
+def test_what_varies_has_no_value_besides(run: Run) -> None:
+    """A value that was said and then dropped is a silent wrong answer."""
+    said = run(*BASE, "--batch", "4", "--vary", "batch=1,2", "--json").error
+    assert said["message"] == "--batch and --vary both say batch"
+    assert run(*BASE, "--vary", "task=decode,prefill", "--json").error["kind"] == "bad_vary"

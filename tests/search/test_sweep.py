@@ -167,3 +167,21 @@ def test_a_front_is_what_nothing_dominates(rows: list[tuple[int, int, int]]) -> 
     goals = np.array(rows, dtype=float)
     beaten = [any(np.all(other >= row) and np.any(other > row) for other in goals) for row in goals]
     assert front(goals).tolist() == [i for i, b in enumerate(beaten) if not b]
+
+
+def test_a_remark_says_where_it_holds() -> None:
+    """A union of what all points rest on contradicts itself: weights are not both bf16 and int4."""
+    found = rp.sweep(
+        "llama-3.1-8b",
+        on="8xh100-sxm",
+        task="decode",
+        vary={"weights": "bf16,int4", "tp": [1, 2, 8], "context": ["1k", "1M"]},
+    )
+    formats = [text for text in found.assumptions if "formats: " in text]
+    assert [text.partition(":")[0] for text in formats] == ["weights bf16", "weights int4"]
+    assert any(text.startswith("decode kernels") for text in found.assumptions), "what holds everywhere stands alone"
+    assert [text for text in found.warnings if "idle" in text] == [
+        f"tp {tp}: the batch is smaller than the {8 // tp} data-parallel replicas: {8 // tp - 1} of them stay idle"
+        for tp in (1, 2)
+    ]
+    assert any(text.startswith("context 1,048,576: 1,048,576 tokens of context exceed") for text in found.warnings)

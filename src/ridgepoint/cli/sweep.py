@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -47,6 +48,7 @@ def sweep(
         raise RidgepointError("bad_option", f"--out is '{out}'", "name a file that ends in " + " or ".join(FILES))
     files = chart_files(chart)
     axes = [parse_axis(text) for text in vary or []]
+    _check_said_once(request, [a.name for a in axes])
     with progress_bar(as_json) as bar:
         task = None if bar is None else bar.add_task("estimates", total=None)
 
@@ -79,6 +81,14 @@ def sweep(
     print_page(sweep_page(found, screen.width, only, _said(goals)), screen)
     if citations:
         print_citations(found.citations, screen)
+
+
+def _check_said_once(request: Request, names: Sequence[str]) -> None:
+    """What varies must not have one value by an option of its own: no value may be dropped in silence."""
+    for name in names:
+        if (word := request.said.get(name, "")).startswith("--"):
+            hint = f"drop {word}, or list its value in --vary"
+            raise RidgepointError("bad_vary", f"{word} and --vary both say {word.lstrip('-')}", hint)
 
 
 def _said(goals: list[str]) -> str:

@@ -5,9 +5,10 @@ A block without an answer is split until it is known which of its points lack on
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,13 @@ from ridgepoint.techniques.registry import applied
 
 MOST_TRIALS = 20_000
 """Estimates that finding the points without an answer may take before the first error is raised."""
+MOST_CORNERS, FEW_DEGREES = 32, 8
+"""Points of a block that are asked what they rest on, and values of a degree that are all among them."""
 Ranges = Mapping[str, range]
+Point = tuple[int, ...]
+"""Indices into the values of the axes."""
+Remarks = dict[str, list[Point]]
+"""What was said, and the points that it was said of."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +54,9 @@ class Filler:
 
     axes: tuple[Axis, ...]
     columns: dict[str, Column] = field(init=False)
-    assumptions: dict[str, None] = field(default_factory=dict)
-    warnings: dict[str, None] = field(default_factory=dict)
+    assumptions: Remarks = field(default_factory=dict)
+    warnings: Remarks = field(default_factory=dict)
+    asked: list[Point] = field(default_factory=list)
     machines: dict[str, Machine] = field(default_factory=dict)
     reliance: Reliance = field(default_factory=Reliance)
     first_error: RidgepointError | None = None
@@ -93,8 +101,10 @@ class Filler:
                 self._solve(block, part)
             return
         self._answer(est, {**block.fixed, **ranges})
-        for end in (0, -1):
-            self._remark(block.estimate({a.name: a.values[ranges[a.name][end]] for a in self.fast}))
+        for at in _corners(self.fast, ranges):
+            place = {**{name: r[0] for name, r in block.fixed.items()}, **at}
+            values = {a.name: a.values[at[a.name]] for a in self.fast}
+            self._remark(block.estimate(values), tuple(place[a.name] for a in self.axes))
 
     def _place(self, ranges: Ranges) -> tuple[slice, ...]:
         return tuple(slice(ranges[a.name].start, ranges[a.name].stop) for a in self.axes)
@@ -116,12 +126,34 @@ class Filler:
         for resource in est.shares:
             self.machines.setdefault(resource, est.scenario.machine)
 
-    def _remark(self, one: Estimate) -> None:
-        """What the first and the last point of a block rest on; which points fit is a column of its own."""
+    def _remark(self, one: Estimate, point: Point) -> None:
+        """What a corner of a block rests on; which points fit is a column of its own."""
         said = cautions(one.scenario, one.memory, one.built.layout, None)
-        self.assumptions |= dict.fromkeys(one.assumptions)
+        self.asked.append(point)
+        for text in one.assumptions:
+            self.assumptions.setdefault(text, []).append(point)
         self.reliance |= one.reliance
-        self.warnings |= dict.fromkeys(text for text in said if not text.startswith("does not fit"))
+        for text in said:
+            if not text.startswith("does not fit"):
+                self.warnings.setdefault(text, []).append(point)
+
+    def told(self, remarks: Remarks) -> tuple[str, ...]:
+        """Remarks, each after the values of the axes that it was made at, where it does not hold at all that were asked.
+
+        >>> tuples = Filler((Axis("weights", ("bf16", "int4")), Axis("batch", (1.0, 2.0))))
+        >>> tuples.asked = [(0, 0), (0, 1), (1, 0), (1, 1)]
+        >>> tuples.told({"everywhere": tuples.asked, "once": [(1, 0), (1, 1)]})
+        ('everywhere', 'weights int4: once')
+        """
+        return tuple(f"{where}: {text}" if (where := self._where(points)) else text for text, points in remarks.items())
+
+    def _where(self, points: Sequence[Point]) -> str:
+        words = []
+        for i, a in enumerate(self.axes):
+            here, all_asked = ({p[i] for p in some} for some in (points, self.asked))
+            if here != all_asked:
+                words.append(f"{a.words} {' or '.join(a.texts[n] for n in sorted(here))}")
+        return ", ".join(words)
 
     def finished(self) -> dict[str, Column]:
         """The columns that hold something; shares by size, NaN where there is no answer.
@@ -136,6 +168,23 @@ class Filler:
         told = {n: c for n, c in self.columns.items() if n not in shares and n != "error"}
         told = {n: c for n, c in told.items() if c.dtype != np.float64 or not np.all(np.isnan(c))}
         return {**told, **{n: shares[n] for n in order}, "error": self.columns["error"]}
+
+
+def _corners(fast: Sequence[Axis], ranges: Ranges) -> list[dict[str, int]]:
+    """Where it is asked what a block rests on: the ends of every axis, and each of a few parallel degrees; the first and
+    the last point alone where these are many.
+    """
+    ends = [tuple(dict.fromkeys((r[0], r[-1]))) for a in fast for r in [ranges[a.name]]]
+    wanted = [
+        tuple(ranges[a.name]) if a.name in DEGREES and len(ranges[a.name]) <= FEW_DEGREES else both
+        for a, both in zip(fast, ends, strict=True)
+    ]
+    chosen = (
+        product(*wanted)
+        if math.prod(map(len, wanted)) <= MOST_CORNERS
+        else zip(*((e[0], e[-1]) for e in ends), strict=True)
+    )
+    return [dict(zip((a.name for a in fast), at, strict=True)) for at in chosen]
 
 
 def _check_known(given: Scenario, fast: list[Axis]) -> None:

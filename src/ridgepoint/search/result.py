@@ -31,6 +31,7 @@ class Sweep:
     """Model, machine, task and plan as they were said, before anything varied."""
     assumptions: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    """Both at the ends of what varies in one estimate; what holds at some values only begins with them."""
     machines: Mapping[str, Machine] = field(default_factory=dict)
     """Resource → a machine that has it, which knows its label."""
     reliance: Reliance = field(default_factory=Reliance)

@@ -147,7 +147,7 @@ def run(
         if progress is not None:
             progress(done, len(blocks))
     columns = filler.finished()
-    said = (tuple(filler.assumptions), tuple(filler.warnings))
+    said = (filler.told(filler.assumptions), filler.told(filler.warnings))
     return Sweep(axes, columns, base, *said, filler.machines, filler.reliance)
 
 
