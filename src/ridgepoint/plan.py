@@ -56,8 +56,9 @@ class Plan:
     What is trained: ``trainable`` full, lora (adapters of ``lora_rank`` at every dense projection, all else frozen) or
     zeroth_order (two forward passes, no gradients); ``trained_layers`` is the part of the layers, counted from the head,
     that backward passes reach.
-    States: ``optimizer`` adam, adam8bit, adafactor (factored second moments), lion, sgd (with momentum) or none;
-    ``optimizer_rank`` > 0 keeps its moments of gradients projected to that rank (GaLore); ``master_weights`` in fp32.
+    States: ZeRO shares them among all copies of the weights, or among each ``shard_group`` of neighbours (hybrid sharding, MiCS),
+    between which gradients are then exchanged in shards; ``optimizer`` adam, adam8bit, adafactor (factored second moments), lion,
+    sgd (with momentum) or none; ``optimizer_rank`` > 0 keeps its moments of gradients projected to that rank (GaLore); ``master_weights`` in fp32.
     Exchange: ``gradient_bytes`` per gradient value between replicas (by stage where None), every ``exchange_period`` steps
     (local updates), for which ``outer_bytes`` per parameter are kept (DiLoCo: 8), ``overlap_gradients``: beside the backward
     passes, and ``overlap_parameters``: what ZeRO shares is gathered beside the passes, else before them.
@@ -97,6 +98,7 @@ class Plan:
     trainable: str = "full"
     lora_rank: Num = 16.0
     trained_layers: Num = 1.0
+    shard_group: Num | None = None
     optimizer: str = "adam"
     optimizer_rank: Num = 0.0
     master_weights: bool = True
@@ -118,7 +120,7 @@ class Plan:
             value = getattr(self, name)
             if value is not None:
                 object.__setattr__(self, name, find_format(value).name)
-        for name in (*DEGREES, "micro_batch", "chunks", "lora_rank", "exchange_period"):
+        for name in (*DEGREES, "micro_batch", "chunks", "lora_rank", "exchange_period", "shard_group"):
             value = getattr(self, name)
             if value is not None:
                 object.__setattr__(self, name, whole(value, f"plan.{name}", LARGEST_DEGREE))

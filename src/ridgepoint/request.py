@@ -20,7 +20,7 @@ from ridgepoint.units import parse_count
 Value = str | float | bool
 Inputs = tuple[tuple[str, float], ...]
 TRAINING_ONLY = (
-    *("zero_stage", "recompute", "recomputed_layers", "micro_batch", "schedule", "chunks", "stages"),
+    *("zero_stage", "shard_group", "recompute", "recomputed_layers", "micro_batch", "schedule", "chunks", "stages"),
     *("lengths", "padding", "jitter"),
     *("vocab_parallel", "context_exchange"),
     *("trainable", "lora_rank", "trained_layers", "optimizer", "optimizer_rank", "master_weights"),
@@ -211,7 +211,7 @@ def _flag(name: str, value: Value, request: Request) -> bool:
 
 _PLAN: Mapping[str, Callable[[str, Value, Request], Any]] = {
     **dict.fromkeys(("weights", "acts", "kv", *CHOICES), _text),
-    **dict.fromkeys((*DEGREES, "micro_batch", "chunks", "lora_rank", "exchange_period"), _count),
+    **dict.fromkeys((*DEGREES, "micro_batch", "chunks", "lora_rank", "exchange_period", "shard_group"), _count),
     **dict.fromkeys(
         ("memory_fraction", "expert_imbalance", "speculated", "recomputed_layers", "trained_layers"), _number
     ),

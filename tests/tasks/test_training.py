@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from ridgepoint.cost.evaluate import BOUND, evaluate
+from ridgepoint.errors import RidgepointError
 from ridgepoint.machines.catalog import find_machine
 from ridgepoint.models.catalog import find_model
 from ridgepoint.models.networks.catalog import find_network
 from ridgepoint.models.parameters import parameters, total_parameters
+from ridgepoint.ops import Collective
 from ridgepoint.plan import Plan
 from ridgepoint.tasks import Forward, Train
 from ridgepoint.tasks.build import build
@@ -138,6 +140,46 @@ def test_gradients_of_early_micro_batches_are_exposed_with_the_last_ones():
     each = next(op for op in ops(after) if op.label == "data_parallel.gradients")
     alone = 2 * evaluate(each, CLUSTER).time_s
     assert evaluate(after, CLUSTER).time_s == pytest.approx(evaluate(beside, CLUSTER).time_s + alone, rel=0.02)
+
+
+def test_hybrid_sharding_moves_shards_between_groups():
+    """Zhao et al. 2023: gathers stay in the group; between g groups each rank reduces its own 1/s of the gradients."""
+    work = built("llama-3.1-8b", LONG, dp=16, zero_stage=3, shard_group=8).work
+    moved = {
+        (op.operation, op.ranks, op.stride, round(float(op.bytes / PARAMETERS), 2))
+        for op in ops(work)
+        if isinstance(op, Collective) and op.ranks > 1
+    }
+    assert moved == {("all_gather", 8, 1, 2.0), ("reduce_scatter", 8, 1, 2.0), ("all_reduce", 2, 8, 0.25)}
+
+
+def test_a_group_of_all_copies_is_no_group_and_a_small_one_keeps_more():
+    plan: dict[str, Any] = {"dp": 16, "zero_stage": 3}
+    whole, all_, few = (built("llama-3.1-8b", LONG, shard_group=g, **plan) for g in (None, 16, 4))
+    assert evaluate(all_.work, CLUSTER).time_s == pytest.approx(evaluate(whole.work, CLUSTER).time_s)
+    assert all_.ledger.entries == whole.ledger.entries
+    assert few.ledger["optimizer"] == pytest.approx(4 * whole.ledger["optimizer"])
+    assert few.ledger["weights"] == pytest.approx(4 * whole.ledger["weights"])
+
+
+def test_experts_share_states_with_the_copies_that_they_have():
+    """8 replicas hold one set of experts; of 32 replicas in shard groups of 16, two copies share an expert's states."""
+    layout = Layout(1.0, 1.0, 32.0, 8.0, 1.0, shards=16.0)
+    assert Trained(160.0, 20.0).sharded(layout) == 160.0 / 16 + 20.0 / 2
+    small = Layout(1.0, 1.0, 32.0, 8.0, 1.0, shards=4.0)
+    assert Trained(160.0, 20.0).sharded(small) == 160.0 / 4 + 20.0
+
+
+@pytest.mark.parametrize(
+    ("plan", "words"),
+    [
+        ({"dp": 16, "zero_stage": 3, "shard_group": 5}, "does not divide the 16 copies"),
+        ({"dp": 16, "shard_group": 8}, "nothing is shared"),
+    ],
+)
+def test_shard_groups_that_mean_nothing_are_refused(plan, words):
+    with pytest.raises(RidgepointError, match=words):
+        built("llama-3.1-8b", LONG, **plan)
 
 
 def test_networks_gather_what_they_share():

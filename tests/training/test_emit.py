@@ -147,6 +147,18 @@ def test_torchtitan_file_is_toml_of_the_layout():
     assert document["training"]["steps"] == -(-1e9 // (64 * 4096))
 
 
+def test_groups_of_shards_are_replicas_of_shards():
+    """Hybrid sharding: replicas × shards are the data-parallel ranks; frameworks without the setting refuse."""
+    one = facts(dp=16, shard_group=8.0)
+    at = tomllib.loads(torchtitan.text(one, None)[0])["parallelism"]
+    assert (at["data_parallel_replicate_degree"], at["data_parallel_shard_degree"]) == (2, 8)
+    assert "dp_replicate_size: 2" in fsdp.text(one, None)[0]
+    assert "dp_shard_size: 8" in fsdp.text(one, None)[0]
+    for refusing in (megatron, deepspeed):
+        with pytest.raises(RidgepointError, match="groups of replicas"):
+            refusing.text(one, None)
+
+
 def test_fsdp_file_is_yaml_of_the_layout():
     yaml = pytest.importorskip("yaml")
     document = yaml.safe_load(fsdp.text(facts(tp=2, zero_stage=2.0), None)[0])

@@ -59,6 +59,7 @@ SETTINGS = (
     Setting("--cp", "plan", "cp", "N", LAYOUT, "context parallel degree"),
     Setting("--micro-batch", "plan", "micro_batch", "N", TRAINING, "sequences of one micro-batch"),
     Setting("--zero", "plan", "zero_stage", "0–3", TRAINING, "ZeRO stage"),
+    Setting("--shard-group", "plan", "shard_group", "N", TRAINING, "replicas that share states (hybrid sharding)"),
     Setting("--recompute", "plan", "recompute", "RULE", TRAINING, "none, selective, sqrt, full or planned"),
     Setting(
         "--schedule", "plan", "schedule", "NAME", TRAINING, "gpipe, 1f1b, interleaved, zero_bubble or zero_bubble_2"

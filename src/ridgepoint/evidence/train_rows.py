@@ -48,6 +48,7 @@ def step_of(rows: Rows, model: Model, machine: Machine) -> tuple[Train, Plan]:
         **layout,
         micro_batch=micro,
         zero_stage=zero,
+        shard_group=shard_group(rows) if zero else None,
         recompute=rows.text("recompute") or "none",
         schedule="interleaved" if np.any(chunks > 1.0) else "1f1b",
         chunks=chunks,
@@ -55,10 +56,17 @@ def step_of(rows: Rows, model: Model, machine: Machine) -> tuple[Train, Plan]:
         fused_attention=engine.fused_attention,
         overlap_gradients=engine.overlap_gradients,
         overlap_parameters=engine.overlap_parameters,
+        gradient_bytes=engine.gradient_bytes,
         sequence_parallel=None if rows.tag("sequence_parallel") == "" else rows.tag("sequence_parallel") == "1",
     )
     seq = rows.number("prompt", SEQUENCE.get(rows.tag("dataset")))
     return Train(batch=batch, seq=seq), with_formats(plan, rows, model, machine)
+
+
+def shard_group(rows: Rows) -> Num | None:
+    """Replicas that share states, where rows say it (InternEvo's zero1: -1 for all of them)."""
+    group = rows.extra("zero1", -1.0)
+    return np.where(group > 0.0, group, rows.number("dp", 1.0)) if np.any(group > 0.0) else None
 
 
 SEQUENCE = {"squad": 384.0, "sentiment140": 128.0}

@@ -14,6 +14,7 @@ from ridgepoint.report.svg_gantt import NAMES, ROLES, gantt_svg, memory_line_svg
 from ridgepoint.report.text import gigabytes, money, percent
 from ridgepoint.report.train_plan import sentences
 from ridgepoint.tasks.activations import recompute_words
+from ridgepoint.tasks.updates import sharing
 from ridgepoint.traces.schedule_line import kind
 from ridgepoint.training.layouts import LaidOut
 from ridgepoint.training.planner import TrainPlan
@@ -51,7 +52,7 @@ def _layout(place: int, one: LaidOut) -> list[str]:
     return [
         f"{place + 1}",
         *(f"{float(getattr(degrees, name)):g}" for name in ("tp", "pp", "dp", "ep", "cp")),
-        f"{float(plan.zero_stage):g}",
+        sharing(plan),
         f"{float(plan.micro_batch or 1.0):g}",
         recompute_words(plan),
         f"{plan.schedule}{chunks}" if piped else "–",

@@ -14,6 +14,7 @@ from ridgepoint.report.schedule import pipeline_page
 from ridgepoint.report.table import Cell, fitted
 from ridgepoint.report.text import bar, count, flow, gigabytes, money, number, percent, ratio, resource
 from ridgepoint.tasks.activations import recompute_words
+from ridgepoint.tasks.updates import sharing
 from ridgepoint.training.layouts import LaidOut
 from ridgepoint.training.planner import FASTER, TrainPlan
 from ridgepoint.training.scaling import Point
@@ -75,7 +76,7 @@ def _row(found: TrainPlan, place: int, layout: LaidOut) -> list[Cell]:
         Text(f"{place + 1}", "bold" if place == 0 else "dim"),
         "" if len({float(other.estimate.devices) for other in found.layouts}) == 1 else f"{est.devices:g}",
         *(degree(name) for name in ("tp", "pp", "dp", "ep", "cp")),
-        f"{float(plan.zero_stage):g}",
+        sharing(plan),
         f"{float(plan.micro_batch or 1.0):g}",
         recompute_words(plan).replace("full ", ""),
         _schedule(layout),

@@ -57,6 +57,8 @@ class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Whether gradients are exchanged beside the last backward pass."""
     overlap_parameters: bool = True
     """Whether weights that are shared among replicas (ZeRO) are gathered beside the passes."""
+    gradient_bytes: float | None = None
+    """Bytes of an exchanged gradient value; as kept where None."""
     fused_loss: bool = False
     """Whether the loss overwrites the logits with their gradient instead of making 32-bit copies."""
     coefficients: dict[str, dict[str, Any]] = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,8 @@ class Layout:
     layers: tuple[float, ...] = ()
     """Layers of each stage where they are told apart; ``stage`` is then the one that is looked at."""
     stage: int = -1
+    shards: Num | None = None
+    """Copies that share states among them (hybrid sharding); None: all of them."""
 
     @property
     def apart(self) -> bool:
@@ -91,7 +93,9 @@ def complete(model: Model, machine: Machine, plan: Plan, training: bool) -> Layo
     idle = machine.devices - layout.devices
     if np.any(np.asarray(idle) > 0):
         assumptions.append(f"{np.max(idle):g} of {machine.devices} devices stay idle under this layout")
-    return Layout(layout.tp, layout.pp, layout.dp, layout.ep, layout.cp, tuple(assumptions))
+    if plan.shard_group is not None:
+        _check_shards(layout, plan, plan.shard_group)
+    return replace(layout, assumptions=tuple(assumptions), shards=plan.shard_group)
 
 
 def _one(value: Num | None) -> Num:
@@ -156,6 +160,22 @@ def _check_devices(machine: Machine, layout: Layout) -> None:
             "bad_plan",
             f"tp × pp × cp × dp = {np.max(layout.devices):g} devices, but {machine.name} has {machine.devices}",
             f"lower a degree, or use a larger machine such as {np.max(layout.devices):g}x{machine.device.name}",
+        )
+
+
+def _check_shards(layout: Layout, plan: Plan, group: Num) -> None:
+    if not np.any(np.asarray(plan.zero_stage) >= 1.0):
+        raise RidgepointError(
+            "bad_plan", "a shard group is given, but nothing is shared among it (ZeRO 0)", "add --zero 1, 2 or 3"
+        )
+    copies, size = np.broadcast_arrays(np.asarray(layout.dp * layout.cp), np.asarray(group))
+    bad = (copies % np.minimum(size, copies)) != 0
+    if np.any(bad):
+        many = int(copies[bad].flat[0])
+        raise RidgepointError(
+            "bad_plan",
+            f"a shard group of {size[bad].flat[0]:g} does not divide the {many} copies of the weights (dp × cp)",
+            "use one of " + ", ".join(str(d) for d in range(1, many + 1) if many % d == 0),
         )
 
 

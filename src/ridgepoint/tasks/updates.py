@@ -7,6 +7,7 @@ moments), Zhao et al. 2024 (GaLore), Stich 2019 and Douillard et al. 2023 (local
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -43,7 +44,8 @@ class Trained:
 
     def sharded(self, layout: Layout) -> Num:
         """One device's part where all copies of a weight share its states (ZeRO)."""
-        return self.dense / copies(layout) + self.experts / (copies(layout) / pooled(layout))
+        (mine, _), (own, _) = spans(layout, "shards"), spans(layout, "shards", pooled(layout))
+        return self.dense / mine + self.experts / own
 
 
 def copies(layout: Layout) -> Num:
@@ -54,6 +56,22 @@ def copies(layout: Layout) -> Num:
 def pooled(layout: Layout) -> Num:
     """Attention replicas that hold one set of experts together."""
     return plain(np.maximum(layout.ep / np.asarray(layout.tp, dtype=float), 1.0))
+
+
+def spans(layout: Layout, which: str, apart: Num = 1.0) -> tuple[Num, Num]:
+    """(ranks, stride) of a group among the copies of weights that every ``apart``-th replica holds: ``all`` of them, the
+    ``shards`` that share states, or the ``groups`` of those (hybrid sharding: one rank of each).
+
+    >>> hybrid = Layout(2.0, 1.0, 32.0, 1.0, 1.0, shards=8.0)
+    >>> spans(hybrid, "all"), spans(hybrid, "shards"), spans(hybrid, "groups")
+    ((32.0, 2.0), (8.0, 2.0), (4.0, 16.0))
+    """
+    among = plain(np.maximum(copies(layout) / np.asarray(apart, dtype=float), 1.0))
+    stride = layout.tp * apart
+    if which == "all" or layout.shards is None:
+        return (1.0, stride) if which == "groups" else (among, stride)
+    share = plain(np.clip(np.asarray(layout.shards) / apart, 1.0, among))
+    return (share, stride) if which == "shards" else (plain(among / np.asarray(share)), stride * share)
 
 
 def at_stage(plan: Plan, stage: float, there: Num, below: Num) -> Num:
@@ -71,7 +89,18 @@ def ever(plan: Plan, stage: float) -> bool:
 def shown_stage(plan: Plan) -> str:
     """The ZeRO stage, or the stages of a sweep, for reports."""
     low, high = np.min(plan.zero_stage), np.max(plan.zero_stage)
-    return f"{low:g}" if low == high else f"{low:g} to {high:g}"
+    found = f"{low:g}" if low == high else f"{low:g} to {high:g}"
+    return found if plan.shard_group is None else f"{found} in groups of {np.max(plan.shard_group):g}"
+
+
+def sharing(plan: Plan) -> str:
+    """The stage of one plan in few characters, with the group that shares: for tables.
+
+    >>> sharing(Plan(zero_stage=3, shard_group=8)), sharing(Plan())
+    ('3/8', '0')
+    """
+    group = "" if plan.shard_group is None else f"/{float(plan.shard_group):g}"
+    return f"{float(plan.zero_stage):g}{group}"
 
 
 def gradient_bytes(plan: Plan) -> Num:
@@ -86,29 +115,31 @@ def exchanged_bytes(plan: Plan) -> Num:
     return gradient_bytes(plan) if plan.gradient_bytes is None else plan.gradient_bytes
 
 
-def _among_copies(operation: str, trained: Trained, width: Num, layout: Layout, label: str, on: Num = 1.0) -> Work:
-    """A collective over all copies of the weights; the routed experts have their own group where it is smaller. It happens
-    where ``on`` is 1.
+def _among_copies(
+    operation: str, trained: Trained, width: Num, layout: Layout, label: str, on: Num = 1.0, which: str = "all"
+) -> Work:
+    """A collective over copies of the weights (``spans``); the routed experts have their own group where it is smaller. Between
+    groups go shards. It happens where ``on`` is 1.
     """
     group = np.asarray(pooled(layout), dtype=float)
     apart = group > 1.0
     together = plain(np.where(apart, trained.dense, trained.total))
-    ranks = plain(np.where(np.asarray(on) > 0.0, copies(layout), 1.0))
-    every = Collective(operation=operation, bytes=together * width, ranks=ranks, stride=layout.tp, label=label)
+
+    def one(size: Num, step: Num, name: str, needed: Any) -> Work:
+        ranks, stride = spans(layout, which, step)
+        part = size / spans(layout, "shards", step)[0] if which == "groups" else size
+        wanted = plain(np.where(needed & (np.asarray(on) > 0.0), ranks, 1.0))
+        return Collective(operation=operation, bytes=part * width, ranks=wanted, stride=stride, label=name)
+
+    every = one(together, 1.0, label, True)
     if not np.any(apart):
         return every
-    own = Collective(
-        operation=operation,
-        bytes=trained.experts * width,
-        ranks=plain(np.where(apart, np.maximum(ranks / group, 1.0), 1.0)),
-        stride=plain(layout.tp * group),
-        label=f"{label}.experts",
-    )
-    return Seq(every, own)
+    return Seq(every, one(trained.experts, plain(group), f"{label}.experts", apart))
 
 
 def gradient_exchange(run: Execution, layout: Layout, plan: Plan, trained: Trained) -> Work:
-    """All-reduce of the gradients over all copies of the weights, or reduce-scatter where optimizer states are sharded.
+    """All-reduce of the gradients over all copies of the weights, or reduce-scatter where optimizer states are sharded; in
+    groups of shards (hybrid sharding) and then an all-reduce of each shard among the groups (Zhao et al. 2023).
 
     Zeroth-order steps exchange one number.
     """
@@ -116,9 +147,11 @@ def gradient_exchange(run: Execution, layout: Layout, plan: Plan, trained: Train
         trained = Trained(1.0)
     label, width = "data_parallel.gradients", exchanged_bytes(plan)
     sharded = at_stage(plan, 1.0, 1.0, 0.0)
+    steps = [("all_reduce", 1.0 - sharded, "all"), ("reduce_scatter", sharded, "shards")]
+    steps += [("all_reduce", sharded, "groups")] if layout.shards is not None else []
     ways = [
-        _among_copies(operation, trained, width, layout, label, on)
-        for operation, on in (("all_reduce", 1.0 - sharded), ("reduce_scatter", sharded))
+        _among_copies(operation, trained, width, layout, label, on, which)
+        for operation, on, which in steps
         if np.any(np.asarray(on) > 0.0)
     ]
     exchange = ways[0] if len(ways) == 1 else Seq(*ways)
@@ -144,7 +177,7 @@ def early_exchange(run: Execution, layout: Layout, plan: Plan, trained: Trained,
         return Seq()
     on = at_stage(plan, 2.0, 1.0, 0.0)
     label = "data_parallel.gradients"
-    each = _among_copies("reduce_scatter", trained, exchanged_bytes(plan), layout, label, on)
+    each = _among_copies("reduce_scatter", trained, exchanged_bytes(plan), layout, label, on, "shards")
     return Repeat(np.maximum(microbatches - 1.0, 0.0), each)
 
 
@@ -162,7 +195,7 @@ def parameter_gathers(run: Execution, layout: Layout, plan: Plan, weights: Train
         return Seq()
     width = FORMATS[run.formats.stream].bytes
     on = at_stage(plan, 1.0, 1.0, 0.0)
-    gather = _among_copies("all_gather", weights, width, layout, "data_parallel.parameters", on)
+    gather = _among_copies("all_gather", weights, width, layout, "data_parallel.parameters", on, "shards")
     passes = at_stage(plan, 3.0, 2.0 * microbatches, 1.0)
     return gather if is_one(passes) else Repeat(passes, gather)
 

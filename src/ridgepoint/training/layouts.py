@@ -117,6 +117,7 @@ class LaidOut:
         return {
             **{name: int(getattr(layout, name)) for name in ("tp", "pp", "dp", "ep", "cp")},
             "zero_stage": int(plan.zero_stage),
+            "shard_group": None if plan.shard_group is None else int(plan.shard_group),
             "micro_batch": int(plan.micro_batch) if plan.micro_batch is not None else 1,
             "recompute": recompute_words(plan),
             "recomputed_layers": float(plan.recomputed_layers) if plan.recompute != "none" else 0.0,

@@ -23,6 +23,7 @@ ASKED_OF_ALL = {
     *("tp", "pp", "dp", "ep", "cp", "zero_stage", "micro_batch", "weights", "acts", "recompute", "recomputed_layers"),
     *("schedule", "chunks", "sequence_parallel", "context_exchange", "optimizer", "overlap_gradients", "graph_capture"),
     "overlap_parameters",
+    "shard_group",
     *(
         "offload_optimizer",
         "offload_params",
@@ -131,6 +132,13 @@ class Facts:
         """Routed experts of a layer; 0 without."""
         counts = [layer.feed.count for layer, _ in self.model.main.layers if isinstance(layer.feed, Experts)]
         return max(counts, default=0)
+
+    @property
+    def sharded_replicas(self) -> tuple[int, int]:
+        """(data-parallel replicas among which states are shared, groups of those); context-parallel ranks share with them."""
+        dp, group = self.degree("dp"), self.plan.shard_group
+        shared = dp if group is None else min(int(float(group)) // self.degree("cp"), dp)
+        return shared, dp // shared if shared else 0
 
     @property
     def expert_slices(self) -> int:

@@ -104,9 +104,11 @@ def _degrees(facts: Facts) -> dict[str, Any]:
     _REFUSE.unless(
         cp == 1 or exchange != "all_to_all", "context parallelism by heads", "use --context-exchange all_gather or ring"
     )
+    shared, groups = facts.sharded_replicas
+    _REFUSE.unless(shared > 0, "a shard group smaller than the context-parallel ranks", "use a multiple of --cp")
     found: dict[str, Any] = {
-        f"{at}_dp_replicate_size": 1,
-        f"{at}_dp_shard_size": facts.degree("dp"),
+        f"{at}_dp_replicate_size": groups,
+        f"{at}_dp_shard_size": shared,
         f"{at}_tp_size": tp,
         f"{at}_cp_size": cp,
     }

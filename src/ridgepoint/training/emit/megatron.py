@@ -105,6 +105,7 @@ def _batch(facts: Facts, tokens: float | None) -> Options:
 
 def _states(facts: Facts) -> Options:
     plan, stage = facts.plan, facts.stage
+    REFUSE.unless(plan.shard_group is None, "states shared within groups of replicas", "leave --shard-group out")
     overlap: Options = {"--overlap-grad-reduce": None} if plan.overlap_gradients else {}
     REFUSE.unless(
         not stage or plan.overlap_gradients or not plan.overlap_parameters,

@@ -121,9 +121,11 @@ def _sharding(facts: Facts) -> dict[str, Any]:
             "plan with --zero 3 or 2",
         )
         return {f"{at}.data_parallel_replicate_degree": dp, f"{at}.data_parallel_shard_degree": 1}
+    shared, groups = facts.sharded_replicas
+    _REFUSE.unless(shared > 0, "a shard group smaller than the context-parallel ranks", "use a multiple of --cp")
     return {
-        f"{at}.data_parallel_replicate_degree": 1,
-        f"{at}.data_parallel_shard_degree": dp,
+        f"{at}.data_parallel_replicate_degree": groups,
+        f"{at}.data_parallel_shard_degree": shared,
         f"{at}.fsdp_reshard_after_forward": "always" if stage == 3 else "never",
     }
 
