@@ -43,7 +43,8 @@ class Plan:
     16-bit format, or the checkpoint's own where it is quantized for both), ``kv`` the cache (default: 16 bit).
     Layout: ``tp`` tensor, ``pp`` pipeline, ``dp`` data, ``ep`` expert, ``cp`` context parallel degrees.
     Engine: ``fused_attention`` (one I/O-aware kernel), ``graph_capture`` (kernel launches without the host),
-    ``compiled`` (elementwise chains fused), ``memory_fraction`` (part of device memory that the engine may use).
+    ``compiled`` (elementwise chains fused), ``custom_all_reduce`` (short sums over ranks in one kernel, as serving engines have;
+    default: in compiled inference; else NCCL's), ``memory_fraction`` (part of device memory that the engine may use).
     Decoding: ``speculated`` draft tokens per sequence that one decode step verifies beside the token of its own.
     Training: ``zero_stage`` 0–3, ``recompute`` none, selective (attention scores), full, sqrt (segments of layers of which only
     the input is kept) in the part ``recomputed_layers`` of the layers, or planned: what must be dropped to fit is chosen op by
@@ -81,6 +82,7 @@ class Plan:
     fused_attention: bool = True
     graph_capture: bool | None = None
     compiled: bool = True
+    custom_all_reduce: bool | None = None
     memory_fraction: float | None = None
     expert_imbalance: Num = 0.0
     speculated: Num = 0.0

@@ -109,6 +109,10 @@ SETTINGS = (
     ),
     Setting("--graphs/--no-graphs", "plan", "graph_capture", "", ENGINE, "kernels in one captured graph", True),
     Setting("--mode", "plan", "compiled", "MODE", ENGINE, "eager, or compiled (elementwise chains fused)"),
+    Setting(
+        *("--custom-all-reduce/--no-custom-all-reduce", "plan", "custom_all_reduce", "", ENGINE),
+        *("short sums over ranks in one kernel, or NCCL's", True),
+    ),
     Setting("--memory-fraction", "plan", "memory_fraction", "F", ENGINE, "part of device memory that may be used"),
     Setting("--capacity", "machine", "capacity", "SIZE", MACHINE, "main memory of a device: 64G"),
     Setting("--hbm", "machine", "hbm", "RATE", MACHINE, "bandwidth of the main memory: 2T"),

@@ -93,6 +93,7 @@ class Execution:
     cut: Cut = field(default_factory=Cut)
     fused_attention: bool = True
     fused_elementwise: bool = True
+    all_reduce: str = "auto"
     paged: bool = False
     training: bool = False
     expert_imbalance: Num = 0.0

@@ -120,7 +120,7 @@ def sum_over_ranks(run: Execution, label: str, rows: Num, width: Num) -> Work:
     if is_one(tp):
         return Seq()
     if not run.cut.sequence:
-        return Collective(operation="all_reduce", bytes=size, ranks=tp, label=label)
+        return Collective(operation="all_reduce", bytes=size, ranks=tp, algorithm=run.all_reduce, label=label)
     return Seq(
         Collective(operation="reduce_scatter", bytes=size, ranks=tp, label=label),
         Collective(operation="all_gather", bytes=size, ranks=tp, label=label),

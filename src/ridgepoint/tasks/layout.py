@@ -250,6 +250,11 @@ def resolve_formats(model: Model, plan: Plan) -> tuple[Formats, tuple[str, ...]]
     return Formats(tuple(table.items()), inputs=inputs, stream=stream, kv=kv), tuple(notes)
 
 
+def _in_one_kernel(plan: Plan, training: bool) -> bool:
+    """Whether the code has sums over ranks of its own, as serving engines do."""
+    return plan.compiled and not training if plan.custom_all_reduce is None else plan.custom_all_reduce
+
+
 def execution(model: Model, plan: Plan, layout: Layout, training: bool) -> tuple[Execution, tuple[str, ...]]:
     """What layer builders need, from plan and layout."""
     formats, notes = resolve_formats(model, plan)
@@ -259,6 +264,7 @@ def execution(model: Model, plan: Plan, layout: Layout, training: bool) -> tuple
         cut=Cut(layout.tp, layout.ep, layout.cp, sequence, plan.context_exchange),
         fused_attention=plan.fused_attention,
         fused_elementwise=plan.compiled,
+        all_reduce="auto" if _in_one_kernel(plan, training) else "nccl",
         paged=not training,
         training=training,
         expert_imbalance=plan.expert_imbalance,
