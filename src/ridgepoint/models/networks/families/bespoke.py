@@ -12,6 +12,7 @@ from ridgepoint.models.networks.families.convolutions import (
     rounded,
     squeeze_excite,
 )
+from ridgepoint.models.networks.families.position_attention import ATTENTIONS, position_attention
 from ridgepoint.models.networks.network import Network
 from ridgepoint.models.networks.registry import Sizes, family
 from ridgepoint.models.networks.shapes import Map, Rows
@@ -26,7 +27,8 @@ def bespoke(tape: Tape, net: Network, sizes: Sizes) -> None:
     """GENet (Lin et al. 2020), GCNet's attention (Cao et al. 2019), CLIP's ResNets (Radford et al. 2021), RepVGG (Ding et
     al. 2021) and MobileOne (Vasu et al. 2023) as they train, with all branches.
 
-    Options: ``stages`` (see ``Stage``; kinds ``basic``, ``bottle``, ``edge``, ``dark``), ``stem`` widths, ``stem_strides``,
+    Options: ``stages`` (see ``Stage``; kinds ``basic``, ``bottle``, ``edge``, ``dark``, and those of
+    :func:`~ridgepoint.models.networks.families.position_attention.position_attention`), ``stem`` widths, ``stem_strides``,
     ``stem_plain`` (its first convolutions without norm), ``stem_pool`` (``max``, ``avg``), ``features`` of the last
     convolution, ``act``, ``norm``, ``attention`` (``se``, ``eca``, ``context``), ``se_ratio``, ``extra`` (a second 3 × 3 in a
     block), ``inner_of_input``, ``linear``, ``pooled`` (pooling halves maps), ``attention_pool`` (its output width),
@@ -71,9 +73,12 @@ def _block(tape: Tape, net: Network, x: Map, stage: Stage, stride: int) -> Map:
     act, norm = net.option("act", "relu"), net.option("norm", "batch")
     inner = rounded((float(x.channels) if net.option("inner_of_input", False) else out) * ratio)
     y = x
-    if kind in ("bottle", "dark"):
+    if kind in ("bottle", "dark", *ATTENTIONS):
         y = conv_norm(tape, y, inner, 1, act=act, norm=norm, name="conv1")
-    if kind == "dark":
+    if kind in ATTENTIONS:
+        y = tape.norm(position_attention(tape, net, y, kind, stride), norm, name="attended_norm")
+        y = conv_norm(tape, activation(tape, y, act), out, 1, act="", norm=norm, name="conv3")
+    elif kind == "dark":
         y = _attend(tape, net, y)
         y = _strided(tape, net, y, out, stride, _groups(inner, group), act)
     else:

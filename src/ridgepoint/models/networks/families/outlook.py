@@ -183,7 +183,8 @@ def _wide_layer(tape: Tape, x: Rows) -> Rows:
 def fastvit(tape: Tape, net: Network, sizes: Sizes) -> None:
     """FastViT (Vasu et al. 2023) with its training-time branches.
 
-    Options: ``dims``, ``depths``, ``feed`` ratio, ``attentive`` (attention in the last stage), ``classes``.
+    Options: ``dims``, ``depths``, ``feed`` ratio, ``attentive`` (attention in the last stage), ``squeezed`` stages
+    (channel attention where they shrink the map), ``classes``.
     """
     dims, feed, attentive = net.option("dims"), net.option("feed", 4), net.option("attentive", False)
     x = tape.image(3, sizes["image_px"], sizes["image_px"])
@@ -192,7 +193,7 @@ def fastvit(tape: Tape, net: Network, sizes: Sizes) -> None:
             x = branched(tape, x, dims[0], kernel, stride, groups, 1, special=1.0)
     for stage, (dim, depth) in enumerate(zip(dims, net.option("depths"), strict=True)):
         with tape.scope(f"stage{stage + 1}"):
-            x = _large_down(tape, x, dim) if stage else x
+            x = _large_down(tape, x, dim, stage in net.option("squeezed", ())) if stage else x
             last = attentive and stage == len(dims) - 1
             if last:
                 x = tape.add(tape.conv(x, dim, 7, groups=dim, bias=True, name="positions"))
@@ -202,11 +203,12 @@ def fastvit(tape: Tape, net: Network, sizes: Sizes) -> None:
     classifier(tape, x, net.option("classes", 1000))
 
 
-def _large_down(tape: Tape, x: Map, out: int) -> Map:
+def _large_down(tape: Tape, x: Map, out: int, squeezed: bool) -> Map:
     """Kernels of 7 and 3 side by side, then a pointwise block."""
     with tape.scope("down"):
         y = conv_norm(tape, x, out, 7, 2, x.channels, "", name="large")
         tape.add(conv_norm(tape, x, out, 3, 2, x.channels, "", name="small"))
+        y = squeeze_excite(tape, y, rounded(out / 4, 1)) if squeezed else y
         return branched(tape, y, out, 1, 1, 1, 1, special=1.0)
 
 
