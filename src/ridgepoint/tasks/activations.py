@@ -73,10 +73,14 @@ def kinds_of(stack: Stack) -> dict[Layer, int]:
 def in_flight(layout: Layout, plan: Plan, count: Num) -> Num:
     """Micro-batches whose activations the first stage holds at once: all for GPipe, pp for 1F1B and ZB-H1, 2·pp − 1 for ZB-H2,
     a little more than pp interleaved (Narayanan et al. 2021). Of a stage that is looked at alone, its own.
+    The last one holds 1, interleaved those of all its chunks but the last.
     """
     if layout.apart:
         return in_flight_at(plan, len(layout.layers), float(np.max(count)), layout.stage)
     pp = np.asarray(layout.pp, dtype=float)
+    if layout.end == "last" and plan.schedule in ("1f1b", "interleaved"):
+        held = (pp * (plan.chunks - 1.0) + 1.0) / plan.chunks if plan.schedule == "interleaved" else 1.0
+        return plain(np.where(pp > 1.0, np.minimum(count, held), 1.0))
     extra = 1.0 + (pp - 1.0) / (pp * plan.chunks) if plan.schedule == "interleaved" else 1.0
     if plan.schedule == "zero_bubble_2":
         extra = (2.0 * pp - 1.0) / pp

@@ -31,6 +31,8 @@ class Layout:
     layers: tuple[float, ...] = ()
     """Layers of each stage where they are told apart; ``stage`` is then the one that is looked at."""
     stage: int = -1
+    end: str = ""
+    """Which of equal stages is looked at: first, last, or (empty) the fullest of each kind of entry."""
     shards: Num | None = None
     """Copies that share states among them (hybrid sharding); None: all of them."""
 
@@ -41,7 +43,12 @@ class Layout:
 
     def share(self, depth: int) -> Num:
         """Part of a stack's layers on the stage that is looked at, or on the fullest."""
-        return self.layers[self.stage] / sum(self.layers) if self.apart else stage_share(depth, self.pp)
+        if self.apart:
+            return self.layers[self.stage] / sum(self.layers)
+        most = stage_share(depth, self.pp)
+        if self.end != "last":
+            return most
+        return plain(np.maximum(1.0 - most * (np.asarray(self.pp) - 1.0), 0.0))
 
     @property
     def replica(self) -> Num:

@@ -46,10 +46,30 @@ def usable_fraction(plan: Plan, training: bool) -> float:
 
 
 def ledger(model: Model, machine: Machine, run: Execution, layout: Layout, task: Task, plan: Plan) -> Ledger:
-    """Bytes by purpose of ``task`` on the fullest device; of stages that the plan tells apart, those of the fullest one."""
+    """Bytes by purpose of ``task`` on the fullest device; of stages that the plan tells apart, those of the fullest one. Of
+    equal stages that is the first, which holds most micro-batches, or the last, which has the logits.
+    """
     if isinstance(task, Train) and isinstance(plan.stages, tuple):
         return max(stage_ledgers(model, machine, run, layout, task, plan), key=lambda one: float(one.total_bytes))
+    if isinstance(task, Train) and np.any(np.asarray(layout.pp) > 1.0):
+        return _fuller(*end_ledgers(model, machine, run, layout, task, plan))
     return _one_ledger(model, machine, run, layout, task, plan)
+
+
+def end_ledgers(
+    model: Model, machine: Machine, run: Execution, layout: Layout, task: Train, plan: Plan
+) -> tuple[Ledger, Ledger]:
+    """The ledgers of the first and of the last of equal pipeline stages; none between them is fuller than the first."""
+    first, last = (_one_ledger(model, machine, run, replace(layout, end=end), task, plan) for end in ("first", "last"))
+    return first, last
+
+
+def _fuller(one: Ledger, other: Ledger) -> Ledger:
+    """The fuller of two ledgers at every point, and the most that either keeps elsewhere."""
+    here = np.asarray(one.total_bytes) >= np.asarray(other.total_bytes)
+    entries = {name: plain(np.where(here, size, other.entries[name])) for name, size in one.entries.items()}
+    away = {name: plain(np.maximum(size, other.away[name])) for name, size in one.away.items()}
+    return replace(one, entries=entries, away=away)
 
 
 def stage_ledgers(
@@ -208,9 +228,10 @@ def _logits_workspace(model: Model, run: Execution, layout: Layout, task: Train,
     if not model.embedding.head or (layout.apart and layout.stage < len(layout.layers) - 1 and not plan.vocab_parallel):
         return 0.0
     size, _ = micro_batch(task, plan, layout)
+    here = 1.0 if layout.end != "first" or plan.vocab_parallel else np.where(np.asarray(layout.pp) > 1.0, 0.0, 1.0)
     op = loss(model, Tokens(size, task.seq, task.seq), run)
     whole = 2.0 * getattr(op, "write_bytes", 0.0) + getattr(op, "read_bytes", 0.0)
-    return whole / layout.pp if plan.vocab_parallel else whole
+    return plain(here * (whole / layout.pp if plan.vocab_parallel else whole))
 
 
 _ENTRIES: dict[type, Callable[..., dict[str, Any]]] = {

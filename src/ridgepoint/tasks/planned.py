@@ -13,7 +13,7 @@ from ridgepoint.plan import Plan
 from ridgepoint.tasks import Train
 from ridgepoint.tasks.activations import chain, in_flight, kinds_of
 from ridgepoint.tasks.layout import Layout, is_sweep
-from ridgepoint.tasks.memory import ledger, usable_fraction
+from ridgepoint.tasks.memory import end_ledgers, ledger, usable_fraction
 from ridgepoint.tasks.recomputation import Kind, choices, planned
 from ridgepoint.tasks.stages import balanced, fullest, sizes
 from ridgepoint.tasks.training import micro_batch, passes
@@ -79,11 +79,28 @@ def with_balanced(model: Model, machine: Machine, run: Execution, layout: Layout
 def found(
     model: Model, machine: Machine, run: Execution, layout: Layout, task: Train, plan: Plan
 ) -> tuple[list[Kind], tuple[tuple[tuple[float, int], ...], ...]]:
-    """Every kind of layer with its choices, and the parts of its layers under each."""
-    kinds = layer_kinds(model, machine, run, layout, task, plan)
-    whole = ledger(model, machine, run, layout, task, replace(plan, recompute="none"))
+    """Every kind of layer with its choices, and the parts of its layers under each: of equal stages those that fit the first,
+    which holds most micro-batches, and the last, which has the logits.
+    """
     usable = machine.memory_bytes * usable_fraction(plan, True)
-    return kinds, planned(kinds, float(whole.total_bytes) - usable)
+    keeping = replace(plan, recompute="none")
+    if isinstance(plan.stages, tuple) or float(layout.pp) == 1.0:
+        views, ledgers = [layout], [ledger(model, machine, run, layout, task, keeping)]
+    else:
+        views = [replace(layout, end=end) for end in ("first", "last")]
+        ledgers = [*end_ledgers(model, machine, run, layout, task, keeping)]
+    answers = []
+    for view, whole in zip(views, ledgers, strict=True):
+        kinds = layer_kinds(model, machine, run, view, task, plan)
+        answers.append((kinds, planned(kinds, float(whole.total_bytes) - usable)))
+    return max(answers, key=lambda answer: _seconds_a_layer(*answer))
+
+
+def _seconds_a_layer(kinds: list[Kind], parts: tuple[tuple[tuple[float, int], ...], ...]) -> float:
+    """What the parts take to run again, over all kinds of layers."""
+    return sum(
+        part * kind.choices[number].time_s for kind, each in zip(kinds, parts, strict=True) for part, number in each
+    )
 
 
 def layer_kinds(model: Model, machine: Machine, run: Execution, layout: Layout, task: Train, plan: Plan) -> list[Kind]:

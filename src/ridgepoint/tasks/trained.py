@@ -16,9 +16,9 @@ from ridgepoint.models.architecture import Model
 from ridgepoint.models.backward import backward
 from ridgepoint.models.execution import Execution, Tokens
 from ridgepoint.models.pieces import is_one
-from ridgepoint.models.state import OF_TOKENS, end_tables, weight_bytes
+from ridgepoint.models.state import OF_TOKENS, end_tables, stack_bytes, weight_bytes
 from ridgepoint.models.transformer import layer_work
-from ridgepoint.numeric import Num
+from ridgepoint.numeric import Num, plain
 from ridgepoint.ops import Gemm
 from ridgepoint.plan import Plan
 from ridgepoint.tasks.layout import Layout
@@ -35,6 +35,8 @@ def stored_bytes(model: Model, run: Execution, layout: Layout, plan: Plan) -> di
     """Stored weights on the fullest device by component; a vocabulary-parallel head divides its tables among the stages."""
     if layout.apart:
         return _of_stage(model, run, layout, plan)
+    if layout.end:
+        return _of_end(model, run, layout, plan)
     found = weight_bytes(model, run, layout.pp)
     if plan.vocab_parallel:
         found["tables"] = weight_bytes(model, run, 1.0)["tables"] / layout.pp
@@ -54,6 +56,20 @@ def _of_stage(model: Model, run: Execution, layout: Layout, plan: Plan) -> dict[
         own = first * (layout.stage == 0) + last * (layout.stage == stages - 1 and stages > 1)
         own = tables if stages == 1 else own
     return {**found, "tables": own, **({"other": other} if np.any(np.asarray(other) > 0.0) else {})}
+
+
+def _of_end(model: Model, run: Execution, layout: Layout, plan: Plan) -> dict[str, Num]:
+    """Stored weights of the first or the last of equal stages."""
+    found: dict[str, Num] = {}
+    for stack in filter(None, (model.encoder, model.decoder)):
+        for name, size in stack_bytes(stack, run).items():
+            found[name] = found.get(name, 0.0) + size * layout.share(stack.depth)
+    whole = weight_bytes(model, run)
+    own = end_tables(model, run)[0 if layout.end == "first" else 1]
+    if plan.vocab_parallel:
+        own = whole["tables"] / layout.pp
+    tables = plain(np.where(np.asarray(layout.pp) > 1.0, own, whole["tables"]))
+    return {**found, "tables": tables, **({"other": whole["other"]} if "other" in whole else {})}
 
 
 def device_parameters(model: Model, run: Execution, layout: Layout, plan: Plan) -> Trained:
