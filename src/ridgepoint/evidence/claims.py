@@ -73,6 +73,29 @@ class Fleet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     requests: int = 2000
 
 
+class Served(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A deployment under a load, in place of a scenario: what is compared is the highest rate within goals, as the time (or
+    the cost) of one request. ``slowdowns``: goals for ``ttft``, ``tpot`` and ``latency`` by percentile (``p90``), over what
+    a request takes alone on ``reference``. ``reading``: machine that reads the prompts for ``machine``.
+    ``graph_capture``: whether decode steps are captured.
+    """
+
+    model: str
+    machine: str
+    reference: str
+    tp: int
+    prompt: str
+    output: str
+    slowdowns: dict[str, dict[str, float]]
+    prefill_replicas: int = 0
+    reading: str = ""
+    power_cap_w: float | None = None
+    token_budget: int = 2048
+    max_sequences: int = 512
+    requests: int = 1000
+    graph_capture: bool = True
+
+
 class Claim(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One entry. ``index`` is None for an effect that the paper does not put into a number.
 
@@ -93,6 +116,8 @@ class Claim(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     note: str = ""
     fleets: tuple[Fleet, Fleet] | None = None
     """Baseline and changed fleet, in place of scenarios."""
+    served: tuple[Served, Served] | None = None
+    """Baseline and changed deployment under load, in place of scenarios."""
 
 
 @dataclass(frozen=True)

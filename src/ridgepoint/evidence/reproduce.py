@@ -18,12 +18,13 @@ from msgspec import to_builtins
 from ridgepoint.citations import Reliance
 from ridgepoint.errors import RidgepointError
 from ridgepoint.estimates import Estimate
-from ridgepoint.evidence.claims import Claim, Fleet, claims, pair
+from ridgepoint.evidence.claims import Claim, Fleet, Served, claims, pair
 from ridgepoint.evidence.fleet_costs import cheapest_usd_per_hour
 from ridgepoint.evidence.papers.catalog import Paper, find_paper, list_papers
 from ridgepoint.evidence.papers.rows import Claim as Figure
 from ridgepoint.evidence.papers.rows import Side
 from ridgepoint.evidence.quantities import COMPARE, figure, in_unit, usual
+from ridgepoint.evidence.served_rates import seconds_per_request, usd_per_request
 
 NEAR, WIDE = 1.10, 1.25
 BEYOND = 2.0
@@ -96,6 +97,8 @@ def predict(claim: Claim, metric: str, unit: str) -> Prediction:
     try:
         if claim.fleets is not None:
             return fleet_prediction(claim.fleets, COMPARE[compare])
+        if claim.served is not None:
+            return served_prediction(claim.served, quantity, COMPARE[compare])
         found = pair(claim)
         first, second = Estimate(found.baseline), Estimate(found.changed)
         before = figure(first, quantity, claim.baseline_part or claim.part)
@@ -118,6 +121,22 @@ def fleet_prediction(fleets: tuple[Fleet, Fleet], compare: Callable[[float, floa
     before, after = (cheapest_usd_per_hour(fleet) for fleet in fleets)
     said = {"baseline": to_builtins(fleets[0]), "changed": to_builtins(fleets[1])}
     return Prediction(compare(before, after), before, after, said, reliance=Reliance(("griggs-2024",)))
+
+
+def served_prediction(
+    served: tuple[Served, Served], quantity: str, compare: Callable[[float, float], float]
+) -> Prediction:
+    """Seconds or dollars per request of two deployments at the highest rate within the goals, compared."""
+    if quantity not in OF_SERVED:
+        raise RidgepointError(
+            "bad_claim", f"deployments under load have no '{quantity}'", "use " + ", ".join(OF_SERVED)
+        )
+    before, after = (OF_SERVED[quantity](one) for one in served)
+    said = {"baseline": to_builtins(served[0]), "changed": to_builtins(served[1])}
+    return Prediction(compare(before, after), before, after, said, reliance=Reliance(("patel-2024", "agrawal-2024")))
+
+
+OF_SERVED = {"time_per_sample": seconds_per_request, "cost_per_sample": usd_per_request}
 
 
 def outcome(claim: Claim) -> Outcome:

@@ -45,7 +45,7 @@ def _sections(found: Cascade, slo: Slo, width: int) -> Iterator[RenderableType]:
 def assumptions(found: Cascade) -> list[str]:
     """What the models rest on, and how they share the requests."""
     shared = (
-        "which answers are not good enough is drawn by chance, whatever they cost; the next model reads the prompt anew, and users see the last answer"
+        "which answers are not good enough is drawn by chance; the next model reads the prompt anew, users see the last one"
         if found.kind == CASCADE
         else "which model answers is drawn by chance, whatever the request costs; routing itself takes no time"
     )

@@ -42,8 +42,10 @@ SHAPES = {
     "normal": "normal:MEAN:STANDARD DEVIATION",
     "uniform": "uniform:LOW:HIGH",
     "exponential": "exponential:MEAN",
+    "quantiles": "quantiles:LEAST:…:MOST",
 }
-NEEDED = {"fixed": 1, "lognormal": 1, "normal": 2, "uniform": 2, "exponential": 1}
+NEEDED = {"fixed": 1, "lognormal": 1, "normal": 2, "uniform": 2, "exponential": 1, "quantiles": 2}
+MOST_VALUES = {"quantiles": 1001}
 DRAWN = 16384
 """Sequences that a distribution is judged by."""
 SUMS, MOST_TOGETHER = 2048, 256
@@ -58,6 +60,11 @@ def draw(spec: str, count: int, rng: np.random.Generator) -> Ints:
     >>> draw("2k", 2, np.random.default_rng(0))
     array([2048, 2048])
 
+    ``quantiles`` are equally far apart in probability, as a trace's are printed; between them lengths are equally likely.
+
+    >>> sorted(draw("quantiles:1:11:1k", 4, np.random.default_rng(0)).tolist())
+    [1, 2, 6, 288]
+
     Errors: ``bad_length`` with the known shapes.
     """
     name, values = _read(spec)
@@ -71,6 +78,8 @@ def draw(spec: str, count: int, rng: np.random.Generator) -> Ints:
         drawn = rng.normal(values[0], values[1], count)
     elif name == "uniform":
         drawn = rng.uniform(values[0], values[1] + 1.0, count)
+    elif name == "quantiles":
+        drawn = np.interp(rng.random(count), np.linspace(0.0, 1.0, len(values)), values)
     else:
         drawn = rng.exponential(values[0], count)
     return np.maximum(np.floor(drawn) if name == "uniform" else np.rint(drawn), 1.0).astype(np.int64)
@@ -82,7 +91,9 @@ def _read(spec: str) -> tuple[str, list[float]]:
         if parts[0] not in SHAPES:
             parts = ["fixed", *parts]
         name, values = parts[0], [parse_count(part) for part in parts[1:]]
-        good = NEEDED[name] <= len(values) <= SHAPES[name].count(":") and all(v > 0.0 for v in values)
+        most = MOST_VALUES.get(name, SHAPES[name].count(":"))
+        good = NEEDED[name] <= len(values) <= most and all(v > 0.0 for v in values)
+        good = good and (name != "quantiles" or values == sorted(values))
     except RidgepointError:
         good = False
     if not good:

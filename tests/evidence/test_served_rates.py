@@ -1,0 +1,40 @@
+"""Claims on deployments under load: the highest rate within slowdowns (design §7, Splitwise in issue 10)."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from ridgepoint.errors import RidgepointError
+from ridgepoint.evidence.claims import Claim, Served
+from ridgepoint.evidence.reproduce import predict
+from ridgepoint.evidence.served_rates import seconds_per_request, usd_per_request
+
+LOOSE = {"ttft": {"p90": 3.0}, "tpot": {"p50": 2.0, "p90": 3.0}}
+ONE = Served("llama-3.1-8b", "a100-sxm-80gb", "a100-sxm-80gb", 1, "lognormal:1k", "100", LOOSE, requests=300)
+
+
+def test_more_devices_serve_more_and_tighter_goals_less():
+    one, two = (
+        seconds_per_request(msgspec.structs.replace(ONE, machine=m)) for m in ("a100-sxm-80gb", "2xa100-sxm-80gb")
+    )
+    tight = seconds_per_request(msgspec.structs.replace(ONE, slowdowns={"tpot": {"p50": 1.2}}))
+    assert 1.5 * two < one < 3.0 * two
+    assert tight > 1.2 * one
+
+
+def test_dollars_are_those_of_all_devices_at_that_rate():
+    mixed = msgspec.structs.replace(ONE, machine="a100-sxm-80gb@price=2", reading="h100-sxm@price=4")
+    assert usd_per_request(mixed) == pytest.approx(6.0 / 3600.0 * seconds_per_request(mixed))
+
+
+def test_a_claim_compares_two_deployments():
+    pair = (ONE, msgspec.structs.replace(ONE, machine="2xa100-sxm-80gb"))
+    found = predict(Claim("splitwise", served=pair), "throughput_gain", "x")
+    assert found.value == pytest.approx(seconds_per_request(pair[0]) / seconds_per_request(pair[1]))
+    assert "no 'memory'" in predict(Claim("splitwise", served=pair, quantity="memory"), "throughput_gain", "x").error
+
+
+def test_goals_that_no_rate_keeps_are_said():
+    with pytest.raises(RidgepointError, match="at no rate"):
+        seconds_per_request(msgspec.structs.replace(ONE, slowdowns={"tpot": {"p50": 0.5}}))
