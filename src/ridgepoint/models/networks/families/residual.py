@@ -24,7 +24,8 @@ def resnet(tape: Tape, net: Network, sizes: Sizes) -> None:
     Options: ``depths`` blocks per stage, ``bottleneck``, ``groups`` and ``width`` of a group at the first stage (64),
     ``stem`` (widths of its 3 × 3 convolutions; one 7 × 7 without), ``stem_conv`` (a strided convolution instead of the
     pool), ``avg_down`` (pooled shortcuts), ``attention`` (``se``, ``eca``), ``se_ratio``, ``antialias`` (``blur``,
-    ``avg``), ``scale`` (splits of Res2Net), ``radix`` (ResNeSt), ``selective`` (SK), ``strides`` of the
+    ``avg``), ``scale`` (splits of Res2Net), ``radix`` (ResNeSt), ``selective`` (SK; ``whole``: every kernel sees
+    all channels), ``strides`` of the
     stages, ``norm``, ``classes``.
     """
     x = residual_features(tape, net, tape.image(3, sizes["image_px"], sizes["image_px"]))
@@ -95,7 +96,7 @@ def _block(tape: Tape, net: Network, x: Map, planes: int, stride: int, first: bo
         y = _middle(tape, net, y, inner, stride, first)
         y = tape.norm(tape.conv(y, out, 1, name="conv3"), norm, name="norm3")
     elif net.option("selective", False):
-        y = _selective(tape, x, out, stride)
+        y = _selective(tape, net, x, out, stride)
         y = conv_norm(tape, y, out, 3, act="", name="conv2")
     else:
         late = stride > 1 and bool(net.option("antialias", ""))
@@ -124,7 +125,7 @@ def _middle(tape: Tape, net: Network, x: Map, inner: int, stride: int, first: bo
     if radix:
         return _split_attention(tape, net, x, inner, radix, stride)
     if net.option("selective", False):
-        return _selective(tape, x, inner, stride, groups)
+        return _selective(tape, net, x, inner, stride, groups)
     late = stride > 1 and bool(net.option("antialias", ""))
     y = conv_norm(tape, x, inner, 3, 1 if late else stride, groups, norm=norm, name="conv2")
     return _shrink(tape, net, y) if late else y
@@ -147,14 +148,15 @@ def _split_attention(tape: Tape, net: Network, x: Map, inner: int, radix: int, s
         return tape.pool(y, 3, stride, pad=1) if stride > 1 and not before else y
 
 
-def _selective(tape: Tape, x: Map, out: int, stride: int, groups: int = 1) -> Map:
-    """SK: two kernel sizes on half of the channels each, weighted by channel attention."""
+def _selective(tape: Tape, net: Network, x: Map, out: int, stride: int, groups: int = 1) -> Map:
+    """SK: two kernel sizes on half of the channels each (``selective`` = ``whole``: on all), weighted by attention."""
     with tape.scope("selective"):
-        half = Map(x.batch, x.channels / 2.0, x.height, x.width)
+        whole = net.option("selective") == "whole"
+        half = x if whole else Map(x.batch, x.channels / 2.0, x.height, x.width)
         for index in (1, 2):
             y = conv_norm(tape, half, out, 3, stride, groups, dilation=index, name=f"path{index}")
         pooled = tape.global_pool(tape.add(y))
-        hidden = rounded(out / 8, 16, limit=0.0)
+        hidden = rounded(out / 16, 32) if whole else rounded(out / 8, 16, limit=0.0)
         z = tape.activate(tape.norm(tape.linear(pooled, hidden, False, "reduce"), "batch"))
         tape.linear(z, 2 * out, False, "select")
         return tape.multiply(y)

@@ -41,10 +41,10 @@ def efficientformer_v2(tape: Tape, net: Network, sizes: Sizes) -> None:
                 feed = 3 if first <= index <= last else 4
                 with tape.scope(f"layer{index}"):
                     x = _layer(tape, x, feed, (2 if stage == 2 else 1) if attentive else 0)
-    y = tape.global_pool(tape.norm(x, name="last_norm"))
+    pooled = tape.global_pool(tape.norm(x, name="last_norm"))
     with tape.scope("head"):
         for name in ("classifier", "distilled"):
-            tape.linear(y, net.option("classes", 1000), name=name)
+            tape.linear(pooled, net.option("classes", 1000), name=name)
 
 
 def _normed(tape: Tape, x: Map, out: Num, kernel: int = 1, stride: int = 1, *, groups: Num = 1.0, act: bool = False,
