@@ -10,7 +10,7 @@ from ridgepoint.errors import RidgepointError
 from ridgepoint.machines.catalog import find_machine
 from ridgepoint.models.catalog import find_model
 from ridgepoint.models.parameters import active_parameters, parameters
-from ridgepoint.ops import Host
+from ridgepoint.ops import Host, Scan
 from ridgepoint.plan import Plan
 from ridgepoint.tasks import Decode, Forward, Generate, Prefill, Task
 from ridgepoint.tasks.build import build
@@ -186,3 +186,9 @@ def test_sweeps_over_degrees_equal_their_points(name, degree, task):
         )
         found = np.broadcast_to(together.ledger.total_bytes, 4)[i]
         assert found == pytest.approx(alone.ledger.total_bytes, rel=1e-9)
+
+
+def test_chunked_scans_are_several_kernels_and_their_steps_one():
+    """mamba_ssm's chunked forward pass launches five kernels, which the host of eager code waits for as for any other."""
+    work = {seq: Scan(batch=1.0, seq=seq, heads=8.0, head_dim=64.0, state_dim=128.0) for seq in (1.0, 512.0)}
+    assert kernel_count(work[512.0]) == 5 * kernel_count(work[1.0]) == 5

@@ -34,6 +34,19 @@ _CHANNELS = {"wkv": (19.0, 4.0, 2.0), "lru": (7.0, 4.0, 3.0)}
 _MAMBA1_CHUNK = 2048.0
 
 
+def launches(op: Scan) -> Num:
+    """Kernels of the pass: a chunked one takes several, twice as many backwards; a decode step takes one.
+
+    >>> [float(launches(Scan(batch=1.0, seq=n, heads=8.0, head_dim=64.0, state_dim=128.0))) for n in (1.0, 512.0)]
+    [1.0, 5.0]
+    """
+    return np.where(np.asarray(op.seq) > 1.0, _KERNELS.get(op.variant, 1.0) * _scale(op), 1.0)
+
+
+def _scale(op: Scan) -> float:
+    return 2.0 if op.backward else 1.0
+
+
 def flop_per_token(op: Scan) -> Num:
     """Arithmetic per token of one sequence, all heads: H heads of P × N state, chunks of Q tokens, G groups.
 
@@ -173,7 +186,7 @@ def expected(op: Scan, machine: Machine) -> Demand:
     engine, fmt, rate, note = _arithmetic(op, machine)
     staged = op.variant in _KERNELS
     many = np.asarray(op.seq) > 1.0 if staged else np.zeros(())
-    scale = 2.0 if op.backward else 1.0
+    scale = _scale(op)
 
     seconds: dict[str, Num] = {engine: flop(op) / (rate * table.efficiency)}
     moved = read_bytes(op) + write_bytes(op)
@@ -192,8 +205,7 @@ def expected(op: Scan, machine: Machine) -> Demand:
         name, _, cache_bytes_per_s = machine.cache
         seconds[name] = scale * op.seq * _weight_bytes(op) / cache_bytes_per_s
     seconds["wave"] = scale * (_steps(op) - 1.0) * table.step_s
-    launches = np.where(many, _KERNELS.get(op.variant, 1.0) * scale, 1.0)
-    phases = (Phase(seconds, table.sharpness), Phase({"launch": launches * shared.launch_s + table.start_s}))
+    phases = (Phase(seconds, table.sharpness), Phase({"launch": launches(op) * shared.launch_s + table.start_s}))
     return Demand(phases, notes=(note,) if note else (), arithmetic=(engine, fmt))
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from ridgepoint.cost.evaluate import rules_of
 from ridgepoint.formats import FORMATS
+from ridgepoint.kernels import scan
 from ridgepoint.machines.machine import Machine
 from ridgepoint.models.architecture import Model, Stack
 from ridgepoint.models.execution import Execution, Tokens
@@ -216,7 +217,9 @@ def kernel_count(work: Work) -> Num:
         return work.launches
     if isinstance(work, Collective):
         return plain(np.where(np.asarray(work.ranks) > 1.0, 1.0, 0.0))
-    if isinstance(work, Gemm | Attention | Scan | Conv):
+    if isinstance(work, Scan):
+        return scan.launches(work)
+    if isinstance(work, Gemm | Attention | Conv):
         return 1.0
     if isinstance(work, Op):
         return 0.0 if rules_of(work).table in ("host", "transfer", "storage", "") else 1.0
