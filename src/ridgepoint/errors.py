@@ -38,7 +38,7 @@ def nearest(name: str, known: Iterable[str], count: int = 3) -> list[str]:
     """
     by_folded = {candidate.casefold(): candidate for candidate in known}
     folded = name.casefold()
-    close = difflib.get_close_matches(folded, by_folded, n=count, cutoff=0.5)
+    close = difflib.get_close_matches(folded, by_folded, n=count, cutoff=0.6)
     inside = sorted((c for c in by_folded if folded and folded in c), key=len)
     return [by_folded[c] for c in dict.fromkeys([*close, *inside])][:count]
 

@@ -58,3 +58,13 @@ def test_a_field_of_a_plan_without_an_option_is_known_as_such() -> None:
     settings = {s.field: s.words for s in SETTINGS if s.table == "plan"}
     assert {*PLAN_KEYS} - {*settings} == {*FILE_ONLY}
     assert all(words.partition("/")[0] == option(field) for field, words in settings.items())
+
+
+@pytest.mark.parametrize("said", [("--capacity", "80"), ("--hbm", "3350"), ("--peak", "bf16=400")])
+def test_a_bare_number_that_no_machine_can_mean_is_refused(run: Run, said: tuple[str, str]) -> None:
+    """80 is 80 bytes: the estimate would be of a machine that does not exist, without a word."""
+    error = run("analyze", "llama-3.1-8b", "--on", "h100-sxm", *said, "--json").error
+    assert error["kind"] == "bad_machine"
+    assert "write the prefix" in error["hint"]
+    whole = ("--capacity", "80e9") if said[0] == "--capacity" else (said[0], f"{said[1]}G")
+    assert run("analyze", "llama-3.1-8b", "--on", "h100-sxm", *whole, "--json").code == 0

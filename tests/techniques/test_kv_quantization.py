@@ -41,3 +41,9 @@ def test_ranking_tokens_costs_a_prompt_little() -> None:
 def test_what_is_narrow_already_is_refused() -> None:
     with pytest.raises(RidgepointError, match="kept in int4 already"):
         rp.estimate("llama-3.1-8b", on="h100-sxm", plan=rp.Plan(kv="int4"), apply=["mixed-precision-kv"])
+
+
+def test_why_it_does_not_apply_is_said_in_words() -> None:
+    """A reason that names classes of the program tells a user nothing."""
+    with pytest.raises(RidgepointError, match="mamba2-2.7b has no softmax attention or latent attention"):
+        rp.estimate("mamba2-2.7b", on="h100-sxm", task=rp.Decode(), apply=("kv-quantization",))

@@ -75,7 +75,21 @@ def parse(name: str, value: str | float) -> Any:
         raise bad(f"{name} is {value}", "give a positive number")
     if unit == "whole" and number != int(number):
         raise bad(f"{name} is {value}", "give a whole number")
+    if unit in _LARGE and number < _LEAST and _is_bare(value):
+        raise bad(f"{name} is {value}, which is {number:g} {unit}", f"write the prefix: {value}G")
     return int(number) if unit == "whole" else number
+
+
+_LARGE, _LEAST = ("B", "B/s", "FLOP/s"), 1e6
+"""Units of which no machine has as little as a bare number below ``_LEAST`` says: whoever writes 80 means 80 GB."""
+
+
+def _is_bare(value: str | float) -> bool:
+    try:
+        float(value)
+    except ValueError:
+        return False
+    return True
 
 
 def _number(value: str | float) -> float:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from ridgepoint.models.architecture import Experts, Model, SelfAttention
+from ridgepoint.models.architecture import Experts, LatentAttention, Model, SelfAttention
 from ridgepoint.models.networks.network import Network
 from ridgepoint.scenario import Scenario, Values
 from ridgepoint.tasks import Decode, Forward, Generate, Prefill, Sample, Train
@@ -49,6 +49,9 @@ def network(given: Scenario, values: Values) -> str:
     return "" if isinstance(given.model, Network) else f"{given.model.name} is a token model"
 
 
+_MIXER_WORDS: Mapping[type, str] = {SelfAttention: "softmax attention", LatentAttention: "latent attention"}
+
+
 def has_mixer(*kinds: type) -> Condition:
     """Some layer of the main stack mixes tokens in one of these ways."""
 
@@ -56,7 +59,7 @@ def has_mixer(*kinds: type) -> Condition:
         if not isinstance(given.model, Model):
             return f"{given.model.name} has no such layers"
         found = any(isinstance(layer.mixer, kinds) for layer, _ in given.model.main.layers)
-        return "" if found else f"{given.model.name} has no {' or '.join(k.__name__ for k in kinds)}"
+        return "" if found else f"{given.model.name} has no {' or '.join(_MIXER_WORDS[k] for k in kinds)}"
 
     return cannot
 
