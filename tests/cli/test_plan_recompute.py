@@ -36,6 +36,8 @@ def test_the_command_prints_the_plan_beside_the_rules(run):
         (("--memory", "10G"), "does_not_fit"),
         (("--memory", "400G"), "not possible"),
         (("--recompute", "full"), "leave it out"),
+        (("--batch", "1.5"), "whole number"),
+        (("--seq", "1024.5"), "whole number"),
     ],
 )
 def test_bad_input_is_refused(run, more, says):

@@ -46,6 +46,7 @@ def test_scaling_adds_both_curves(run):
     [
         (("--global-batch", "3M-tokens", "--seq", "7k"), "whole ones"),
         (("--global-batch", "12", "--tp", "3"), "nearest"),
+        (("--global-batch", "16", "--seq", "1024.5"), "whole number"),
         (("--global-batch", "12", "--objective", "fame"), "time, cost"),
         (("--global-batch", "12", "--tokens", "many"), "15T"),
         (("--global-batch", "12", "--max-memory", "3G"), "would fit"),

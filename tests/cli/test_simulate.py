@@ -145,6 +145,7 @@ def test_a_cascade_asks_the_next_model_where_an_answer_is_not_good_enough(run):
     said = ("simulate", "llama-3.2-1b", "--on", "h100-sxm", "--rate", "5", "--requests", "200", "--latency", "20s")
     found = run(*said, "--cascade", "0.2:llama-3.1-8b:2xh100-sxm", "--json").document
     assert found["kind"] == "cascade"
+    assert set(found["citations"]) == {line for one in found["models"] for line in one["citations"]}
     assert [one["model"] for one in found["models"]] == ["llama-3.2-1b", "llama-3.1-8b"]
     asked = [one["requests"]["total"] for one in found["models"]]
     assert asked[0] == 200

@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from ridgepoint.cli.citing import Citations, print_citations
+from ridgepoint.cli.citing import Citations, print_answer
 from ridgepoint.cli.files import Charts, Html, chart_files, write_charts
 from ridgepoint.cli.options import takes_scenario
-from ridgepoint.cli.output import command_line, console, print_json, print_page
+from ridgepoint.cli.output import command_line, print_json
 from ridgepoint.errors import RidgepointError
 from ridgepoint.request import Request, to_scenario
 from ridgepoint.units import parse_quantity
@@ -112,10 +112,9 @@ def advise(
         return
     from ridgepoint.report.advice import advice_page
 
-    screen = console()
-    print_page(advice_page(found, screen.width, top, combine, everything), screen)
-    if citations:
-        print_citations(found.citations, screen)
+    print_answer(
+        lambda width: advice_page(found, width, top, combine, everything), found.citations if citations else ()
+    )
 
 
 def _quantity(text: str | None, unit: str) -> float | None:

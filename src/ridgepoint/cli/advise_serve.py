@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from ridgepoint.cli.citing import print_citations
+from ridgepoint.cli.citing import print_answer
+from ridgepoint.cli.numbers import per_second
 from ridgepoint.cli.operating import deployed
-from ridgepoint.cli.output import console, print_json, print_page
-from ridgepoint.cli.simulate import per_second
+from ridgepoint.cli.output import print_json
 from ridgepoint.request import Request
 
 if TYPE_CHECKING:
@@ -40,7 +40,4 @@ def serve(
     if as_json:
         print_json(document(found))
         return
-    screen = console()
-    print_page(page(found, screen.width, *shown), screen)
-    if citations:
-        print_citations(found.citations, screen)
+    print_answer(lambda width: page(found, width, *shown), found.citations if citations else ())

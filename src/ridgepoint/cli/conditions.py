@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ridgepoint.cli.numbers import whole_number
 from ridgepoint.errors import RidgepointError
-from ridgepoint.units import parse_count, parse_quantity
+from ridgepoint.units import parse_quantity
 
 Words = dict[str, Callable[[str], Any]]
 
@@ -54,10 +55,7 @@ def _words(option: str, text: str, known: Words, example: str) -> dict[str, Any]
 
 
 def _whole(text: str) -> int:
-    found = parse_count(text)
-    if found != int(found):
-        raise ValueError(text)
-    return int(found)
+    return whole_number("a count", text, least=0)
 
 
 def _time(text: str) -> float:

@@ -10,12 +10,13 @@ from typing import Annotated, Any
 
 import typer
 
+from ridgepoint.cli.numbers import whole_number
 from ridgepoint.cli.options import FORMATS, LAYOUT, SETTINGS, filled, parameter, subjects
 from ridgepoint.errors import RidgepointError
 from ridgepoint.plan import Plan
 from ridgepoint.request import Request, to_scenario
 from ridgepoint.scenario_file import read_request
-from ridgepoint.units import parse_count, parse_quantity
+from ridgepoint.units import parse_quantity
 
 ENGINE = "Engine"
 PLAN = tuple(s for s in SETTINGS if s.panel in (FORMATS, LAYOUT) or s.field == "memory_fraction")
@@ -179,11 +180,7 @@ def whole(values: dict[str, Any], name: str, default: int = 0) -> int:
     """The count that an option says."""
     if values[name] is None:
         return default
-    number = parse_count(values[name])
-    if number != int(number) or number < 0:
-        option = next(own.words for own in OWN if own.name == name)
-        raise RidgepointError("bad_option", f"{option} is '{values[name]}'", "give a whole number")
-    return int(number)
+    return whole_number(next(own.words for own in OWN if own.name == name), values[name], least=0)
 
 
 def _speculation(text: str | None) -> Any:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from ridgepoint.citations import coefficients_of
-from ridgepoint.cli.citing import Citations, print_citations
+from ridgepoint.cli.citing import Citations, print_answer
 from ridgepoint.cli.output import console, print_json, print_page
 from ridgepoint.errors import RidgepointError, nearest
 from ridgepoint.machines.catalog import find_machine, names
@@ -86,10 +86,7 @@ def show(
         return
     from ridgepoint.report.sheet import machine_page
 
-    screen = console()
-    print_page(machine_page(machine, screen.width), screen)
-    if citations:
-        print_citations(_cited(machine), screen)
+    print_answer(lambda width: machine_page(machine, width), _cited(machine) if citations else ())
 
 
 def _sheet(machine: Machine) -> dict[str, Any]:
@@ -149,7 +146,4 @@ def compare(
         return
     from ridgepoint.report.machines import comparison
 
-    screen = console()
-    print_page(comparison(machines, screen.width), screen)
-    if citations:
-        print_citations(_cited(*machines), screen)
+    print_answer(lambda width: comparison(machines, width), _cited(*machines) if citations else ())

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ridgepoint.cli.citing import Citations, print_citations
+from ridgepoint.cli.citing import Citations, print_answer
 from ridgepoint.cli.output import console, print_json, print_page
 from ridgepoint.models.architecture import Model
 from ridgepoint.models.networks.network import Network
@@ -62,10 +62,7 @@ def show(
         return
     from ridgepoint.report.models import model_page
 
-    screen = console()
-    print_page(model_page(facts, parts, screen.width), screen)
-    if citations:
-        print_citations(_cited(facts), screen)
+    print_answer(lambda width: model_page(facts, parts, width), _cited(facts) if citations else ())
 
 
 def _cited(facts: dict[str, Any]) -> list[str]:

@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ridgepoint.cli.citing import print_citations
+from ridgepoint.cli.citing import print_answer
 from ridgepoint.cli.files import write_charts
-from ridgepoint.cli.output import command_line, console, print_json, print_page
+from ridgepoint.cli.output import command_line, print_json
 from ridgepoint.errors import RidgepointError
 from ridgepoint.request import Request, option, to_scenario
 
@@ -70,7 +70,4 @@ def serve(
     if as_json:
         print_json(document(curve))
         return
-    screen = console()
-    print_page(page(curve, screen.width), screen)
-    if citations:
-        print_citations(curve.citations, screen)
+    print_answer(lambda width: page(curve, width), curve.citations if citations else ())

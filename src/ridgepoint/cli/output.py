@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
@@ -57,3 +58,11 @@ def progress_bar(quiet: bool) -> AbstractContextManager[Progress | None]:
     from rich.progress import Progress
 
     return Progress(console=screen, transient=True)
+
+
+def teller(bar: Progress | None, what: str) -> Callable[[int, int], None] | None:
+    """What tells a bar how far a computation is: (done, in all)."""
+    if bar is None:
+        return None
+    task = bar.add_task(what, total=None)
+    return lambda done, total: bar.update(task, completed=done, total=total)

@@ -1,4 +1,4 @@
-"""``ridgepoint plan``: layouts for training, fleets for serving, graphs of several models. Each kind has a module of its own."""
+"""``ridgepoint plan``: layouts for training, fleets for serving, graphs of several models; each kind has its own module."""
 
 from __future__ import annotations
 

@@ -6,9 +6,10 @@ from typing import Annotated
 
 import typer
 
-from ridgepoint.cli.citing import Citations, print_citations
+from ridgepoint.cli.citing import Citations, print_answer
+from ridgepoint.cli.numbers import whole_number
 from ridgepoint.cli.options import input_sizes
-from ridgepoint.cli.output import console, print_json, print_page, progress_bar
+from ridgepoint.cli.output import print_json, progress_bar
 from ridgepoint.cli.plan_train import takes_training
 from ridgepoint.errors import RidgepointError
 from ridgepoint.request import Request, plan_values
@@ -52,8 +53,8 @@ def recompute(
         found = plan_recompute(
             request.model or "",
             on=request.machine,
-            batch=int(parse_count(batch)),
-            seq=None if seq is None else int(parse_count(seq)),
+            batch=whole_number("--batch", batch),
+            seq=None if seq is None else whole_number("--seq", seq),
             memory=None if memory is None else parse_quantity(memory, "B"),
             exact=exact,
             seconds=seconds,
@@ -63,7 +64,4 @@ def recompute(
     if as_json:
         print_json(found.to_dict())
         return
-    screen = console()
-    print_page(page(found, screen.width), screen)
-    if citations:
-        print_citations(found.citations, screen)
+    print_answer(lambda width: page(found, width), found.citations if citations else ())

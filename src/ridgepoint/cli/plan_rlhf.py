@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ridgepoint.cli.citing import Citations, print_citations
-from ridgepoint.cli.output import console, print_json, print_page, progress_bar
+from ridgepoint.cli.citing import Citations, print_answer
+from ridgepoint.cli.numbers import whole_number
+from ridgepoint.cli.output import print_json, progress_bar, teller
 from ridgepoint.errors import RidgepointError
-from ridgepoint.units import parse_count, parse_quantity
+from ridgepoint.units import parse_quantity
 
 if TYPE_CHECKING:
     from ridgepoint.training.graph import Graph
@@ -67,25 +68,16 @@ def rlhf(
             "bad_request", "no machine is given", "add --on MACHINE; `ridgepoint machines list` shows all"
         )
     with progress_bar(as_json) as bar:
-        task = None if bar is None else bar.add_task("calls", total=len(wanted.calls))
-
-        def tell(done: int, total: int) -> None:
-            if bar is not None and task is not None:
-                bar.update(task, completed=done)
-
         found = plan_graph(
             wanted,
             on=machine,
             max_memory=None if max_memory is None else parse_quantity(max_memory, "B"),
-            progress=tell,
+            progress=teller(bar, "calls"),
         )
     if as_json:
         print_json(found.to_dict())
         return
-    screen = console()
-    print_page(page(found, screen.width), screen)
-    if citations:
-        print_citations(found.citations, screen)
+    print_answer(lambda width: page(found, width), found.citations if citations else ())
 
 
 def _feedback(
@@ -104,16 +96,9 @@ def _feedback(
         critic=models.get("critic"),
         reference=models.get("reference"),
         reward=models.get("reward"),
-        batch=_whole("--batch", batch),
-        prompt=_whole("--prompt", prompt),
-        output=_whole("--output", output),
-        steps=_whole("--steps", steps),
+        batch=whole_number("--batch", batch),
+        prompt=whole_number("--prompt", prompt),
+        output=whole_number("--output", output),
+        steps=whole_number("--steps", steps),
         host=resting,
     )
-
-
-def _whole(words: str, text: str) -> int:
-    value = parse_count(text)
-    if value < 1 or value != int(value):
-        raise RidgepointError("bad_count", f"{words} is '{text}'", "give a whole number of at least 1")
-    return int(value)

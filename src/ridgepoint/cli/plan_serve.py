@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ridgepoint.cli.citing import Citations, print_citations
-from ridgepoint.cli.output import console, print_json, print_page, progress_bar
+from ridgepoint.cli.citing import Citations, print_answer
+from ridgepoint.cli.numbers import per_second, whole_number
+from ridgepoint.cli.output import print_json, progress_bar
 from ridgepoint.errors import RidgepointError
 from ridgepoint.units import parse_count, parse_quantity
 
@@ -111,10 +112,7 @@ def serve(
     elif written is not None:
         print(written)
     else:
-        screen = console()
-        print_page(page(found, screen.width), screen)
-        if citations:
-            print_citations(found.citations, screen)
+        print_answer(lambda width: page(found, width), found.citations if citations else ())
 
 
 def _power(
@@ -145,10 +143,7 @@ def _power(
     if as_json:
         print_json(document(found))
         return
-    screen = console()
-    print_page(page(found, screen.width), screen)
-    if citations:
-        print_citations(found.citations, screen)
+    print_answer(lambda width: page(found, width), found.citations if citations else ())
 
 
 def _devices(text: str) -> tuple[tuple[str, ...], dict[str, int]]:
@@ -175,7 +170,7 @@ def _devices(text: str) -> tuple[tuple[str, ...], dict[str, int]]:
 def _load(
     trace: Path | None, rate: str | None, requests: str | None, lengths: tuple[str, str], arrivals: str, seed: int
 ) -> Requests:
-    from ridgepoint.cli.simulate import per_second, traced, whole_number
+    from ridgepoint.cli.simulate import traced
     from ridgepoint.serving.workload import poisson_requests
 
     count = None if requests is None else whole_number("--requests", requests)

@@ -7,10 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
-from ridgepoint.cli.citing import Citations, print_citations
+from ridgepoint.cli.citing import Citations, print_answer
 from ridgepoint.cli.files import Html, Perfetto, write_trace
+from ridgepoint.cli.numbers import whole_number
 from ridgepoint.cli.options import ENGINE, FORMATS, LAYOUT, SETTINGS, TRAINING, compiled, filled, parameter, subjects
-from ridgepoint.cli.output import command_line, console, print_json, print_page, progress_bar
+from ridgepoint.cli.output import command_line, print_json, progress_bar, teller
 from ridgepoint.errors import RidgepointError
 from ridgepoint.request import Request, plan_values
 from ridgepoint.units import parse_count, parse_quantity
@@ -92,27 +93,21 @@ def train(
         )
     if target is not None:
         _known_target(target)
-    length = parse_count(seq)
+    length = whole_number("--seq", seq)
     size = sequences(global_batch, length)
     with progress_bar(as_json) as bar:
-        task = None if bar is None else bar.add_task("layouts", total=None)
-
-        def progress(done: int, total: int) -> None:
-            if bar is not None and task is not None:
-                bar.update(task, completed=done, total=total)
-
         found = plan_train(
             request.model or "",
             on=request.machine,
             batch=size,
-            seq=int(length),
+            seq=length,
             tokens=None if tokens is None else parse_tokens(tokens),
             objective=objective,
             max_memory=None if max_memory is None else parse_quantity(max_memory, "B"),
             top=top,
             mtbf_hours=mtbf_hours,
             scaling=scaling,
-            progress=progress,
+            progress=teller(bar, "layouts"),
             **plan_values(request),
         )
     line = None
@@ -142,10 +137,7 @@ def train(
         return
     from ridgepoint.report.train_plan import page
 
-    screen = console()
-    print_page(page(found, screen.width, line), screen)
-    if citations:
-        print_citations(found.citations, screen)
+    print_answer(lambda width: page(found, width, line), found.citations if citations else ())
 
 
 def _known_target(target: str) -> None:

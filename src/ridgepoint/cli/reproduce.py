@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from ridgepoint.cli.citing import Citations, print_citations
+from ridgepoint.cli.citing import Citations, print_answer
 from ridgepoint.cli.files import Charts, Html, chart_files, write_charts
-from ridgepoint.cli.output import command_line, console, print_json, print_page, progress_bar
+from ridgepoint.cli.output import command_line, print_json, progress_bar
 from ridgepoint.errors import RidgepointError
 
 
@@ -55,7 +55,4 @@ def reproduce(
         return
     from ridgepoint.report.reproduce import reproduce_page
 
-    screen = console()
-    print_page(reproduce_page(found, screen.width), screen)
-    if citations:
-        print_citations(cited(found), screen)
+    print_answer(lambda width: reproduce_page(found, width), cited(found) if citations else ())

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from ridgepoint.cli.citing import Citations, print_citations
-from ridgepoint.cli.output import console, print_json, print_page
+from ridgepoint.cli.citing import Citations, print_answer
+from ridgepoint.cli.output import print_json
 from ridgepoint.units import parse_count, parse_quantity
 
 GOAL, PLAN = "Goal", "Plan"
@@ -53,7 +53,4 @@ def require(
     if as_json:
         print_json(document(found))
         return
-    screen = console()
-    print_page(page(found, screen.width, every), screen)
-    if citations:
-        print_citations(found.citations, screen)
+    print_answer(lambda width: page(found, width, every), found.citations if citations else ())

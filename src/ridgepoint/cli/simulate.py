@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ridgepoint.cli.cascades import Cascades, Routes, further
-from ridgepoint.cli.citing import Citations, print_citations
+from ridgepoint.cli.citing import Citations, print_answer
 from ridgepoint.cli.deployments import takes_deployment
 from ridgepoint.cli.files import Charts, Html, chart_files, write_charts
-from ridgepoint.cli.output import command_line, console, print_json, print_page, progress_bar
+from ridgepoint.cli.numbers import per_second, whole_number
+from ridgepoint.cli.output import command_line, print_json, progress_bar, teller
 from ridgepoint.errors import RidgepointError
-from ridgepoint.units import parse_count, parse_quantity
+from ridgepoint.units import parse_quantity
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
-
     from ridgepoint.serving.workload import Requests
 
 LOAD, GOALS, OUT = "Load", "Goals", "Output"
@@ -101,10 +99,7 @@ def simulate(
         return
     from ridgepoint.report.simulation import page
 
-    screen = console()
-    print_page(page(found, screen.width), screen)
-    if citations:
-        print_citations(found.citations, screen)
+    print_answer(lambda width: page(found, width), found.citations if citations else ())
 
 
 def _several(
@@ -125,10 +120,7 @@ def _several(
     if as_json:
         print_json(document(found, slo))
         return
-    screen = console()
-    print_page(page(found, slo, screen.width), screen)
-    if citations:
-        print_citations(tuple(dict.fromkeys(line for one in found.outcomes for line in one.citations)), screen)
+    print_answer(lambda width: page(found, slo, width), found.citations if citations else ())
 
 
 def traced(path: Path, rate: str | None, count: int | None, hashed: int = 512) -> Requests:
@@ -147,7 +139,7 @@ def _conversations(
 
     if rate is None:
         raise RidgepointError("bad_usage", "--turns needs a rate of conversations", "add --rate R")
-    shared = whole_number("--system", system)
+    shared = whole_number("--system", system, least=0)
     pause = parse_quantity(think, "s")
     return session_requests(per_second(rate), count or DEFAULT_REQUESTS, *lengths, turns, pause, seed, shared)
 
@@ -165,30 +157,3 @@ def _drawn(
         return poisson_requests(per_second(rate), count or DEFAULT_REQUESTS, *lengths, arrivals, seed)
     clients = whole_number("--concurrency", concurrency or "")
     return client_requests(clients, count or max(DEFAULT_REQUESTS, 10 * clients), *lengths, seed)
-
-
-def per_second(text: str) -> float:
-    """The rate that ``--rate`` says."""
-    try:
-        found = float(text)
-    except ValueError:
-        raise RidgepointError("bad_option", f"--rate is '{text}'", "give requests per second, like 10") from None
-    if not 0.0 < found < 1e9:
-        raise RidgepointError("bad_option", f"--rate is {found:g}", "give a positive number of requests per second")
-    return found
-
-
-def whole_number(option: str, text: str) -> int:
-    """The count that an option says."""
-    found = parse_count(text)
-    if found != int(found) or found < 0 or (found < 1 and option != "--system"):
-        raise RidgepointError("bad_option", f"{option} is '{text}'", "give a whole number of at least 1")
-    return int(found)
-
-
-def teller(bar: Progress | None, what: str) -> Callable[[int, int], None] | None:
-    """What tells a bar how far a simulation is."""
-    if bar is None:
-        return None
-    task = bar.add_task(what, total=None)
-    return lambda done, total: bar.update(task, completed=done, total=total)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ridgepoint.cli.citing import Citations, print_citations
+from ridgepoint.cli.citing import Citations, print_answer
 from ridgepoint.cli.files import Charts, Html, chart_files, write_named
 from ridgepoint.cli.options import takes_scenario
-from ridgepoint.cli.output import command_line, console, print_json, print_page, progress_bar
+from ridgepoint.cli.output import command_line, print_json, progress_bar
 from ridgepoint.errors import RidgepointError
 from ridgepoint.request import Request
 
@@ -77,10 +77,7 @@ def sweep(
         return
     from ridgepoint.report.sweep import sweep_page
 
-    screen = console()
-    print_page(sweep_page(found, screen.width, only, _said(goals)), screen)
-    if citations:
-        print_citations(found.citations, screen)
+    print_answer(lambda width: sweep_page(found, width, only, _said(goals)), found.citations if citations else ())
 
 
 def _check_said_once(request: Request, names: Sequence[str]) -> None:

@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from ridgepoint.cli.citing import Citations, print_citations
+from ridgepoint.cli.citing import Citations, print_answer
 from ridgepoint.cli.files import Charts, Html, chart_files, write_charts
 from ridgepoint.cli.options import may_take_scenario
-from ridgepoint.cli.output import command_line, console, print_json, print_page, progress_bar
+from ridgepoint.cli.output import command_line, print_json, progress_bar
 from ridgepoint.errors import RidgepointError
 from ridgepoint.request import Request, to_scenario
 
@@ -60,7 +60,5 @@ def trace(
         return
     from ridgepoint.report.trace import trace_page
 
-    screen = console()
-    print_page(trace_page(found, screen.width, beside, top), screen)
-    if citations:
-        print_citations(() if estimate is None else estimate.citations, screen)
+    cited = estimate.citations if citations and estimate is not None else ()
+    print_answer(lambda width: trace_page(found, width, beside, top), cited)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ridgepoint.cli.citing import Citations, print_citations
+from ridgepoint.cli.citing import Citations, print_answer
 from ridgepoint.cli.files import Charts, Html, chart_files, write_charts
-from ridgepoint.cli.output import command_line, console, print_json, print_page, progress_bar
+from ridgepoint.cli.output import command_line, print_json, progress_bar
 from ridgepoint.errors import RidgepointError
 
 if TYPE_CHECKING:
@@ -76,10 +76,7 @@ def validate(
         return
     from ridgepoint.report.validation import page
 
-    screen = console()
-    print_page(page(answer, screen.width), screen)
-    if citations:
-        print_citations(validation.citations, screen)
+    print_answer(lambda width: page(answer, width), validation.citations if citations else ())
 
 
 def _refuse_files(asked: dict[str, bool]) -> None:
@@ -121,7 +118,4 @@ def _left_out(data: Path, table: str, citations: bool, as_json: bool) -> None:
         return
     from ridgepoint.report.validation import left_out
 
-    screen = console()
-    print_page(left_out(results, screen.width), screen)
-    if citations:
-        print_citations(cited, screen)
+    print_answer(lambda width: left_out(results, width), cited if citations else ())

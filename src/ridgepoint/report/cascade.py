@@ -118,4 +118,5 @@ def document(found: Cascade, slo: Slo) -> dict[str, Any]:
         "cost_usd": found.cost_usd,
         "models": [document_of_one(outcome) for outcome in found.outcomes],
         "assumptions": assumptions(found),
+        "citations": list(found.citations),
     }

@@ -91,6 +91,11 @@ class Cascade:
         parts = [outcome.cost_usd for outcome in self.outcomes]
         return None if any(part is None for part in parts) else float(sum(part or 0.0 for part in parts))
 
+    @property
+    def citations(self) -> tuple[str, ...]:
+        """What the simulations of all models relied on."""
+        return tuple(dict.fromkeys(line for outcome in self.outcomes for line in outcome.citations))
+
 
 def simulate_cascade(
     deployments: Sequence[Deployment],
