@@ -96,11 +96,16 @@ def _shuffle_down(tape: Tape, x: Map, width: int) -> Map:
     half = width // 2
     conv_norm(tape, depthwise(tape, x, 3, 2, "", "depthwise_left"), half, 1, name="left")
     y = depthwise(tape, conv_norm(tape, x, half, 1, name="right1"), 3, 2, "")
-    return concatenate(tape, conv_norm(tape, y, half, 1, name="right2"), float(width))
+    return _mixed(tape, conv_norm(tape, y, half, 1, name="right2"), width)
 
 
 def _shuffle(tape: Tape, x: Map, width: int) -> Map:
     half = width // 2
     y = conv_norm(tape, replace(x, channels=float(half)), half, 1, name="right1")
     y = conv_norm(tape, depthwise(tape, y, 3, 1, ""), half, 1, name="right2")
-    return concatenate(tape, y, float(width))
+    return _mixed(tape, y, width)
+
+
+def _mixed(tape: Tape, x: Map, width: int) -> Map:
+    """Both halves side by side, then their channels interleaved: two copies of the map."""
+    return tape.move(concatenate(tape, x, float(width)), name="shuffle")
