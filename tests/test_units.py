@@ -86,5 +86,6 @@ def test_durations(seconds, text):
 
 
 def test_rounding_up_to_the_next_digit_keeps_three_digits():
-    assert [significant(v) for v in (9.996, 99.96, 999.6, 0.09996)] == ["10.0", "100", "1000", "0.100"]
+    assert [significant(v) for v in (9.996, 99.96, 999.6, 0.09996)] == ["10.0", "100", "1,000", "0.100"]
     assert [si(v, "B") for v in (999.96, 999.4, 1e6)] == ["1.00 kB", "999 B", "1.00 MB"]
+    assert si(1.457e19, "FLOP/s") == "14.6 EFLOP/s"

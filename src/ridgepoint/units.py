@@ -105,6 +105,7 @@ def si(value: float, unit: str, digits: int = 3) -> str:
     if value == 0 or not math.isfinite(value):
         return f"{value:g} {unit}"
     prefixes = (
+        (1e18, "E"),
         (1e15, "P"),
         (1e12, "T"),
         (1e9, "G"),
@@ -124,23 +125,23 @@ def significant(value: float, digits: int = 3) -> str:
     """``value`` with ``digits`` significant digits and without an exponent.
 
     >>> significant(3.14159), significant(31.4159), significant(3141.59)
-    ('3.14', '31.4', '3142')
+    ('3.14', '31.4', '3,142')
     """
     if value == 0:
         return "0"
     decimals = max(0, digits - 1 - math.floor(math.log10(abs(float(f"{value:.{digits - 1}e}")))))
-    return f"{value:.{decimals}f}"
+    return f"{value:,.{decimals}f}"
 
 
 def duration(seconds: float) -> str:
     """A time as people say it.
 
-    >>> duration(0.0142), duration(3.2e-6), duration(90.0), duration(2e6)
-    ('14.2 ms', '3.20 µs', '1.50 min', '23.1 days')
+    >>> duration(0.0142), duration(3.2e-6), duration(90.0), duration(2e6), duration(3.24e10)
+    ('14.2 ms', '3.20 µs', '1.50 min', '23.1 days', '1,027 years')
     """
     if not math.isfinite(seconds):
         return f"{seconds:g} s"
-    for scale, name in ((86400.0, "days"), (3600.0, "h"), (60.0, "min")):
+    for scale, name in ((31557600.0, "years"), (86400.0, "days"), (3600.0, "h"), (60.0, "min")):
         if seconds >= 1.5 * scale:
             return f"{significant(seconds / scale)} {name}"
     return si(seconds, "s")

@@ -15,6 +15,13 @@ def test_the_list_names_every_machine(run: Run) -> None:
     assert all(name in page for name in ("h100-sxm", "mi300x", "m2-ultra", "stm32f746"))
 
 
+def test_the_list_says_how_many_devices_its_figures_are_not_of(run: Run) -> None:
+    """A cluster that looks like one of its GPUs misleads by four digits."""
+    lines = run("machines", "list").out.splitlines()
+    assert "24,576 gpu" in next(line for line in lines if line.startswith("meta-24k-h100"))
+    assert "the figures are those of one" in lines[-1]
+
+
 # design §10
 @pytest.mark.parametrize(
     ("key", "field"),

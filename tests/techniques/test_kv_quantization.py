@@ -45,5 +45,5 @@ def test_what_is_narrow_already_is_refused() -> None:
 
 def test_why_it_does_not_apply_is_said_in_words() -> None:
     """A reason that names classes of the program tells a user nothing."""
-    with pytest.raises(RidgepointError, match="mamba2-2.7b has no softmax attention or latent attention"):
+    with pytest.raises(RidgepointError, match=r"mamba2-2\.7b has no softmax attention or latent attention"):
         rp.estimate("mamba2-2.7b", on="h100-sxm", task=rp.Decode(), apply=("kv-quantization",))

@@ -19,24 +19,32 @@ _LABELS, _COLUMN = 24, 22
 Facts = Mapping[str, float | str | None]
 
 
-def machine_list(machines: Sequence[Facts], width: int) -> Table:
-    """One line per device."""
-    rows: list[list[Cell]] = [
-        [
-            Text(str(m["name"]), style="bold"),
-            str(m["title"]) if width >= 110 else "",
-            str(m["kind"]),
-            _cell(m["flop_per_s"], lambda v: si(v, "FLOP/s")),
-            _cell(m["memory_bytes"], gigabytes),
-            _cell(m["memory_bytes_per_s"], lambda v: si(v, "B/s")),
-            _cell(m["ridge_flop_per_byte"], number),
-            _cell(m["tdp_w"], lambda v: f"{number(v)} W"),
-            _cell(m["usd_per_hour"], lambda v: f"{v:,.2f}"),
-        ]
-        for m in machines
+def machine_list(machines: Sequence[Facts], width: int) -> Group:
+    """One line per machine, with the figures of one of its devices; where there is little room, fewer of them."""
+    columns: list[tuple[str, Callable[[Facts], Cell], int]] = [
+        ("machine", lambda m: Text(str(m["name"]), style="bold"), 0),
+        ("", lambda m: str(m["title"]), 110),
+        ("devices", _devices, 0),
+        ("16-bit peak", lambda m: _cell(m["flop_per_s"], lambda v: si(v, "FLOP/s")), 0),
+        ("memory", lambda m: _cell(m["memory_bytes"], gigabytes), 0),
+        ("bandwidth", lambda m: _cell(m["memory_bytes_per_s"], lambda v: si(v, "B/s")), 0),
+        ("ridge", lambda m: _cell(m["ridge_flop_per_byte"], number), 90),
+        ("power", lambda m: _cell(m["tdp_w"], lambda v: f"{number(v)} W"), 96),
+        ("$/h", lambda m: _cell(m["usd_per_hour"], lambda v: f"{v:,.2f}"), 0),
     ]
-    titles = ["machine", "", "kind", "16-bit peak", "memory", "bandwidth", "ridge", "power", "$/h"]
-    return fitted(titles, rows, width, wordy=(0, 1), left=(2,))
+    shown = [(title, cell) for title, cell, least in columns if width >= least]
+    rows = [[cell(m) for _, cell in shown] for m in machines]
+    wordy = tuple(i for i, (title, _) in enumerate(shown) if title in ("machine", ""))
+    table = fitted([title for title, _ in shown], rows, width, wordy=wordy, left=(len(wordy),))
+    if all(float(m["devices"] or 1) <= 1 for m in machines):
+        return Group(table)
+    return Group(table, Text(""), Text("Where there are several devices, the figures are those of one.", style="dim"))
+
+
+def _devices(m: Facts) -> str:
+    """How many of which kind: ``gpu``, ``8 gpu``."""
+    count = float(m["devices"] or 1)
+    return f"{count:,.0f} {m['kind']}" if count > 1 else str(m["kind"])
 
 
 def comparison(machines: Sequence[Machine], width: int) -> Group:
