@@ -14,7 +14,7 @@ SCENARIO = ("llama-3.1-8b", "--on", "h100-sxm", "--task", "decode", "--batch", "
     [
         (("analyze", *SCENARIO), ("shares", "roofline", "time", "memory")),
         (("advise", *SCENARIO, "--objective", "energy"), ("waterfall", "roofline")),
-        (("sweep", *SCENARIO, "--vary", "batch=1,8,64", "--vary", "context=1k,32k"), ("time_s", "bottleneck")),
+        (("sweep", *SCENARIO[:5], "--vary", "batch=1,8,64", "--vary", "context=1k,32k"), ("time_s", "bottleneck")),
         (("reproduce", "keyformer"), ()),
         (
             ("analyze", "gpt2", "--on", "t4", "--task", "serve", "--prompt", "128", "--output", "32"),

@@ -22,8 +22,7 @@ def page(found: GraphPlan, width: int) -> RenderableType:
     parts: list[RenderableType] = [_headline(found), Text(""), _calls(found, width), Text("")]
     parts += [*_sentences(found, width), Text(""), Text("Memory of the fullest device, call by call", "bold")]
     parts += [_memory(found, width), Text(""), Text("Assumptions", "bold")]
-    texts = dict.fromkeys(text for planned in found.calls for text in planned.candidate.estimate.assumptions)
-    parts += [Text(flow(["•", *text.split()], width - 2)) for text in texts if "--dp" not in text]
+    parts += [Text(flow(["•", *text.split()], width - 2)) for text in found.assumptions if "--dp" not in text]
     return Group(*parts)
 
 

@@ -12,9 +12,10 @@ from ridgepoint.models.execution import Execution, Tokens
 from ridgepoint.plan import Plan
 from ridgepoint.tasks import Train
 from ridgepoint.tasks.activations import chain, in_flight, kinds_of
+from ridgepoint.tasks.buffers import behind_logits
 from ridgepoint.tasks.layout import Layout, is_sweep
 from ridgepoint.tasks.memory import end_ledgers, ledger, usable_fraction
-from ridgepoint.tasks.recomputation import Kind, choices, planned
+from ridgepoint.tasks.recomputation import Kind, Parts, choices, planned
 from ridgepoint.tasks.stages import balanced, fullest, sizes
 from ridgepoint.tasks.training import micro_batch, passes
 from ridgepoint.work import Op
@@ -22,8 +23,8 @@ from ridgepoint.work import Op
 
 def resolved(model: Model, machine: Machine, run: Execution, layout: Layout, task: Train, plan: Plan) -> Plan:
     """``plan`` with all that it leaves to the machine."""
-    balanced_ = with_balanced(model, machine, run, layout, task, plan)
-    return with_planned(model, machine, run, layout, task, balanced_)
+    staged = with_balanced(model, machine, run, layout, task, plan)
+    return with_planned(model, machine, run, layout, task, staged)
 
 
 def with_planned(model: Model, machine: Machine, run: Execution, layout: Layout, task: Train, plan: Plan) -> Plan:
@@ -43,7 +44,7 @@ def with_planned(model: Model, machine: Machine, run: Execution, layout: Layout,
             "planned recomputation is found for one scenario at a time",
             "sweep over none, selective or full",
         )
-    kinds, parts = found(model, machine, run, layout, task, plan)
+    kinds, parts = _cheapest_that_fits(model, machine, run, layout, task, plan)
     chosen = tuple(
         tuple((part, kind.choices[number].again) for part, number in each)
         for kind, each in zip(kinds, parts, strict=True)
@@ -76,9 +77,9 @@ def with_balanced(model: Model, machine: Machine, run: Execution, layout: Layout
     return replace(plan, stages=balanced(depth, pp, layer, seconds("first") - layer, seconds("last") - layer))
 
 
-def found(
+def _cheapest_that_fits(
     model: Model, machine: Machine, run: Execution, layout: Layout, task: Train, plan: Plan
-) -> tuple[list[Kind], tuple[tuple[tuple[float, int], ...], ...]]:
+) -> tuple[list[Kind], tuple[Parts, ...]]:
     """Every kind of layer with its choices, and the parts of its layers under each: of equal stages those that fit the first,
     which holds most micro-batches, and the last, which has the logits.
     """
@@ -89,14 +90,18 @@ def found(
     else:
         views = [replace(layout, end=end) for end in ("first", "last")]
         ledgers = [*end_ledgers(model, machine, run, layout, task, keeping)]
+    size, _ = micro_batch(task, plan, layout)
+    tokens = Tokens(size, task.seq, task.seq, keep=task.seq)
     answers = []
     for view, whole in zip(views, ledgers, strict=True):
         kinds = layer_kinds(model, machine, run, view, task, plan)
-        answers.append((kinds, planned(kinds, float(whole.total_bytes) - usable)))
+        needed = behind_logits(model, run, view, tokens, plan)
+        room = max(float(whole["logits"]) - float(needed), 0.0)
+        answers.append((kinds, planned(kinds, float(whole.total_bytes) - usable, room)))
     return max(answers, key=lambda answer: _seconds_a_layer(*answer))
 
 
-def _seconds_a_layer(kinds: list[Kind], parts: tuple[tuple[tuple[float, int], ...], ...]) -> float:
+def _seconds_a_layer(kinds: list[Kind], parts: tuple[Parts, ...]) -> float:
     """What the parts take to run again, over all kinds of layers."""
     return sum(
         part * kind.choices[number].time_s for kind, each in zip(kinds, parts, strict=True) for part, number in each

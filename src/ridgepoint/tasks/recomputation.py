@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import ceil
+from typing import NamedTuple
 
 from ridgepoint.models.state import saved_bytes
 from ridgepoint.numeric import Num
@@ -82,6 +83,14 @@ def links(work: Work, at: str, hidden: int, tp: Num, sequence: bool, slices: Num
     return found
 
 
+class _Dropped(NamedTuple):
+    """Inputs that are not kept: seconds to compute them again, bytes that this frees, and the ops between those kept."""
+
+    time_s: float
+    freed_bytes: float
+    gaps: tuple[tuple[int, int], ...]
+
+
 def choices(chain: Sequence[Link], seconds: Seconds) -> list[Choice]:
     """The choices on the lower convex hull of seconds over bytes, from keeping everything to keeping the input alone.
 
@@ -94,8 +103,8 @@ def choices(chain: Sequence[Link], seconds: Seconds) -> list[Choice]:
     cost = [0.0]
     for link in chain:
         cost.append(cost[-1] + link.runs * seconds(link.op))
-    # front[p]: (seconds, freed, gaps) with the input at places[p] kept and all before it decided.
-    fronts: list[list[tuple[float, float, tuple[tuple[int, int], ...]]]] = [[(0.0, 0.0, ())]]
+    # fronts[p]: those with the input at places[p] kept and all before it decided.
+    fronts = [[_Dropped(0.0, 0.0, ())]]
     for p in range(1, len(places) + 1):
         found = []
         freed = 0.0
@@ -103,28 +112,24 @@ def choices(chain: Sequence[Link], seconds: Seconds) -> list[Choice]:
             last = places[p - 1]
             gap = () if q == p - 1 else ((places[q], last),)
             time = cost[last] - cost[places[q]] if gap else 0.0
-            found += [(t + time, f + freed, (*gaps, *gap)) for t, f, gaps in fronts[q]]
+            found += [_Dropped(d.time_s + time, d.freed_bytes + freed, (*d.gaps, *gap)) for d in fronts[q]]
             freed += float(chain[places[q]].saved_bytes)
         fronts.append(_front(found))
-    return [_choice(chain, time, freed, gaps) for time, freed, gaps in _hull(fronts[-1])]
+    return [_choice(chain, dropped) for dropped in _hull(fronts[-1])]
 
 
-def _front(
-    found: list[tuple[float, float, tuple[tuple[int, int], ...]]],
-) -> list[tuple[float, float, tuple[tuple[int, int], ...]]]:
+def _front(found: list[_Dropped]) -> list[_Dropped]:
     """Those that no other beats in both seconds and bytes."""
-    best: list[tuple[float, float, tuple[tuple[int, int], ...]]] = []
-    for one in sorted(found, key=lambda item: (item[0], -item[1])):
-        if not best or one[1] > best[-1][1]:
+    best: list[_Dropped] = []
+    for one in sorted(found, key=lambda dropped: (dropped.time_s, -dropped.freed_bytes)):
+        if not best or one.freed_bytes > best[-1].freed_bytes:
             best.append(one)
     return best if len(best) <= MOST_FRONT else _hull(best)
 
 
-def _hull(
-    front: list[tuple[float, float, tuple[tuple[int, int], ...]]],
-) -> list[tuple[float, float, tuple[tuple[int, int], ...]]]:
+def _hull(front: list[_Dropped]) -> list[_Dropped]:
     """The lower convex hull: each step frees bytes at more seconds per byte than the one before."""
-    hull: list[tuple[float, float, tuple[tuple[int, int], ...]]] = []
+    hull: list[_Dropped] = []
     for one in front:
         while len(hull) >= 2 and _slope(hull[-1], one) <= _slope(hull[-2], hull[-1]):
             hull.pop()
@@ -132,12 +137,13 @@ def _hull(
     return hull
 
 
-def _slope(a: tuple[float, float, object], b: tuple[float, float, object]) -> float:
-    return (b[0] - a[0]) / max(b[1] - a[1], 1e-30)
+def _slope(a: _Dropped, b: _Dropped) -> float:
+    return (b.time_s - a.time_s) / max(b.freed_bytes - a.freed_bytes, 1e-30)
 
 
-def _choice(chain: Sequence[Link], time_s: float, freed: float, gaps: tuple[tuple[int, int], ...]) -> Choice:
-    return Choice(tuple(link.label for start, end in gaps for link in chain[start:end]), time_s, freed)
+def _choice(chain: Sequence[Link], dropped: _Dropped) -> Choice:
+    again = tuple(link.label for start, end in dropped.gaps for link in chain[start:end])
+    return Choice(again, dropped.time_s, dropped.freed_bytes)
 
 
 def freed_bytes(chain: Sequence[Link], again: Again) -> Num:
@@ -158,9 +164,10 @@ Parts = tuple[tuple[float, int], ...]
 """(part of the layers, number of their choice)."""
 
 
-def planned(kinds: Sequence[Kind], excess_bytes: float) -> tuple[Parts, ...]:
+def planned(kinds: Sequence[Kind], excess_bytes: float, room_bytes: float = 0.0) -> tuple[Parts, ...]:
     """For each kind the parts of its layers under each choice, such that what is freed, less the largest layer at hand, is at
-    least ``excess_bytes`` in the least time; all under their leanest choice where nothing is enough.
+    least ``excess_bytes`` in the least time; all under their leanest choice where nothing is enough. ``room_bytes`` is what the
+    layer at hand finds free (where the logits were).
     """
     if excess_bytes <= 0.0:
         return tuple(((1.0, 0),) for _ in kinds)
@@ -168,7 +175,7 @@ def planned(kinds: Sequence[Kind], excess_bytes: float) -> tuple[Parts, ...]:
     best: tuple[float, tuple[Parts, ...]] | None = None
     for cap in caps:
         limited = [_limited(kind, cap) for kind in kinds]
-        found = _cheapest(limited, excess_bytes + cap)
+        found = _cheapest(limited, excess_bytes + max(cap - room_bytes, 0.0))
         if found is not None and (best is None or found[0] < best[0] * (1.0 - 1e-12)):
             best = found
     return best[1] if best is not None else tuple(((1.0, len(kind.choices) - 1),) for kind in kinds)

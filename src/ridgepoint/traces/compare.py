@@ -70,7 +70,9 @@ def compare(found: Profile, est: Estimate, runs: float | None = None) -> Compari
     Errors: ``bad_option`` for a sweep, or for ``runs`` that are no positive number.
     """
     if est.shape != ():
-        raise RidgepointError("bad_option", "a trace is compared with one scenario, not with a sweep")
+        raise RidgepointError(
+            "bad_option", "a trace is compared with one scenario, not with a sweep", "choose one point of it"
+        )
     times = runs if runs is not None else float(len(found.steps_s)) or 1.0
     if not 0.0 < times < float("inf"):
         raise RidgepointError("bad_option", f"--runs is {times:g}", "say how often the trace executes the task")

@@ -8,7 +8,7 @@ repetitions that would be too many are drawn once and then all others together. 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -23,8 +23,8 @@ from ridgepoint.traces.perfetto import Event, Span, device_events, document, hos
 from ridgepoint.traces.products import operands
 from ridgepoint.traces.schedule_line import kind as pass_kind
 from ridgepoint.traces.schedule_line import pass_span
-from ridgepoint.training.schedule import TimeLine, simulate
-from ridgepoint.work import Mix, Op, Overlap, Pipeline, Repeat, Seq, Slowest, Stage, Work, ops
+from ridgepoint.training.timeline import simulated
+from ridgepoint.work import Mix, Op, Overlap, Pipeline, Repeat, Seq, Slowest, Work, ops
 
 MOST = 30_000
 """Spans of a trace, about: viewers keep all of them in memory."""
@@ -65,12 +65,10 @@ class _Line:
     """What has been laid out so far."""
 
     est: Estimate
-
-    def __post_init__(self) -> None:
-        self.spans: list[Span] = []
-        self.host: list[Event] = []
-        self._timings: dict[int, Timing] = {}
-        self._seconds: dict[int, float] = {}
+    spans: list[Span] = field(default_factory=list)
+    host: list[Event] = field(default_factory=list)
+    _timings: dict[int, Timing] = field(default_factory=dict)
+    _seconds: dict[int, float] = field(default_factory=dict)
 
     def place(self, work: Work, start: float, scale: float, runs: float, room: float, device: int) -> float:
         """Lay ``work`` out from ``start``, ``scale`` times as long, as ``runs`` executions in about ``room`` spans; its end."""
@@ -130,23 +128,6 @@ class _Line:
         self.spans.append(Span(name, start, end, device, stream, op.kind, op.label, runs, launch, told))
         return end
 
-    def _schedule(self, work: Pipeline, stages: list[Stage]) -> TimeLine:
-        """The schedule of ``stages``, one per device, pass by pass."""
-
-        def each(name: str) -> list[float]:
-            parts = [getattr(stage, name) for stage in stages]
-            return [0.0 if part is None else self.seconds(part) for part in parts]
-
-        return simulate(
-            each("forward"),
-            None if work.schedule == "forward" else each("backward"),
-            microbatches=round(float(work.microbatches)),
-            schedule=work.schedule,
-            chunks=round(float(work.chunks)),
-            send_s=each("send"),
-            weights_s=each("weight_gradient"),
-        )
-
     def _told(self, op: Op, timing: Timing, runs: float) -> Iterator[tuple[str, Any]]:
         rules = rules_of(op)
         yield "flop", runs * float(rules.flop(op))
@@ -170,7 +151,7 @@ class _Line:
     def _pipeline(self, work: Pipeline, start: float, scale: float, runs: float, room: float) -> None:
         """Every pass of the simulated schedule; its ops where there is room for them."""
         stages = [stage for stage in work.stages for _ in range(round(float(stage.count)))]
-        line = self._schedule(work, stages)
+        line = simulated(work, self.seconds)
         # Repeated layers are drawn at least twice: once, and the others together.
         detailed = 2.0 * len(line.spans) * sum(1 for _ in ops(work)) / len(work.stages) <= room
         for span in line.spans:

@@ -8,6 +8,7 @@ from typing import Any
 
 from ridgepoint.errors import RidgepointError
 from ridgepoint.models.architecture import Experts, Model
+from ridgepoint.training.divisors import divisors
 
 _PARTS = ("tp", "pp", "cp", "dp")
 _REASONS = {
@@ -61,10 +62,10 @@ def _experts(model: Model, devices: int, batch: int, fixed: Mapping[str, int]) -
     if ep is None or not counts:
         return None
     if any(count % ep for count in counts):
-        valid = _divisors(min(counts))
+        valid = divisors(min(counts))
         return f"ep = {ep} does not divide the {min(counts)} experts of {model.name}", f"nearest: {nearest(ep, valid)}"
     if devices % ep:
-        valid = [d for d in _divisors(devices) if all(count % d == 0 for count in counts)]
+        valid = [d for d in divisors(devices) if all(count % d == 0 for count in counts)]
         return f"ep = {ep} does not divide the {devices} devices", f"nearest: {nearest(ep, valid)}"
     return None
 
@@ -80,7 +81,7 @@ def _devices(model: Model, devices: int, batch: int, fixed: Mapping[str, int]) -
         valid = (
             [left]
             if len(parts) == len(_PARTS)
-            else [d for d in _divisors(devices) if devices % (used // value * d) == 0]
+            else [d for d in divisors(devices) if devices % (used // value * d) == 0]
         )
         if valid and valid != [0]:
             choices.append(f"--{name} {nearest(value, valid, 3).replace(', ', ' or ')}")
@@ -94,7 +95,7 @@ def _replicas(devices: int, fixed: Mapping[str, int]) -> list[int]:
     if "dp" in fixed:
         return [fixed["dp"]]
     left = devices // prod(fixed.get(name, 1) for name in _PARTS)
-    return [left] if all(name in fixed for name in _PARTS[:3]) else _divisors(left)
+    return [left] if all(name in fixed for name in _PARTS[:3]) else divisors(left)
 
 
 def _batch(model: Model, devices: int, batch: int, fixed: Mapping[str, int]) -> Found:
@@ -103,7 +104,7 @@ def _batch(model: Model, devices: int, batch: int, fixed: Mapping[str, int]) -> 
         return None
     dp = min(possible)
     below = max(batch // dp * dp, dp)
-    others = nearest(dp, _divisors(gcd(batch, devices)), 3).replace(", ", " or ")
+    others = nearest(dp, divisors(gcd(batch, devices)), 3).replace(", ", " or ")
     return (
         f"{dp} replicas do not divide a batch of {batch} sequences",
         f"use --global-batch {below} or {below + dp}, or --dp {others}",
@@ -117,7 +118,7 @@ def _micro_batch(model: Model, devices: int, batch: int, fixed: Mapping[str, int
     here = sorted({batch // dp for dp in _replicas(devices, fixed) if batch % dp == 0})
     if any(size % micro == 0 for size in here):
         return None
-    valid = {d for size in here for d in _divisors(size)}
+    valid = {d for size in here for d in divisors(size)}
     return (
         f"a micro-batch of {micro} does not divide the {here[-1]} sequences of a replica (of {batch} in all)",
         f"nearest: {nearest(micro, valid)}",
@@ -131,10 +132,6 @@ def _chunks(model: Model, devices: int, batch: int, fixed: Mapping[str, int]) ->
     layers = -(-model.main.depth // pp)
     if layers % chunks == 0:
         return None
-    valid = [d for d in _divisors(layers) if d > 1]
+    valid = [d for d in divisors(layers) if d > 1]
     hint = f"nearest: {nearest(chunks, valid)}" if valid else "use --schedule 1f1b"
     return f"{chunks} chunks do not divide the {layers} layers of a stage", hint
-
-
-def _divisors(n: int) -> list[int]:
-    return [d for d in range(1, n + 1) if n % d == 0]

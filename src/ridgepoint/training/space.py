@@ -24,6 +24,7 @@ from ridgepoint.machines.machine import Machine
 from ridgepoint.models.architecture import Experts, Model
 from ridgepoint.numeric import Array
 from ridgepoint.tasks.layout import takes
+from ridgepoint.training.divisors import divisors
 from ridgepoint.training.refused import no_layout, not_possible
 
 AXES = ("tp", "pp", "cp", "dp", "ep", "micro_batch", "zero_stage", "recomputed_layers", "chunks")
@@ -95,9 +96,9 @@ def _grid(model: Model, devices: int, batch: int, seq: int, given: Mapping[str, 
     def values(name: str, valid: list[int]) -> list[int]:
         return _values(name, valid, given, model, devices)
 
-    tps = values("tp", [d for d in _divisors(devices) if d <= LARGEST_TP and takes(model, d)])
-    pps = values("pp", [d for d in _divisors(devices) if _stages_are_used(model.main.depth, d)])
-    cps = values("cp", [d for d in _divisors(devices) if d == 1 or _slices(seq, d)])
+    tps = values("tp", [d for d in divisors(devices) if d <= LARGEST_TP and takes(model, d)])
+    pps = values("pp", [d for d in divisors(devices) if _stages_are_used(model.main.depth, d)])
+    cps = values("cp", [d for d in divisors(devices) if d == 1 or _slices(seq, d)])
     for tp in tps:
         for pp in pps:
             for cp in cps:
@@ -196,7 +197,7 @@ def _expert_degrees(model: Model, tp: int, dp: int, given: Mapping[str, Any], de
         return _values("ep", [1], given, model, devices)
     valid = [
         ep
-        for ep in _divisors(min(counts))
+        for ep in divisors(min(counts))
         if (tp * dp) % ep == 0 and (ep % tp == 0 or tp % ep == 0) and all(count % ep == 0 for count in counts)
     ]
     wanted = given.get("ep")
@@ -205,17 +206,7 @@ def _expert_degrees(model: Model, tp: int, dp: int, given: Mapping[str, Any], de
 
 def _micro_batches(here: int, given: Mapping[str, Any]) -> list[int]:
     wanted = given.get("micro_batch")
-    return [d for d in _divisors(here) if wanted is None or d == int(wanted)]
-
-
-def _divisors(n: int) -> list[int]:
-    """All divisors, ascending.
-
-    >>> _divisors(12)
-    [1, 2, 3, 4, 6, 12]
-    """
-    small = [d for d in range(1, int(n**0.5) + 1) if n % d == 0]
-    return small + [n // d for d in reversed(small) if d * d != n]
+    return [d for d in divisors(here) if wanted is None or d == int(wanted)]
 
 
 def fewer_devices(machine: Machine) -> Iterator[int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from ridgepoint.cost.combine import combine
@@ -39,24 +39,24 @@ def timeline(layout: LaidOut | Estimate) -> TimeLine:
         raise RidgepointError("bad_plan", "one pipeline stage has no schedule to show", "fix --pp to at least 2")
     (pipeline,) = pipelines
     demands = est.cost.demands
+    return simulated(pipeline, lambda part: float(combine(part, lambda op: settle(demands[id(op)])).time_s))
 
-    def seconds(part: Work | None) -> float:
-        return 0.0 if part is None else float(combine(part, lambda op: settle(demands[id(op)])).time_s)
 
-    stages = [
-        tuple(map(seconds, (stage.forward, stage.backward, stage.weight_gradient, stage.send)))
-        for stage in pipeline.stages
-        for _ in range(round(float(stage.count)))
-    ]
-    forward, backward, weights, sends = (list(column) for column in zip(*stages, strict=True))
+def simulated(pipeline: Pipeline, seconds: Callable[[Work], float]) -> TimeLine:
+    """The schedule of a pipeline, pass by pass, whose parts take ``seconds`` alone; one stage per device."""
+
+    def each(name: str) -> list[float]:
+        parts = [(getattr(stage, name), round(float(stage.count))) for stage in pipeline.stages]
+        return [time for part, n in parts for time in [0.0 if part is None else seconds(part)] * n]
+
     return simulate(
-        forward,
-        None if pipeline.schedule == "forward" else backward,
+        each("forward"),
+        None if pipeline.schedule == "forward" else each("backward"),
         microbatches=round(float(pipeline.microbatches)),
         schedule=pipeline.schedule,
         chunks=round(float(pipeline.chunks)),
-        send_s=sends,
-        weights_s=weights,
+        send_s=each("send"),
+        weights_s=each("weight_gradient"),
     )
 
 
@@ -134,7 +134,8 @@ def memory_line(layout: LaidOut | Estimate, line: TimeLine) -> MemoryLine:
         view = replace(degrees, layers=layers, stage=stage)
         kept, again = of_micro_batch(scenario.model, run, view, tokens, count, plan)
         stays = {name: float(v) for name, v in ledger.entries.items() if name != "activations"}
-        found.append(_of_stage(line, stage, stays, float(kept), float(again)))
+        at_hand = max(float(again) - stays["logits"], 0.0)  # layers run again when the logits are gone
+        found.append(_of_stage(line, stage, stays, float(kept), at_hand))
     return MemoryLine(tuple(found), line.makespan_s, ledgers[0].usable_bytes, ledgers[0].capacity_bytes)
 
 
@@ -151,12 +152,12 @@ def _of_stage(line: TimeLine, stage: int, stays: Mapping[str, float], kept: floa
         if span.work.weights == split:
             changes.append((span.end_s, order, -kept / line.chunks))
     live = sum(stays.values())
-    starts, sizes_ = [0.0], [live]
+    starts, lives = [0.0], [live]
     for time, _, change in sorted(changes):
         live += change
         if time == starts[-1]:
-            sizes_[-1] = live
+            lives[-1] = live
         else:
             starts.append(time)
-            sizes_.append(live)
-    return StageMemory(stays, tuple(starts), tuple(sizes_))
+            lives.append(live)
+    return StageMemory(stays, tuple(starts), tuple(lives))

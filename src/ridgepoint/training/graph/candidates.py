@@ -16,6 +16,7 @@ from ridgepoint.plan import Plan
 from ridgepoint.scenario import Scenario
 from ridgepoint.tasks import Forward, Generate, Task, Train
 from ridgepoint.tasks.layout import takes
+from ridgepoint.training.divisors import divisors
 from ridgepoint.training.graph.graph import Call
 from ridgepoint.training.planner import base_plan
 from ridgepoint.training.search import Ranked, frontier
@@ -158,7 +159,7 @@ def _degrees(model: Model, machine: Machine, fixed: Mapping[str, Any]) -> Iterat
     per_node = machine.devices_per_node
     counts = {layer.feed.count for layer, _ in model.main.layers if isinstance(layer.feed, Experts)}
     for pp in _tried(fixed.get("pp"), [1, *(p for p in (2, 4, 8) if p <= model.main.depth)]):
-        for tp in _tried(fixed.get("tp"), [t for t in range(1, per_node + 1) if per_node % t == 0 and takes(model, t)]):
+        for tp in _tried(fixed.get("tp"), [t for t in divisors(per_node) if takes(model, t)]):
             if machine.devices % (tp * pp) or (pp > 1 and tp < per_node and "pp" not in fixed):
                 continue
             dp = machine.devices // (tp * pp)

@@ -8,6 +8,7 @@ from ridgepoint.errors import RidgepointError
 from ridgepoint.machines.machine import Machine
 from ridgepoint.models.parameters import total_parameters
 from ridgepoint.tasks.memory import tier_rooms
+from ridgepoint.training.divisors import divisors
 from ridgepoint.training.goodput import STATE_BYTES
 from ridgepoint.training.graph.graph import Graph
 
@@ -55,7 +56,7 @@ def _part(machine: Machine, name: str, count: int) -> Machine:
         each = machine.device.name if per_node == 1 else f"{per_node}x{machine.device.name}"
         return replace(machine, name=each if nodes == 1 else f"{nodes}x{each}", nodes=nodes)
     if count < 1 or per_node % count:
-        near = sorted({n for n in range(1, per_node + 1) if per_node % n == 0} | {per_node * k for k in (1, 2, 4)})
+        near = sorted({*divisors(per_node)} | {per_node * k for k in (1, 2, 4)})
         raise RidgepointError(
             "bad_graph",
             f"group {name} has {count} devices: neither whole nodes of {per_node} nor an even part of one",

@@ -13,6 +13,7 @@ from typing import Any
 
 from ridgepoint.errors import RidgepointError, nearest
 from ridgepoint.models.architecture import Model
+from ridgepoint.training.divisors import divisors
 
 KINDS = ("generate", "score", "train")
 RESTS = ("device", "host")
@@ -68,7 +69,7 @@ class Call:
                     "bad_graph", f"{self.name}: {name} is {value:g}", "give a whole number of at least 1"
                 )
         if self.batch % self.steps:
-            near = [n for n in range(1, min(self.batch, 64) + 1) if self.batch % n == 0]
+            near = [n for n in divisors(self.batch) if n <= 64]
             raise RidgepointError(
                 "bad_graph",
                 f"{self.name}: {self.steps} steps do not divide a batch of {self.batch}",
@@ -115,7 +116,7 @@ class Graph:
 def ordered(calls: tuple[Call, ...]) -> tuple[Call, ...]:
     """The calls in an order in which each comes after those that it waits for; otherwise as given.
 
-    Errors: ``bad_graph`` for a cycle and for two calls of one name, ``unknown_call``.
+    Errors: ``bad_graph`` for a cycle, two calls of one name, and the name of a call that is not there.
     """
     names = [call.name for call in calls]
     for name in names:

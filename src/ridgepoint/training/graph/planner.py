@@ -131,6 +131,11 @@ class GraphPlan:
         return dict(sorted(((n, g) for n, g in found.items() if g > 1.0005), key=lambda item: -item[1]))
 
     @property
+    def assumptions(self) -> tuple[str, ...]:
+        """What the calls' estimates rest on."""
+        return tuple(dict.fromkeys(text for c in self.calls for text in c.candidate.estimate.assumptions))
+
+    @property
     def citations(self) -> tuple[str, ...]:
         """What the calls' estimates rely on."""
         return tuple(dict.fromkeys(text for c in self.calls for text in c.candidate.estimate.citations))
@@ -148,8 +153,8 @@ class GraphPlan:
             "memory": {"usable_gb": self.usable_bytes / 1e9, "peak_gb": max(c.memory_bytes for c in self.calls) / 1e9},
             "searched": self.searched,
             "fitting": self.fitting,
-            "assumptions": list(dict.fromkeys(text for c in self.calls for text in c.candidate.estimate.assumptions)),
-            "citations": list(dict.fromkeys(text for c in self.calls for text in c.candidate.estimate.citations)),
+            "assumptions": list(self.assumptions),
+            "citations": list(self.citations),
         }
 
 

@@ -46,10 +46,10 @@ def solved(
 ) -> Solved | None:
     """The fastest order in ``budget_bytes``; None where there is none (or where none was found in ``seconds``).
 
-    Errors: ``needs_extra`` where OR-Tools is not installed.
+    Errors: ``missing_extra`` where OR-Tools is not installed.
     """
     if not available():
-        raise RidgepointError("needs_extra", "exact plans need OR-Tools", "pip install 'ridgepoint[search]'")
+        raise RidgepointError("missing_extra", "exact plans need OR-Tools", "pip install 'ridgepoint[search]'")
     from ortools.sat.python import cp_model
 
     model, program = cp_model.CpModel(), _Program(flow, times)

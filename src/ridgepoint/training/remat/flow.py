@@ -42,7 +42,11 @@ class Flow:
     def __post_init__(self) -> None:
         for at, step in enumerate(self.steps):
             if any(not 0 <= read < at for read in step.reads):
-                raise RidgepointError("bad_work", f"step {at} ({step.name}) reads a result that is not there yet")
+                raise RidgepointError(
+                    "bad_work",
+                    f"step {at} ({step.name}) reads a result that is not there yet",
+                    "list steps after what they read",
+                )
 
     @cached_property
     def readers(self) -> tuple[tuple[int, ...], ...]:
@@ -102,14 +106,20 @@ def run(flow: Flow, order: Sequence[int]) -> Run:
     for position, at in enumerate(order):
         for read in flow.steps[at].reads:
             if read not in latest:
-                raise RidgepointError("bad_plan", f"{flow.steps[at].name} runs before {flow.steps[read].name}")
+                raise RidgepointError(
+                    "bad_plan", f"{flow.steps[at].name} runs before {flow.steps[read].name}", "run what it reads first"
+                )
             last_read[latest[read]] = position
         if at >= flow.turn and at in latest:
-            raise RidgepointError("bad_plan", f"{flow.steps[at].name} of the backward pass runs twice")
+            raise RidgepointError(
+                "bad_plan", f"{flow.steps[at].name} of the backward pass runs twice", "repeat forward steps only"
+            )
         latest[at] = position
         last_read.append(position)
     if len(latest) != len(flow.steps):
-        raise RidgepointError("bad_plan", f"{len(flow.steps) - len(latest)} steps never run")
+        raise RidgepointError(
+            "bad_plan", f"{len(flow.steps) - len(latest)} steps never run", "name every step in the order"
+        )
     for at in flow.outputs:
         last_read[latest[at]] = len(order) - 1
     change = [0.0] * (len(order) + 1)

@@ -51,7 +51,7 @@ def plan_flow(
     """The fastest order of ``flow`` in ``budget_bytes``: exact where the solver is there and the flow is small (or ``exact``
     says so), else by the heuristic.
 
-    Errors: ``does_not_fit`` with the least that was found to be enough, ``needs_extra`` for an exact plan without OR-Tools.
+    Errors: ``does_not_fit`` with the least that was found to be enough, ``missing_extra`` for an exact plan without OR-Tools.
     """
     everything = run(flow, order_without(flow, frozenset()))
     root = run(flow, order_without(flow, square_root(flow)))

@@ -50,7 +50,9 @@ def value(size: Size, sizes: Mapping[str, Num]) -> Num:
     try:
         found = eval(code, dict(_FUNCTIONS), {name: sizes[name] for name in names})
     except (ArithmeticError, TypeError) as error:
-        raise RidgepointError("bad_work", f"the formula '{size}' has no value here: {error}") from None
+        raise RidgepointError(
+            "bad_work", f"the formula '{size}' has no value here: {error}", "give other sizes"
+        ) from None
     return found if isinstance(found, np.ndarray) and found.ndim else float(found)
 
 
