@@ -57,3 +57,4 @@ def test_what_varies_has_no_value_besides(run: Run) -> None:
     said = run(*BASE, "--batch", "4", "--vary", "batch=1,2", "--json").error
     assert said["message"] == "--batch and --vary both say batch"
     assert run(*BASE, "--vary", "task=decode,prefill", "--json").error["kind"] == "bad_vary"
+    assert run(*BASE, "--vary", "machine=l4,t4", "--json").error["message"] == "--on and --vary both say machine"

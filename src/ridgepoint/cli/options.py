@@ -239,6 +239,7 @@ def input_sizes(written: list[str] | None) -> dict[str, str]:
 def _request(values: dict[str, Any]) -> Request:
     given = [(s, v) for s in SETTINGS if (v := values[s.parameter]) is not None]
     said = {s.field: s.words.partition("/")[0] for s, _ in given}
+    said |= {"machine": "--on"} if values["machine"] is not None else {}
     sizes = {s.field: v for s, v in given if s.table == "sizes"}
     plan = {s.field: compiled(v) if s.field == "compiled" else v for s, v in given if s.table == "plan"}
     inputs = input_sizes(values["inputs"])

@@ -85,7 +85,7 @@ def _check_said_once(request: Request, names: Sequence[str]) -> None:
     for name in names:
         if (word := request.said.get(name, "")).startswith("--"):
             hint = f"drop {word}, or list its value in --vary"
-            raise RidgepointError("bad_vary", f"{word} and --vary both say {word.lstrip('-')}", hint)
+            raise RidgepointError("bad_vary", f"{word} and --vary both say {name.replace('_', '-')}", hint)
 
 
 def _said(goals: list[str]) -> str:
