@@ -1,5 +1,6 @@
 """Finding machines (design §1, §10; issue "Machines", "Bad input"): names, aliases, counts, a user's own files."""
 
+import csv
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,55 @@ def test_there_are_enough() -> None:
     # Issue "Catalogues": at least 110 entries.
     assert len(device_names()) >= 110
     assert set(FIRST_24.split()) <= set(device_names())
+
+
+UNDESCRIBED = {
+    # Machines of the measurements' table of which no document states what a sheet needs, and why.
+    "amlogic-s805-cpu": "rate of the Cortex-A5's NEON unit",
+    "axera-ax620a-cpu": "rate of the Cortex-A7's NEON unit, memory clock",
+    "axera-ax630c-cpu": "memory clock and width",
+    "eaidk-310-rockchip-rk3228h-cpu": "memory clock",
+    "intel-gpu": "names no device; the processor and the memory beside that UHD Graphics 770 are not stated",
+    "mediatek-dimensity-9300-gpu": "clock of the GPU",
+    "nvidia-jetson-agx-xavier-cpu": "rate of the Carmel cores",
+    "nvidia-jetson-tx2-nx-cpu": "rate of the Denver 2 cores",
+    "phytium-ft-2000-64-cpu": "memory bandwidth",
+    "phytiumpi-phytium-e2000-cpu": "rates of both kinds of cores, memory clock",
+    "qualcomm-sm8550-ab-snapdragon-8-gen-2-gpu": "lanes: the counts that are printed differ by a factor of 1.7",
+    "raspberry-pi-5-broadcom-bcm2712-videocore-vii-gr-gpu": "processors and clock: the figures that are printed differ",
+    "rdk-x3-module-cpu": "memory clock",
+    "sunway-sw421-cpu": "everything but the clock",
+}
+
+
+def test_the_machines_that_were_measured_are_found(shared: Path) -> None:
+    # Issue "Catalogues": all the slugs of the measurements' machines, but for those that nobody documents.
+    with (shared / "measurements/machines.csv").open(encoding="utf-8") as table:
+        slugs = {row["slug"] for row in csv.DictReader(table)}
+    known = {slug for slug in slugs if _is_known(slug)}
+    assert slugs - known == set(UNDESCRIBED)
+
+
+def _is_known(slug: str) -> bool:
+    try:
+        find_machine(slug)
+    except RidgepointError:
+        return False
+    return True
+
+
+def test_a_die_is_half_of_its_module() -> None:
+    # An MI250X is two devices to software: what is placed on one die has half of every rate and 64 GB.
+    die, module = find_device("mi250x-gcd"), find_device("mi250x")
+    for engine in ("matrix", "vector"):
+        for number_format, rate in die.engines[engine].rates.items():
+            assert 2 * rate == pytest.approx(module.engines[engine].rates[number_format])
+    for level in ("hbm", "l2", "shared"):
+        assert 2 * die.memory[level].capacity == pytest.approx(module.memory[level].capacity, rel=1e-3)
+    assert 2 * die.chip.multiprocessors == module.chip.multiprocessors
+    node, dies = find_machine("frontier-node"), find_machine("frontier-node-gcd")
+    assert dies.devices == 2 * node.devices
+    assert dies.memory_bytes_per_s == pytest.approx(node.memory_bytes_per_s / 2)
 
 
 def test_every_alias_leads_to_its_machine() -> None:

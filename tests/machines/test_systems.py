@@ -113,6 +113,12 @@ def test_what_the_issue_names_is_there() -> None:
         assert find_machine(name).devices >= 1
 
 
+def test_what_a_reader_should_know_of_a_system_is_told_with_it() -> None:
+    # Devices of Frontier are whole modules of two dies: whoever sees only the device's note could take them for dies.
+    assert find_machine("frontier-node").device.note.startswith(find_system("frontier-node").sheet.note)
+    assert find_machine("frontier-node").device.note.endswith(find_device("mi250x").note)
+
+
 def test_systems_do_not_take_the_names_of_devices() -> None:
     devices = set(device_names()) | {alias for name in device_names() for alias in find_device(name).aliases}
     systems = [name for s in system_names() for name in (s, *find_system(s).sheet.aliases)]

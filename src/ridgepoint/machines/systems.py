@@ -86,6 +86,7 @@ def system_of(sheet: SystemSheet, device: Device, where: str) -> System:
     own = {path: key for path, key in device.provenance.items() if not _under(path, replaced)}
     merged = replace(
         device,
+        note=" ".join(filter(None, (sheet.note, device.note))),
         links={name: link for name, link in device.links.items() if name not in sheet.without} | sheet.links,
         memory=device.memory | sheet.memory,
         host=sheet.host,
