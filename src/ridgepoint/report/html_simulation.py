@@ -96,7 +96,7 @@ def grounds(found: Outcome) -> Iterator[str]:
 
 
 def pictures(found: Outcome) -> list[Picture]:
-    """All charts: ``latencies``, ``shares``, ``requests``, ``tokens``, ``cache``, ``work``, ``arrivals``."""
+    """All charts: ``latencies`` and ``shares`` where any request was completed, then those over time."""
     spread, shares = latency_picture(found), share_picture(found)
     return [*([spread] if spread else []), *([shares] if shares else []), *over_time(found)]
 
@@ -139,7 +139,9 @@ def share_picture(found: Outcome) -> Picture | None:
 
 
 def over_time(found: Outcome) -> Iterator[Picture]:
-    """Requests in the system, tokens made, cache and replicas in use, arrivals: means over equal stretches of the span."""
+    """``requests``, ``tokens``, ``cache``, ``work``, ``arrivals``, ``power`` where it is known, and ``limits``: means over equal
+    stretches of the span.
+    """
     told = {name: [float(v) for v in values] for name, values in series(found).items()}
     start = float(np.nanmin(found.columns["arrived_s"]))
     edges = [0.0, *(end - start for end in told["end_s"])]
