@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from math import ceil
 
 from ridgepoint.models.networks.families.convolutions import conv_norm
@@ -116,19 +117,23 @@ def _dual_layer(tape: Tape, net: Network, x: Map, heads: int) -> Map:
 @family("edgenext")
 def edgenext(tape: Tape, net: Network, sizes: Sizes) -> None:
     """EdgeNeXt (Maaz et al. 2022): depthwise convolutions of growing size, then convolutions on splits and attention
-    between channels. Options: ``dims``, ``depths``, ``heads`` (8), ``classes``.
+    between channels. Options: ``dims``, ``depths``, ``heads`` (8), ``strided`` (overlapping patches, first layers that
+    shrink the map, convolutions without bias), ``classes``.
     """
-    dims = net.option("dims")
+    dims, strided = net.option("dims"), net.option("strided", False)
     x = tape.image(3, sizes["image_px"], sizes["image_px"])
-    x = tape.norm(tape.conv(x, dims[0], 4, 4, bias=True, pad=0, name="stem"), "layer", name="stem_norm")
+    kernel, pad = (9, 4) if strided else (4, 0)
+    x = tape.norm(tape.conv(x, dims[0], kernel, 4, bias=not strided, pad=pad, name="stem"), "layer", name="stem_norm")
     for stage, (dim, depth) in enumerate(zip(dims, net.option("depths"), strict=True)):
+        encode = partial(_encoder, tape, kernel=(3, 5, 7, 9)[stage], bias=not strided)
         with tape.scope(f"stage{stage + 1}"):
-            if stage:
+            if stage and strided:
+                x = encode(x, out=dim, stride=2)
+            elif stage:
                 x = tape.conv(tape.norm(x, "layer", name="down_norm"), dim, 2, 2, bias=True, pad=0, name="down")
-            local = depth - 1 if stage else depth
-            kernel = (3, 5, 7, 9)[stage]
-            x = tape.repeat(local, lambda y, k=kernel: _encoder(tape, y, k), x)  # type: ignore[misc]
-            x = _split_encoder(tape, x, (2, 2, 3, 4)[stage], net.option("heads", 8), stage == 1) if stage else x
+            x = tape.repeat(depth - 1 - (stage > 0 and strided) if stage else depth, encode, x)
+            if stage:
+                x = _split_encoder(tape, x, (2, 2, 3, 4)[stage], net.option("heads", 8), stage == 1, not strided)
     _head(tape, net, x)
 
 
@@ -139,17 +144,18 @@ def _scaled_feed(tape: Tape, x: Map) -> Map:
     return tape.add(tape.scale(x))
 
 
-def _encoder(tape: Tape, x: Map, kernel: int) -> Map:
-    return _scaled_feed(tape, tape.conv(x, x.channels, kernel, groups=x.channels, bias=True, name="depthwise"))
+def _encoder(tape: Tape, x: Map, kernel: int, bias: bool, out: int = 0, stride: int = 1) -> Map:
+    y = tape.conv(x, out or x.channels, kernel, stride, x.channels, bias, name="depthwise")
+    return _scaled_feed(tape, y)
 
 
-def _split_encoder(tape: Tape, x: Map, splits: int, heads: int, positions: bool) -> Map:
+def _split_encoder(tape: Tape, x: Map, splits: int, heads: int, positions: bool, bias: bool) -> Map:
     dim = int(x.channels)
     with tape.scope("split"):
         width = max(ceil(dim / splits), dim // splits)
         for index in range(max(1, splits - 1)):
             part = replace(x, channels=float(width))
-            tape.conv(part, width, 3, groups=width, bias=True, name=f"conv{index}")
+            tape.conv(part, width, 3, groups=width, bias=bias, name=f"conv{index}")
         tape.move(x, name="concat")
         if positions:
             tape.conv(replace(x, batch=1.0, channels=64.0), dim, 1, bias=True, name="positions")

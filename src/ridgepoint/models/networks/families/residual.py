@@ -25,8 +25,8 @@ def resnet(tape: Tape, net: Network, sizes: Sizes) -> None:
     ``stem`` (widths of its 3 × 3 convolutions; one 7 × 7 without), ``stem_conv`` (a strided convolution instead of the
     pool), ``avg_down`` (pooled shortcuts), ``attention`` (``se``, ``eca``), ``se_ratio``, ``antialias`` (``blur``,
     ``avg``), ``scale`` (splits of Res2Net), ``radix`` (ResNeSt), ``selective`` (SK; ``whole``: every kernel sees
-    all channels), ``strides`` of the
-    stages, ``norm``, ``classes``.
+    all channels), ``narrow`` (SENet-154: half the width before the 3 × 3 convolution, 3 × 3 in shortcuts that shrink the
+    map), ``strides`` of the stages, ``norm``, ``classes``.
     """
     x = residual_features(tape, net, tape.image(3, sizes["image_px"], sizes["image_px"]))
     with tape.scope("head"):
@@ -92,7 +92,8 @@ def _block(tape: Tape, net: Network, x: Map, planes: int, stride: int, first: bo
     if bottleneck:
         inner = int(planes * net.option("width", 64) / 64) * net.option("groups", 1)
         scale = net.option("scale", 1)
-        y = conv_norm(tape, x, inner * scale, 1, norm=norm, name="conv1")
+        first_width = inner // 2 if net.option("narrow", False) else inner * scale
+        y = conv_norm(tape, x, first_width, 1, norm=norm, name="conv1")
         y = _middle(tape, net, y, inner, stride, first)
         y = tape.norm(tape.conv(y, out, 1, name="conv3"), norm, name="norm3")
     elif net.option("selective", False):
@@ -107,7 +108,9 @@ def _block(tape: Tape, net: Network, x: Map, planes: int, stride: int, first: bo
     if stride != 1 or x.channels != out:
         pooled = net.option("avg_down", False)
         shortcut = tape.pool(x, 2, 2) if pooled and stride > 1 else x
-        tape.norm(tape.conv(shortcut, out, 1, 1 if pooled else stride, name="shortcut"), norm, name="shortcut_norm")
+        kernel = 3 if net.option("narrow", False) and stride > 1 else 1
+        short = tape.conv(shortcut, out, kernel, 1 if pooled else stride, name="shortcut")
+        tape.norm(short, norm, name="shortcut_norm")
     return tape.activate(tape.add(y))
 
 
