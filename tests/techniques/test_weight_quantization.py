@@ -61,9 +61,19 @@ def test_a_split_inside_the_matrix_takes_more_kernels() -> None:
 
 def test_qmoe_bits_fit_a_trillion_parameters() -> None:
     """0.8 bits per weight are ternary values coded at 0.506 of their 1.58 bits: 1/20 of 16 bits (qmoe)."""
-    dense, coded = run(ONE).memory["weights"], run(ONE, "entropy-coded-weights:entropy=0.506").memory["weights"]
+    coding = "entropy-coded-weights:decoded=ternary,entropy=0.506"
+    dense, coded = run(ONE).memory["weights"], run(ONE, coding).memory["weights"]
     tables = 2 * 2 * 32000 * 4096
     assert (coded - tables) / (dense - tables) == pytest.approx(0.05, rel=0.01)
+
+
+def test_coding_loses_nothing_unless_it_is_asked_to() -> None:
+    """Ternary weights were shown for one mixture of 1.6 trillion parameters: advice must not promise them to every model."""
+    est = rp.estimate("llama-3.1-8b", on="h100-sxm", task=rp.Decode(), apply=("entropy-coded-weights",))
+    plain = rp.estimate("llama-3.1-8b", on="h100-sxm", task=rp.Decode())
+    tables = 2 * 2 * 128256 * 4096
+    assert est.scenario.plan.weights == "bf16"
+    assert est.memory["weights"] - tables == pytest.approx(0.7 * (plain.memory["weights"] - tables), rel=0.01)
 
 
 def test_decoding_operations_cost_where_arithmetic_binds() -> None:
