@@ -16,13 +16,21 @@ from ridgepoint.models.networks.catalog import Entry, find_network, network_entr
 from ridgepoint.models.networks.network import Network
 from ridgepoint.models.networks.registry import play
 from ridgepoint.models.networks.tape import Tape
-from ridgepoint.work import ops
+from ridgepoint.ops import Scan
+from ridgepoint.work import Op, Repeat, Work, ops
 from tests.models.networks.counting import CountingTape, count, table_macs
 
 ENTRIES = [entry for entry in network_entries() if entry.domain == "vision"]
 FAMILIES = {entry.family: entry for entry in ENTRIES}
 MILLIONTHS = 0.006e6
 """Tables print hundredths of a million parameters and of a billion multiply-adds."""
+
+
+def counted(work: Work, times: float = 1.0) -> list[tuple[Op, float]]:
+    """Every op with how often it runs."""
+    if isinstance(work, Repeat):
+        return counted(work.body, times * float(np.max(work.count)))
+    return [(work, times)] if isinstance(work, Op) else [op for part in work.children() for op in counted(part, times)]
 
 
 @cache
@@ -195,6 +203,20 @@ def test_what_the_authors_of_litepose_count_differently_explains_their_figure(na
         float(np.max(rules_of(op).flop(op))) / 2.0 for op in ops(tape.work) if op.label.endswith((".refined", ".raw"))
     )
     assert table_macs(tape) + 3.0 * ups == pytest.approx(stated, rel=0.03)
+
+
+@pytest.mark.parametrize(
+    ("name", "stated"), [("sequencer2d_s", 8.4e9), ("sequencer2d_m", 11.1e9), ("sequencer2d_l", 16.6e9)]
+)
+def test_sequencers_have_the_multiply_adds_of_their_paper(name: str, stated: float) -> None:
+    # Wrong: a direction or an axis is missing, or the gates of an LSTM. Tatsunami and Taki 2022, table 1.
+    tape = played(name)
+    steps = sum(
+        times * float(np.max(op.batch * op.seq * op.heads * op.head_dim**2 * op.state_dim))
+        for op, times in counted(tape.work)
+        if isinstance(op, Scan)
+    )
+    assert table_macs(tape) + steps == pytest.approx(stated, rel=0.01)
 
 
 @pytest.mark.parametrize(("name", "stated"), [("litehrnet_18", 205.2e6), ("litehrnet_30", 319.2e6)])
