@@ -76,3 +76,11 @@ def test_emit_refuses_in_one_sentence(run, target, kind):
     error = run(*ARGUMENTS, "--emit", target, "--json").error
     assert error["kind"] == kind
     assert error["hint"]
+
+
+def test_a_plan_without_a_pipeline_is_printed_all_the_same(run):
+    """--gantt has nothing to draw then, which is no reason to keep what was searched for."""
+    answer = run(*ARGUMENTS, "--pp", "1", "--top", "1", "--gantt")
+    assert answer.code == 0
+    assert "Bottleneck:" in answer.out
+    assert "--gantt draws nothing" in answer.err

@@ -191,3 +191,38 @@ def test_a_plan_over_short_sequences_counts_data_alone():
     assert other["tokens_per_s"] == pytest.approx(one["tokens_per_s"] / 4, rel=0.01)
     assert other["mfu"] == pytest.approx(one["mfu"] / 4, rel=0.01)
     assert padded.run(padded.best)["steps"] == pytest.approx(4 * (full.run(full.best)["steps"] or 0.0))
+
+
+def test_layers_of_stages_say_how_many_stages_there_are():
+    """Otherwise the stages would be left out in silence wherever another number of them was faster."""
+    asked: dict[str, Any] = {"on": MACHINE, "batch": 16, "seq": 2048, "top": 3}
+    found = plan_train(MODEL, **asked, stages="3,5,5,3")
+    assert {(layout.plan.pp, layout.plan.stages) for layout in found.layouts} == {(4.0, (3.0, 5.0, 5.0, 3.0))}
+    with pytest.raises(RidgepointError, match="do not make up the 16 layers"):
+        plan_train(MODEL, **asked, stages="3,5,5")
+    with pytest.raises(RidgepointError, match="in pp = 2"):
+        plan_train(MODEL, **asked, stages="3,5,5,3", pp=2)
+
+
+def test_stages_that_do_not_fit_are_no_plan():
+    """The search has equal stages; a plan whose uneven ones need more than a device has would be a wrong answer."""
+    asked: dict[str, Any] = {"on": "8xa100-sxm-40gb", "batch": 32, "seq": 4096, "tp": 2, "top": 2}
+    even = plan_train("llama-3.1-8b", **asked, stages="8,8,8,8", dp=1)
+    assert all(layout.estimate.memory.fits for layout in even.layouts)
+    with pytest.raises(RidgepointError, match="with these stages"):
+        plan_train("llama-3.1-8b", **asked, stages="29,1,1,1", dp=1)
+
+
+def test_packed_sequences_are_planned_without_context_parallelism():
+    """Packed rows attend on one device: layouts that split them cannot be estimated, and none was asked for."""
+    found = plan_train(MODEL, on=MACHINE, batch=32, seq=8192, top=5, lengths="lognormal:1k")
+    assert {layout.plan.cp for layout in found.layouts} == {1.0}
+
+
+@pytest.mark.parametrize("mtbf", [0.0, -1.0, float("nan")])
+def test_failures_are_checked_before_anything_is_searched(mtbf):
+    def told(*_: Any) -> None:
+        raise AssertionError("searched first")
+
+    with pytest.raises(RidgepointError, match="time between failures"):
+        plan_train(MODEL, on=MACHINE, batch=16, seq=2048, mtbf_hours=mtbf, progress=told)

@@ -112,9 +112,14 @@ def train(
         )
     line = None
     if schedule:
-        from ridgepoint.training.timeline import timeline
+        from ridgepoint.training.timeline import has_pipeline, timeline
 
-        line = timeline(found.best)
+        if has_pipeline(found.best.estimate):
+            line = timeline(found.best)
+        else:
+            typer.echo(
+                "ridgepoint: the best layout has one stage, so that --gantt draws nothing (try --pp 2)", err=True
+            )
     if html is not None:
         from ridgepoint.report.html_train import train_plan_page
         from ridgepoint.scenario_file import write_whole

@@ -67,6 +67,15 @@ class Goodput:
         return dict(vars(self))
 
 
+def check_failures(mtbf_hours: float, restart_s: float) -> None:
+    """Refuse times between failures that are not positive.
+
+    Errors: ``bad_option``.
+    """
+    if not mtbf_hours > 0.0 or not restart_s >= 0.0:
+        raise RidgepointError("bad_option", "the time between failures must be positive", "give hours per device")
+
+
 def goodput(
     parameters: float,
     machine: Machine,
@@ -83,8 +92,7 @@ def goodput(
 
     Errors: ``bad_option`` for a time that is not positive.
     """
-    if mtbf_hours <= 0.0 or restart_s < 0.0:
-        raise RidgepointError("bad_option", "the time between failures must be positive", "give hours per device")
+    check_failures(mtbf_hours, restart_s)
     size = parameters * STATE_BYTES
     used = machine.devices if devices is None else devices
     each = size / used

@@ -24,8 +24,9 @@ from ridgepoint.plan import Plan
 from ridgepoint.scenario import find
 from ridgepoint.tasks import Train
 from ridgepoint.tasks.memory import usable_fraction
+from ridgepoint.tasks.stages import sizes
 from ridgepoint.training.critical_batch import CriticalBatch, critical_batch
-from ridgepoint.training.goodput import MTBF_HOURS, RESTART_S, Goodput, goodput
+from ridgepoint.training.goodput import MTBF_HOURS, RESTART_S, Goodput, check_failures, goodput
 from ridgepoint.training.layouts import LaidOut, laid_out
 from ridgepoint.training.scaling import Point
 from ridgepoint.training.scaling import scaling as curve
@@ -172,7 +173,9 @@ def plan_train(
     found, machine = _subjects(model, on)
     if objective not in OBJECTIVES:
         raise RidgepointError("bad_option", f"unknown objective '{objective}'", "use one of " + ", ".join(OBJECTIVES))
+    check_failures(mtbf_hours, restart_s)
     task = Train(batch=batch, seq=seq)
+    fixed = implied(found, fixed)
     base = replace(base_plan(fixed), stages="uniform", lengths=None)
     usable = machine.memory_bytes * usable_fraction(base, True)
     usable = usable if max_memory is None else min(usable, max_memory)
@@ -195,7 +198,7 @@ def plan_train(
     if "stages" in fixed:
         own = {"stages": fixed["stages"]}
         ranked = [replace(r, plan={**r.plan, **own}) if r.plan["pp"] > 1.0 else r for r in ranked]
-    layouts = _best(found, machine, task, base, ranked, objective, top)
+    layouts = _best(found, machine, task, base, ranked, objective, top, usable)
     return TrainPlan(
         found,
         machine,
@@ -227,6 +230,27 @@ def _subjects(model: Model | str, on: Machine | str) -> tuple[Model, Machine]:
     return found, find_machine(on) if isinstance(on, str) else on
 
 
+def implied(model: Model, fixed: Mapping[str, Any]) -> dict[str, Any]:
+    """What is fixed, and what follows from it: the layers of each stage say how many stages there are; packed sequences
+    attend on one device.
+
+    >>> from ridgepoint.models.catalog import find_model
+    >>> implied(find_model("llama-3.1-8b"), {"stages": "10,11,11"})["pp"]
+    3
+
+    Errors: ``bad_plan`` where the layers of the stages do not make up the model, or contradict a given ``pp``.
+    """
+    plan = Plan(**{name: value for name, value in fixed.items() if name in AFTERWARDS})
+    found = dict(fixed)
+    if isinstance(plan.stages, tuple):
+        if fixed.get("pp") is None:
+            found["pp"] = len(plan.stages)
+        sizes(model, plan, float(found["pp"]))
+    if plan.lengths is not None and plan.padding == "packed" and fixed.get("cp") is None:
+        found["cp"] = 1
+    return found
+
+
 def searched_with(fixed: Mapping[str, Any]) -> dict[str, Any]:
     """What is fixed in the search: the rest (``AFTERWARDS``, planned recomputation) is for the best layouts that it finds."""
     return {name: v for name, v in fixed.items() if (name, v) != ("recompute", "planned") and name not in AFTERWARDS}
@@ -254,9 +278,19 @@ def measure(layout: LaidOut, objective: str) -> float:
 
 
 def _best(
-    model: Model, machine: Machine, task: Train, base: Plan, ranked: list[Ranked], objective: str, top: int
+    model: Model,
+    machine: Machine,
+    task: Train,
+    base: Plan,
+    ranked: list[Ranked],
+    objective: str,
+    top: int,
+    usable: float,
 ) -> tuple[LaidOut, ...]:
-    """The best variant of each set of degrees, estimated in full and put in order of the objective."""
+    """The best variant of each set of degrees, estimated in full and put in order of the objective.
+
+    Errors: ``does_not_fit`` where what comes after the search (uneven stages) makes all of them too large.
+    """
     distinct: dict[tuple[Any, ...], Ranked] = {}
     # Dollars go with device-seconds and joules nearly so: the order by them says which layouts to estimate in full.
     shared = 0.0 if objective == "time" else 1.0
@@ -264,4 +298,13 @@ def _best(
         distinct.setdefault(tuple(one.plan[name] for name in DEGREES), one)
     several = top if objective == "time" else 5 * top
     found = [laid_out(model, machine, task, replace(base, **one.plan)) for one in list(distinct.values())[:several]]
-    return tuple(sorted(found, key=lambda one: measure(one, objective))[:top])
+    fitting = [one for one in found if float(one.estimate.memory.total_bytes) <= usable * (1.0 + 1e-9)]
+    if not fitting:
+        least = min(float(one.estimate.memory.total_bytes) for one in found)
+        raise RidgepointError(
+            "does_not_fit",
+            f"with these stages {model.name} needs at least {least / 1e9:.1f} GB of the {usable / 1e9:.1f} GB that may be "
+            f"used per device of {machine.name}",
+            "use --stages balanced, or leave --stages out",
+        )
+    return tuple(sorted(fitting, key=lambda one: measure(one, objective))[:top])
