@@ -328,7 +328,7 @@ class _Tool:
         """Requests whose bytes fit beside what does not grow with them, in proportion to the deployment's own."""
         own, changed = _room(self.plain), _room(est)
         if changed[0] < changed[1]:
-            raise RidgepointError("does_not_fit", "no request's cache fits beside the weights")
+            raise RidgepointError("does_not_fit", "no request's cache fits beside the weights", "use more devices")
         rules = self.given.rules
         found = self.pace.capacity * (changed[0] / changed[1]) / (own[0] / own[1])
         return float(np.floor(min(found, rules.max_sequences * self.pace.lanes)))

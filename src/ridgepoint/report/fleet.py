@@ -13,7 +13,7 @@ from rich.text import Text
 from ridgepoint.document import plain
 from ridgepoint.report.table import Cell, fitted
 from ridgepoint.report.terminal import notes, section
-from ridgepoint.report.text import count, money, number, percent
+from ridgepoint.report.text import count, money, number, percent, plural
 from ridgepoint.serving.fleet import Fleet, Member, ServePlan
 from ridgepoint.serving.offers import Offer
 from ridgepoint.units import duration
@@ -69,7 +69,7 @@ def degrees(offer: Offer) -> str:
     kinds = [weights, f"with {stated['acts']} products" if stated.get("acts", weights) != weights else ""]
     kinds += [f"and {stated['kv']} cache" if "kv" in stated else ""]
     parts = (
-        f"{offer.devices} device{'s' if offer.devices > 1 else ''}", pools, " ".join(said), " ".join(filter(None, kinds))
+        plural(offer.devices, "device"), pools, " ".join(said), " ".join(filter(None, kinds))
     )  # fmt: skip
     return ", ".join(filter(None, parts))
 

@@ -139,7 +139,7 @@ def share_picture(found: Outcome) -> Picture | None:
 
 
 def over_time(found: Outcome) -> Iterator[Picture]:
-    """``requests``, ``tokens``, ``cache``, ``work``, ``arrivals``, ``power`` where it is known, and ``limits``: means over equal
+    """``requests``, ``tokens``, ``cache``, ``work``, ``arrivals``, ``power`` where it is known, ``limits``: means over equal
     stretches of the span.
     """
     told = {name: [float(v) for v in values] for name, values in series(found).items()}

@@ -13,7 +13,7 @@ from rich.text import Text
 from ridgepoint.document import plain
 from ridgepoint.report.table import Cell, fitted
 from ridgepoint.report.terminal import notes, section
-from ridgepoint.report.text import bar, count, gigabytes, number, percent
+from ridgepoint.report.text import bar, count, gigabytes, number, percent, plural
 from ridgepoint.serving.operating import Operating
 from ridgepoint.serving.summary import plan_of
 from ridgepoint.units import duration
@@ -43,7 +43,7 @@ def _sections(found: Operating, width: int) -> Iterator[RenderableType]:
 def subjects(found: Operating) -> tuple[str, str]:
     """The lengths of requests, and what serves them, in words."""
     given = found.deployment
-    replicas = f"{given.replicas} replica{'s' if given.replicas > 1 else ''}"
+    replicas = plural(given.replicas, "replica")
     lengths = f"prompt {count(found.prompt)} · output {count(found.output)}"
     return lengths, f"{given.engine}, {replicas}; the figures are those of one"
 

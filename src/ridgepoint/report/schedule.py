@@ -52,14 +52,8 @@ def memory_rows(memory: MemoryLine, width: int) -> Text:
     text = Text()
     for stage, one in enumerate(memory.stages):
         text.append(f"stage {stage:2d} ")
-        at, cells = 0, []
-        for column in range(room):
-            most, end = one.bytes[at], memory.end_s * (column + 1) / room
-            while at + 1 < len(one.start_s) and one.start_s[at + 1] < end * (1.0 - 1e-12):
-                at += 1
-                most = max(most, one.bytes[at])
-            cells.append(LEVELS[max(round(most / top * (len(LEVELS) - 1)), 1)])
-        text.append("".join(cells), "blue")
+        heights = (most / top * (len(LEVELS) - 1) for most in one.most_bytes(memory.end_s, room))
+        text.append("".join(LEVELS[max(round(height), 1)] for height in heights), "blue")
         text.append(f" {gigabytes(one.peak_bytes):>8}\n")
     return text.append(f"{'':9}at most, of the {gigabytes(memory.usable_bytes)} that a device may use", "dim")
 

@@ -17,7 +17,7 @@ from ridgepoint.report.advice import GRADES, PARTS, explained
 from ridgepoint.report.headline import SAID
 from ridgepoint.report.table import Cell, fitted
 from ridgepoint.report.terminal import INDENT, notes, section
-from ridgepoint.report.text import count, flow, money, number, percent, ratio, resource
+from ridgepoint.report.text import count, flow, money, number, percent, plural, ratio, resource
 from ridgepoint.serving.summary import plan_of
 from ridgepoint.units import duration
 
@@ -66,7 +66,7 @@ def _headline(found: ServingAdvice) -> Text:
     layout = " ".join(
         f"{name} {plan_of(given)[name]:g}" for name in ("tp", "pp", "ep") if plan_of(given).get(name, 1) > 1
     )
-    replicas = f"{given.replicas} replica{'s' if given.replicas > 1 else ''}"
+    replicas = plural(given.replicas, "replica")
     said = ", ".join(filter(None, (given.engine, replicas, layout)))
     applied = found.baseline.estimate.scenario.techniques
     return text.append(said + (f"\nwith {', '.join(applied)}" if applied else ""), style="dim")

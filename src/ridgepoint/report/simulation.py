@@ -11,7 +11,7 @@ from rich.text import Text
 
 from ridgepoint.report.table import Cell, fitted
 from ridgepoint.report.terminal import indented, notes, section
-from ridgepoint.report.text import count, flow, money, number, percent, resource
+from ridgepoint.report.text import count, flow, money, number, percent, plural, resource
 from ridgepoint.serving.deployment import Deployment
 from ridgepoint.serving.outcome import Outcome, Slo
 from ridgepoint.serving.series import series, shares_over_time
@@ -77,7 +77,7 @@ def _replicas(given: Deployment) -> str:
     """How many replicas of how many devices, with the degrees of one."""
     layout, each = given.passes.layout, given.devices_per_replica
     degrees = " ".join(f"{n} {getattr(layout, n):g}" for n in ("tp", "pp", "ep", "cp") if getattr(layout, n) > 1)
-    said = f"{given.replicas} replica{'s' if given.replicas > 1 else ''} of {each} device{'s' if each > 1 else ''}"
+    said = f"{plural(given.replicas, 'replica')} of {plural(each, 'device')}"
     return f"{said} ({degrees})" if degrees else said
 
 
@@ -153,7 +153,7 @@ def facts(found: Outcome) -> Iterator[tuple[str, str, str]]:
         yield (
             "Power",
             power,
-            f"{si(found.energy_j / tokens, 'J')} per token, {found.devices} device{'s' if found.devices > 1 else ''}",
+            f"{si(found.energy_j / tokens, 'J')} per token, {plural(found.devices, 'device')}",
         )
     if found.cost_usd is not None:
         hourly = money(found.cost_usd / max(found.span_s, 1e-12) * 3600.0)

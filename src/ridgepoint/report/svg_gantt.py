@@ -19,6 +19,7 @@ _ROW, _BAR, _LEFT, _FOOT = 26.0, 20.0, 9.0, 22.0
 _NARROWEST = 0.12
 """Per cent of the width below which passes are drawn together."""
 _COLUMNS = 160
+"""Stretches of time of which the most memory is drawn."""
 
 
 def gantt_svg(drawn: TimeLine) -> str:
@@ -101,7 +102,8 @@ def _memory_row(memory: MemoryLine, stage: int, one: StageMemory, top: float, ta
     stays = sum(one.stays.values())
     usable = base - high * memory.usable_bytes / top
     parts = [words(0.0, base - high / 2 + 4, f"stage {stage}", css="rp-quiet")]
-    for begin, end, size in _columns(one, memory.end_s):
+    for column, size in enumerate(one.most_bytes(memory.end_s, _COLUMNS)):
+        begin, end = (memory.end_s * (column + edge) / _COLUMNS for edge in (0, 1))
         x, wide = _LEFT + (100.0 - _LEFT) * begin / memory.end_s, (100.0 - _LEFT) * (end - begin) / memory.end_s
         place = {"x": at(x), "width": f"{max(wide, 0.02):.3f}%"}
         still, full = high * stays / top, high * size / top
@@ -113,15 +115,3 @@ def _memory_row(memory: MemoryLine, stage: int, one: StageMemory, top: float, ta
     parts.append(line(_LEFT, usable, 100.0, usable, "rp-rule", stroke_width=1.5, stroke_dasharray="4 4"))
     said = f"stage {stage}: {gigabytes(stays)} stay, at most {gigabytes(one.peak_bytes)} of {gigabytes(memory.usable_bytes)}"
     return titled(said, *parts)
-
-
-def _columns(one: StageMemory, end_s: float) -> Iterator[tuple[float, float, float]]:
-    """(begin, end, most bytes) of equal stretches of the step."""
-    at_, most = 0, one.bytes[0]
-    for column in range(_COLUMNS):
-        end = end_s * (column + 1) / _COLUMNS
-        most = one.bytes[at_]
-        while at_ + 1 < len(one.start_s) and one.start_s[at_ + 1] < end * (1.0 - 1e-12):
-            at_ += 1
-            most = max(most, one.bytes[at_])
-        yield end_s * column / _COLUMNS, end, most

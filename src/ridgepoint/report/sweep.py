@@ -12,7 +12,7 @@ from rich.text import Text
 
 from ridgepoint.report.table import Cell, fitted
 from ridgepoint.report.terminal import INDENT, notes, section
-from ridgepoint.report.text import count, gigabytes, money, number, percent, resource
+from ridgepoint.report.text import count, gigabytes, money, number, percent, plural, resource
 from ridgepoint.search.axes import text_of
 from ridgepoint.search.columns import MEANINGS, SHARE
 from ridgepoint.search.result import Sweep
@@ -52,7 +52,7 @@ def _sections(found: Sweep, width: int, only: NDArray[np.bool_] | None, said: st
 
 def reasons(found: Sweep) -> tuple[str, ...]:
     """Why points have no answer, most frequent first."""
-    return tuple(f"{n:,} point{'s' if n > 1 else ''}: {reason}" for reason, n in found.reasons.items())
+    return tuple(f"{plural(n, 'point')}: {reason}" for reason, n in found.reasons.items())
 
 
 def sweep_headline(found: Sweep) -> Text:

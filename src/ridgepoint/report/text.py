@@ -124,3 +124,12 @@ def names(words: list[str]) -> str:
     ('--a', '--a, --b and --c')
     """
     return words[0] if len(words) == 1 else ", ".join(words[:-1]) + " and " + words[-1]
+
+
+def plural(number: int, word: str) -> str:
+    """A count of things.
+
+    >>> plural(1, "kernel"), plural(1200, "kernel")
+    ('1 kernel', '1,200 kernels')
+    """
+    return f"{number:,} {word}{'' if number == 1 else 's'}"

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from ridgepoint.report.table import Cell, fitted
 from ridgepoint.report.terminal import INDENT, indented, notes, section
-from ridgepoint.report.text import bar, count, flow, percent, ratio
+from ridgepoint.report.text import bar, count, flow, percent, plural, ratio
 from ridgepoint.traces.compare import Beside, Comparison
 from ridgepoint.traces.launches import Idle
 from ridgepoint.traces.profile import NS, Profile, Row
@@ -62,15 +62,6 @@ def subject(found: Profile) -> str:
     steps = found.steps_s
     told = f" · {plural(len(steps), 'step')} of {duration(float(steps.mean()))}" if len(steps) else ""
     return f"{where}{told} · {plural(len(found.trace), 'event')}"
-
-
-def plural(number: int, word: str) -> str:
-    """A count of things.
-
-    >>> plural(1, "kernel"), plural(1200, "kernel")
-    ('1 kernel', '1,200 kernels')
-    """
-    return f"{number:,} {word}{'' if number == 1 else 's'}"
 
 
 def _headline(found: Profile) -> Text:

@@ -12,7 +12,7 @@ from ridgepoint.report.headline import SAID, verdict
 from ridgepoint.report.memory import memory_table, memory_text
 from ridgepoint.report.schedule import pipeline_page
 from ridgepoint.report.table import Cell, fitted
-from ridgepoint.report.text import bar, count, flow, gigabytes, money, number, percent, ratio, resource
+from ridgepoint.report.text import bar, count, flow, gigabytes, money, number, percent, plural, ratio, resource
 from ridgepoint.tasks.activations import recompute_words
 from ridgepoint.tasks.updates import sharing
 from ridgepoint.training.layouts import LaidOut
@@ -135,7 +135,7 @@ def _lines(found: TrainPlan) -> Iterator[tuple[str, str, str]]:
     each = number(float(est.tokens_per_s) / float(est.devices))
     yield "Throughput", f"{number(float(est.tokens_per_s))} tokens/s", f"{each} per device"
     if est.power_w is not None:
-        yield "Power", si(float(est.power_w), "W"), f"{est.devices:g} device{'s' if est.devices > 1 else ''}"
+        yield "Power", si(float(est.power_w), "W"), plural(round(float(est.devices)), "device")
     if run:
         assert run["days"] is not None
         words = (

@@ -249,7 +249,9 @@ class Deployment:
         if self.power_cap_w is None:
             return 1.0
         if limit is None:
-            raise RidgepointError("bad_power_cap", f"the sheet of {self.machine.name} states no power limit")
+            raise RidgepointError(
+                "bad_power_cap", f"the sheet of {self.machine.name} states no power limit", "give one: MACHINE@tdp=300W"
+            )
         idle = idle_w(self.machine) or 0.0
         if not idle < self.power_cap_w:
             raise RidgepointError(
@@ -332,5 +334,7 @@ def _smallest(given: Deployment) -> Deployment:
         if cache.sequences(USUAL_LENGTH) >= USUAL_SEQUENCES:
             break
     if best is None:
-        raise refused or RidgepointError("does_not_fit", f"{given.model.name} does not fit {given.machine.name}")
+        raise refused or RidgepointError(
+            "does_not_fit", f"{given.model.name} does not fit {given.machine.name}", "use more devices or --tp"
+        )
     return best

@@ -49,7 +49,9 @@ def checked(given: Deployment) -> Deployment:
     if given.adapters is not None and given.rules.policy == STATIC:
         raise RidgepointError("bad_adapters", "static batches serve one model", "use another --policy")
     if given.budget is not None and idle_w(given.machine) is None:
-        raise RidgepointError("bad_power_budget", f"the sheet of {given.machine.name} states no power limit")
+        raise RidgepointError(
+            "bad_power_budget", f"the sheet of {given.machine.name} states no power limit", "give one: MACHINE@tdp=300W"
+        )
     return given
 
 

@@ -54,7 +54,7 @@ def _read(stream: TextIO, name: str, id_tokens: int) -> Requests:
         if "adapter" in columns:
             adapter.append(cell.adapter("adapter"))
     if not arrival:
-        raise RidgepointError("bad_trace", f"{name}: no request follows the header")
+        raise RidgepointError("bad_trace", f"{name}: no request follows the header", "give a file with rows")
     order = np.argsort(np.array(arrival), kind="stable")
     table = Requests(
         np.array(arrival)[order],

@@ -53,7 +53,9 @@ class Requests:
         count = len(self.arrival_s)
         columns = (self.prompt, self.output, self.follows, self.priority, self.adapter)
         if any(c is not None and len(c) != count for c in columns):
-            raise RidgepointError("bad_workload", "columns of requests have different lengths")
+            raise RidgepointError(
+                "bad_workload", "columns of requests have different lengths", "give one value per request"
+            )
         if count == 0:
             raise RidgepointError("bad_workload", "there are no requests", "give a trace with rows, or --requests N")
         if np.any(self.prompt < 1) or np.any(self.output < 1):
@@ -78,7 +80,11 @@ class Requests:
     def at_rate(self, rate: float) -> Requests:
         """The same requests with all gaps scaled such that ``rate`` of them arrive per second."""
         if self.rate <= 0.0:
-            raise RidgepointError("bad_workload", "arrivals that span no time have no rate to change")
+            raise RidgepointError(
+                "bad_workload",
+                "arrivals that span no time have no rate to change",
+                "give arrivals that are apart, or no rate",
+            )
         start = self.arrival_s[0]
         return replace(self, arrival_s=start + (self.arrival_s - start) * (self.rate / rate))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
@@ -72,6 +73,17 @@ class StageMemory:
     def peak_bytes(self) -> float:
         """The most at any moment."""
         return max(self.bytes)
+
+    def most_bytes(self, end_s: float, stretches: int) -> list[float]:
+        """The most in each of so many equal stretches of the time until ``end_s``.
+
+        >>> StageMemory({}, (0.0, 1.0, 1.5, 3.0), (2.0, 5.0, 3.0, 1.0)).most_bytes(4.0, 4)
+        [2.0, 5.0, 3.0, 1.0]
+        """
+        edges = [end_s * number / stretches * (1.0 - 1e-12) for number in range(stretches + 1)]
+        first = [bisect_right(self.start_s, edge * (1.0 + 2e-12)) - 1 for edge in edges[:-1]]
+        behind = [bisect_left(self.start_s, edge) for edge in edges[1:]]
+        return [max(self.bytes[a : max(b, a + 1)]) for a, b in zip(first, behind, strict=True)]
 
 
 @dataclass(frozen=True)
