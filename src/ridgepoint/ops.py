@@ -50,7 +50,8 @@ class Attention(Op):
     (Llama 4). ``value_dim`` is the width of V (0 = ``head_dim``). ``latent``: K and V are one stored tensor (absorbed MLA;
     V is its first ``value_dim`` columns). ``paged``: keys and values lie in blocks. ``backward``: the gradient kernel.
     ``split``: how the keys of few queries are divided among multiprocessors: in ``fixed`` equal parts (Flash-Decoding),
-    ``even`` over all multiprocessors (stream-K, LeanAttention), or ``none`` (FlashAttention-2).
+    ``even`` over all multiprocessors (stream-K, LeanAttention), or ``none`` (FlashAttention-2). ``rows`` > 0: so many queries
+    go through keys of their own choice together, not a whole tile (one where every token picks its blocks).
     """
 
     kind: ClassVar[str] = "attention"
@@ -68,6 +69,7 @@ class Attention(Op):
     paged: bool = False
     backward: bool = False
     split: str = "fixed"
+    rows: Num = 0.0
     acts: str = "bf16"
     kv: str = "bf16"
 

@@ -230,3 +230,21 @@ def test_long_attention_meets_the_power_limit_like_products_do() -> None:
     free = with_values(limited, "gemm", {"joule_per_flop.fp16": 1e-15})
     ratio = settle(attention.expected(prefill, limited)).time_s / settle(attention.expected(prefill, free)).time_s
     assert 1.05 < ratio < 1.6
+
+
+def test_queries_with_keys_of_their_own_go_through_the_cache_one_set_at_a_time() -> None:
+    """As many rows as a tile, or all of them, change nothing; one query at a time reads its keys for its own heads alone."""
+    machine = find_machine("h100-sxm")
+    dense = Attention(batch=1.0, heads=32.0, kv_heads=2.0, q_len=65536.0, kv_len=4096.0, head_dim=128.0, causal=False)
+
+    def timing(rows: float) -> Any:
+        return settle(attention.expected(replace(dense, rows=rows), machine))
+
+    assert timing(65536.0).time_s == timing(0.0).time_s
+    alone = timing(1.0)
+    assert machine.cache is not None
+    name, _, bytes_per_s = machine.cache
+    by_hand = 65536 * 2 * 4096 * 2 * 128 * 2 / bytes_per_s  # tokens, key heads, keys, K and V, bytes
+    assert float(alone.busy_s[name]) == pytest.approx(by_hand, rel=0.01)
+    assert timing(8.0).time_s == pytest.approx(timing(0.0).time_s, rel=0.1), "16 heads of 8 queries fill a tile"
+    assert alone.time_s > timing(8.0).time_s

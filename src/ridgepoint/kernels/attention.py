@@ -2,7 +2,7 @@
 
 Counts are exact (``attended_pairs``). The kernel model, after FlashAttention-2 (Dao 2023) and Flash-Decoding:
 
-    tile    = query rows of one block; below one tile per sequence, the heads that share keys are packed into it
+    tile    = query rows of one block; below one tile of queries, the heads that share keys are packed into it
     units   = batch · heads · ⌈rows/tile⌉, with keys split in s when units leave multiprocessors idle
     keys    = what the busiest multiprocessor works through, whole key tiles and masked corners included
     engine  = tile · keys · 2·(head_dim + value_dim) · multiprocessors / (peak · efficiency), slower where power limits
@@ -208,10 +208,12 @@ class _Grid:
 def _grid(op: Attention, sms: int, padded: bool) -> _Grid:
     """The blocks; ``padded``: a matrix engine computes whole rows of tiles, a vector engine only what is there."""
     group = op.heads if op.latent else op.heads / op.kv_heads
-    few = op.q_len < _TILE
-    rows = np.where(few, op.q_len * group, op.q_len)
+    together = np.where(np.asarray(op.rows) > 0.0, np.minimum(op.rows, op.q_len), op.q_len)
+    few = together < _TILE
+    rows = np.where(few, together * group, together)
     tile = np.where(rows > 64.0, _TILE, np.where(rows > 16.0, 64.0, 16.0)) if padded else np.minimum(rows, _TILE)
-    units = at_least(op.batch * ceil_div(rows, tile) * np.where(few, op.heads / group, op.heads), 1e-6)
+    sets = op.batch * ceil_div(op.q_len, together)
+    units = at_least(sets * ceil_div(rows, tile) * np.where(few, op.heads / group, op.heads), 1e-6)
 
     seen = attended_pairs(op.q_len, op.kv_len, op.causal, op.window, op.chunk) / op.q_len
     ragged = np.minimum(op.q_len, tile) * np.where(np.asarray(op.window) > 0.0, 1.0, 0.5) if op.causal else 0.0

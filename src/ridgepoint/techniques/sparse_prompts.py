@@ -43,6 +43,7 @@ def _long_prompt(given: Scenario, values: Values) -> str:
     parameters=(
         Parameter("visited", 0.2, "part of the query–key blocks that is computed", 0.001, 1.0),
         Parameter("block", 128.0, "tokens of a block", 1.0, 4096.0),
+        Parameter("rows", 0.0, "queries that pick their blocks together; 0: those of a block", 0.0, 4096.0),
         _DENSE,
     ),
     occupies=("prefill pairs",),
@@ -51,8 +52,9 @@ def block_sparse_prefill(given: Scenario, values: Values) -> Scenario:
     """A prefill computes the part ``visited`` of the blocks of its attention matrix, after scoring all pairs of blocks.
 
     pairs = visited · L²/2 in the sparse layers; the choice is a product of L/block pooled queries and keys per head and a
-    selection among them. Linear layers stay: the gain grows with the prompt, and at short prompts there is none. Decode
-    and cache are as before.
+    selection among them. Where every token picks for itself (``rows`` = 1), only the heads that share keys go through them
+    together, so that each block is read from the cache once per token. Linear layers stay: the gain grows with the prompt,
+    and at short prompts there is none. Decode and cache are as before.
 
     >>> import ridgepoint as rp
     >>> def gain(prompt: float) -> float:
@@ -77,16 +79,18 @@ def _pairs(op: Attention) -> Num:
 
 
 def _block_sparse(built: Built, given: Scenario, values: Values) -> Built:
-    block = values["block"]
+    block, rows = values["block"], np.asarray(values["rows"])
 
     def change(op: Attention) -> Work:
-        queries, keys = np.ceil(op.q_len / block), np.ceil(op.kv_len / block)
+        queries = np.ceil(op.q_len / np.where(rows > 0.0, rows, block))
+        keys = np.ceil(_pairs(op) / op.q_len / block)  # what lies behind a query is not scored
         pooled = Gemm(
             m=queries * op.heads / op.kv_heads, n=keys, k=op.head_dim, batch=op.batch * op.kv_heads, acts=op.acts,
             weights=op.acts, out="fp32", label=f"{op.label}.select_scores",
         )  # fmt: skip
-        sparse = _visiting(op, values["visited"] * _pairs(op))
-        select = choosing(op, queries * keys * op.heads / op.kv_heads, values["visited"] * queries * keys)
+        sparse = replace(_visiting(op, values["visited"] * _pairs(op)), rows=values["rows"])
+        choices = np.where(rows > 0.0, 1.0, op.heads / op.kv_heads)  # heads that go together choose together
+        select = choosing(op, plain(queries * keys * choices), plain(values["visited"] * queries * keys))
         return divided(values["dense_layers"], op, Seq(pooled, select, sparse))
 
     return with_attention(built, change, others_of(built))
