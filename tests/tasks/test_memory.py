@@ -12,8 +12,8 @@ from ridgepoint.plan import Plan
 from ridgepoint.tasks import Decode, Forward, Generate, Prefill, Train
 from ridgepoint.tasks.activations import in_flight
 from ridgepoint.tasks.build import build
-from ridgepoint.tasks.layout import Layout
-from ridgepoint.tasks.memory import usable_fraction
+from ridgepoint.tasks.layout import Layout, complete, execution
+from ridgepoint.tasks.memory import end_ledgers, usable_fraction
 from ridgepoint.training.schedule import simulate
 from tests.models.parts import built
 
@@ -98,7 +98,16 @@ def test_recomputation_keeps_what_it_says():
     assert activations(fused_attention=False) == pytest.approx(plain, rel=1e-9)
     assert activations(fused_attention=False, recompute="selective") == pytest.approx(tokens * layers * 32 * hidden)
     one_layer = fused / layers
-    assert activations(recompute="full") == pytest.approx(tokens * layers * 2 * hidden + one_layer)
+    assert activations(recompute="full") == tokens * layers * 2 * hidden
+    model, machine, task = find_model("gpt2-xl"), find_machine("8xh100-sxm"), Train(batch=4, seq=1024)
+    plan = Plan(recompute="full", pp=4, dp=1)
+    layout = complete(model, machine, plan, True)
+    run, _ = execution(model, plan, layout, True)
+    first, last = end_ledgers(model, machine, run, layout, task, plan)
+    assert first["activations"] == pytest.approx(4 * tokens * layers / 4 * 2 * hidden + one_layer)
+    assert last["activations"] == pytest.approx(tokens * layers / 4 * 2 * hidden)
+    whole = entries("gpt2-xl", Train(batch=1, seq=1024), recompute="full")
+    assert whole["logits"] > one_layer  # a layer runs again where the logits were
     assert activations(tp=5) < activations() / 4.9  # sequence parallelism shards all of it
 
 

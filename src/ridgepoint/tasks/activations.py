@@ -165,9 +165,10 @@ def _chosen(model: Model, plan: Plan) -> tuple[tuple[tuple[float, Again], ...], 
     return plan.recomputed
 
 
-def on_device(model: Model, run: Execution, layout: Layout, tokens: Tokens, count: Num, plan: Plan) -> Num:
-    """Activations in device memory at the fullest moment of the schedule; of offloaded ones a window of layers."""
-    kept, again = of_micro_batch(model, run, layout, tokens, count, plan)
+def on_device(model: Model, layout: Layout, count: Num, plan: Plan, kept: Num, again: Num) -> Num:
+    """Activations in device memory at the fullest moment of the schedule (``of_micro_batch``); of offloaded ones a window of
+    layers.
+    """
     if plan.offload_activations != "none":
         layers = np.maximum(np.ceil(model.main.depth / np.asarray(layout.pp, dtype=float)), 1.0)
         return plain(kept * np.minimum(OFFLOAD_WINDOW / layers, in_flight(layout, plan, count)) + again)

@@ -19,6 +19,7 @@ from ridgepoint.numeric import Num, plain
 from ridgepoint.plan import Plan
 from ridgepoint.tasks import Decode, Forward, Generate, Prefill, Task, Train
 from ridgepoint.tasks.activations import OFFLOAD_WINDOW, in_flight, of_micro_batch, on_device
+from ridgepoint.tasks.buffers import buffers, channels
 from ridgepoint.tasks.inference import input_length, per_replica
 from ridgepoint.tasks.layout import Layout
 from ridgepoint.tasks.stages import sizes
@@ -85,6 +86,8 @@ def _one_ledger(model: Model, machine: Machine, run: Execution, layout: Layout, 
     weights = stored_bytes(model, run, layout, plan)
     entries: dict[str, Num] = {"weights": sum(weights.values(), 0.0)}
     entries |= _ENTRIES[type(task)](model, run, layout, task, plan, entries["weights"])
+    if isinstance(task, Train):
+        entries |= channels(machine, layout, plan)
     return device_ledger(machine, task, plan, entries | {"runtime": runtime_bytes(machine)})
 
 
@@ -170,12 +173,17 @@ def _train(model: Model, run: Execution, layout: Layout, task: Train, plan: Plan
     parameters, trained = device_parameters(model, run, layout, plan), learned(model, run, layout, plan)
     size, count = micro_batch(task, plan, layout)
     tokens = Tokens(size, task.seq, task.seq, keep=task.seq)
+    kept, again = of_micro_batch(model, run, layout, tokens, count, plan)
+    logits_ = _logits_workspace(model, run, layout, task, plan)
+    # Layers run again, and need their own workspace, when the logits are gone: only what they have more counts.
+    more, room = plain(np.maximum(again - logits_, 0.0)), np.maximum(logits_ - again, 0.0)
     return {
         "weights": _held_weights(model, run, layout, plan, parameters),
         **(_adapter_weights(run, trained) if plan.trainable == "lora" else {}),
         **training_state(run, layout, plan, trained, model.hidden),
-        "activations": on_device(model, run, layout, tokens, count, plan),
-        "logits": _logits_workspace(model, run, layout, task, plan),
+        "activations": on_device(model, layout, count, plan, kept, more),
+        "logits": logits_,
+        **buffers(model, run, layout, tokens, plan, room),
         **_away(model, run, layout, tokens, count, plan, parameters, trained),
     }
 

@@ -6,6 +6,7 @@ of the frozen weights and gains those of A and B; gradients of the inputs stay, 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -80,9 +81,14 @@ def device_parameters(model: Model, run: Execution, layout: Layout, plan: Plan) 
 
 
 def _by_component(model: Model, run: Execution, layout: Layout, plan: Plan) -> dict[str, Num]:
+    return numbers_of(stored_bytes(model, run, layout, plan), run)
+
+
+def numbers_of(stored_sizes: Mapping[str, Num], run: Execution) -> dict[str, Num]:
+    """Bytes of weights by component as numbers of weights."""
     formats = dict(run.formats.weights)
     found: dict[str, Num] = {}
-    for name, size in stored_bytes(model, run, layout, plan).items():
+    for name, size in stored_sizes.items():
         stored = formats.get(_FORMAT_OF.get(name, name), formats["default"])
         found[name] = size / FORMATS[run.formats.stream if name in ("norms", "other") else stored].bytes
     return found
