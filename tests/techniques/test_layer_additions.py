@@ -69,3 +69,10 @@ def test_pairs_keep_two_windows_in_the_cache():
     task = rp.Decode(context=8192)
     every = run("pair-attention:every=1,first=512,second=32", model="llama-3.2-1b", task=task)
     assert every.memory["kv"] / run(model="llama-3.2-1b", task=task).memory["kv"] == pytest.approx(544 / 8192)
+
+
+def test_a_memory_replaces_products_before_they_are_rewritten():
+    """Where another technique made look-ups of the products, a sentence says so; a break would end a whole advice."""
+    with pytest.raises(RidgepointError, match="finds no product to replace"):
+        run("look-up-table-products", "product-key-memory", task=rp.Decode(batch=8))
+    assert run("product-key-memory", "look-up-table-products", task=rp.Decode(batch=8)).time_s > 0.0

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from ridgepoint.errors import RidgepointError
 from ridgepoint.formats import FORMATS
 from ridgepoint.models.architecture import Experts, Feed, FeedForward, Model, SelfAttention
 from ridgepoint.numeric import Num
@@ -167,6 +168,12 @@ def _memory(built: Built, given: Scenario, values: Values) -> Built:
     def change(op: Any) -> Work:
         if not labelled(op, "layers.feed.*"):
             return cast(Work, op)
+        if op.label.endswith(".down") and not isinstance(op, Gemm):
+            raise RidgepointError(
+                "bad_technique",
+                "product-key-memory finds no product to replace",
+                "apply it before those that rewrite products",
+            )
         return divided(_plain(share), looked_up(op) if op.label.endswith(".down") else Seq(), op)
 
     for layer, count in given.model.main.layers:
