@@ -143,7 +143,7 @@ _GRADIENTS: dict[str, tuple[Callable[..., None], Callable[..., Any]]] = {
 
 
 @contextmanager
-def fused_attention() -> Iterator[None]:
+def kept_whole() -> Iterator[None]:
     """Inside, attention and recurrent networks stay one call each, and images are enlarged without losing letters."""
     torch = needed("torch", "capturing a model")
     ops = register()

@@ -15,7 +15,7 @@ from ridgepoint.capture.distributed import group_of
 from ridgepoint.capture.extra import needed
 from ridgepoint.capture.failures import explained
 from ridgepoint.capture.fit import DifferentProgramsError, Sampled, fitted, holds
-from ridgepoint.capture.kernels_as_calls import fused_attention
+from ridgepoint.capture.kernels_as_calls import kept_whole
 from ridgepoint.capture.stacks import shortened, spans
 from ridgepoint.capture.symbolic import NotSymbolicError, Symbols, unlogged
 from ridgepoint.capture.tracer import Recorder
@@ -80,7 +80,7 @@ def record(subject: Subject, sizes: Mapping[str, int], symbols: Symbols | None =
         for tensor in caches:
             recorder.know(tensor, "cache")
         stack.enter_context(subject.around())
-        stack.enter_context(fused_attention())
+        stack.enter_context(kept_whole())
         if not training:
             stack.enter_context(torch.no_grad())
         try:
@@ -111,7 +111,7 @@ def _backward(recorder: Recorder, result: Any, outputs: list[Any], module: Any) 
                 "bad_capture", "no output of the model depends on its parameters", "capture it with --task forward"
             )
     recorder.backward = True
-    seed = None if loss.dim() == 0 else __import__("torch").empty_like(loss)
+    seed = None if loss.dim() == 0 else needed("torch", "capturing a model").empty_like(loss)
     loss.backward(seed)
     for parameter in module.parameters():
         if parameter.grad is not None:

@@ -11,7 +11,7 @@ import typer
 from ridgepoint.cli.citing import Citations, print_answer
 from ridgepoint.cli.files import Charts, Html, chart_files, write_named
 from ridgepoint.cli.options import takes_scenario
-from ridgepoint.cli.output import command_line, print_json, progress_bar
+from ridgepoint.cli.output import command_line, print_json, progress_bar, teller
 from ridgepoint.errors import RidgepointError
 from ridgepoint.request import Request
 
@@ -50,13 +50,7 @@ def sweep(
     axes = [parse_axis(text) for text in vary or []]
     _check_said_once(request, [a.name for a in axes])
     with progress_bar(as_json) as bar:
-        task = None if bar is None else bar.add_task("estimates", total=None)
-
-        def progress(done: int, total: int) -> None:
-            if bar is not None and task is not None:
-                bar.update(task, completed=done, total=total)
-
-        found = sweep_request(request, axes, progress)
+        found = sweep_request(request, axes, teller(bar, "estimates"))
     goals = [word for word in pareto.split(",") if word.strip()]
     only = found.pareto(*goals) if goals else None
     if out is not None:
