@@ -51,6 +51,39 @@ def test_throughput_and_tokens_of_clients_agree_with_the_simulator(model, on, en
         assert curve.tpot_s[i] == pytest.approx(run.tpot_s[middle].mean(), rel=0.05)
 
 
+WAITING = [*CASES, ("llama-3.1-8b", "h100-sxm", "vllm", 6000, 100), ("llama-3.1-8b", "h100-sxm", "vllm", 20000, 200),
+           ("llama-3.1-8b", "a100-sxm-80gb", "vllm", 256, 512)]  # fmt: skip
+
+
+@pytest.mark.parametrize(("model", "on", "engine", "prompt", "output"), WAITING)
+def test_first_tokens_of_waiting_clients_agree_with_the_simulator_away_from_saturation(
+    model, on, engine, prompt, output
+):
+    """Clients come back a fixed time after a step ends: treated as Poisson arrivals, whose prompts queue in time and not in
+    steps, they would be up to half off for prompts of several steps.
+    """
+    given = deployment(model, on, engine=engine)
+    curve = operating(given, prompt, output)
+    most = int(curve.concurrency[curve.requests_per_s <= 0.65 * curve.requests_per_s.max()][-1])
+    for clients in sorted({2, max(2, most // 4), max(2, most)}):
+        curve = operating(given, prompt, output, np.array([float(clients)]))
+        count = min(max(60 * clients, 2000), 5000)
+        run = simulate_requests(
+            given, rp.client_requests(clients, count, str(prompt), f"uniform:{output // 2}:{3 * output // 2}")
+        )
+        arrived = run.columns["arrived_s"]
+        middle = (arrived > np.quantile(arrived, 0.3)) & (arrived < np.quantile(arrived, 0.85))
+        assert curve.ttft_s[0] == pytest.approx(run.ttft_s[middle].mean(), rel=0.05)
+
+
+def test_first_tokens_of_clients_agree_roughly_where_long_prompts_stop_decoding():
+    given = deployment("llama-3.1-8b", "h100-sxm", engine="sglang")
+    for clients in (2, 4, 9, 18):
+        curve = operating(given, 12000, 200, np.array([float(clients)]))
+        run = simulate_requests(given, rp.client_requests(clients, 2000, "12000", "uniform:100:300"))
+        assert curve.ttft_s[0] == pytest.approx(run.ttft_s[600:1700].mean(), rel=0.1)
+
+
 def test_prompts_of_several_steps_agree_at_low_load():
     """A prompt of two steps lets those that came meanwhile between its own tokens."""
     given = deployment("llama-3.1-8b", "h100-sxm")

@@ -19,6 +19,10 @@ Prompts that share a step cost less than alone, for weights are read once for al
 F₂ + (F₁ − F₂) · (1 − e^−μ) / μ in the mean, the first one F₁ and each further one F₂.
 
 D over a fluctuating number of others is its mean over n ± √(3n) with the weights of three-point Gauss–Hermite quadrature.
+Clients' requests do not come at any time. Answers end with steps, equally many with each whether it reads prompts or not, and
+the next request is seen a fixed time after: which step it meets follows from the few since (``_step_met``), and prompts
+queue in steps, not in time (``_behind_clients``; Geo/D/1, whose mean wait in steps is M/D/1's).
+
 The concurrency follows by Little's law. Sources: Little 1961; Kleinrock 1975 for M/D/1 and for what arrivals see.
 """
 
@@ -36,6 +40,9 @@ from ridgepoint.serving.steady import Steady, running
 FEW_OTHERS = 0.05
 """Least mean number of others: where a request is almost always alone."""
 _HALVINGS = 60
+_MOST_STEPS, _MOST_READ = 12, 12
+"""Steps between a client's answer and its next request, and prompts read in one, that are told apart."""
+_FACTORIALS = np.cumprod(np.arange(1.0, _MOST_READ + 1.0))
 
 
 @dataclass(frozen=True)
@@ -194,23 +201,67 @@ def _together(pace: Pace, rate: Array, each: Array, busy: Array, steps: _Steps) 
     """(seconds before the own reading, prompts overtaken): all that arrive in a step are read in the next."""
     step, decoding = steps.without, steps.any_other
     mean = step / (1.0 - busy)
+    met = rate * each**2 / (1.0 - busy**2) + mean
+    residual = met / 2.0
     if steps.closed:
-        met, residual = mean, np.maximum(mean - pace.engine.request_s, mean / 2.0)
-    else:
-        met = rate * each**2 / (1.0 - busy**2) + mean
-        residual = met / 2.0
+        met, residual = _step_met(pace, rate * mean, each, residual, steps)
     beside = decoding * rate * met
     wait = decoding * residual + (1.0 - decoding) * busy * each / 2.0
     return wait + beside * each + decoding * step, rate * (step + (1.0 + beside) * each)
+
+
+def _step_met(pace: Pace, ends: Array, each: Array, residual: Array, steps: _Steps) -> tuple[Array, Array]:
+    """(length, rest) of the step in which a client's next request is seen, a fixed time after its last answer ended with a
+    step; ``ends`` answers end per step. Either no step meanwhile reads, or the first that does is still under way, or it
+    is over and the request comes at any time of another (``residual``).
+    """
+    later, step = _later(pace, steps), steps.without
+    count = np.ceil(later / step)
+    none = np.exp(-ends * count)
+    axes = (slice(None), slice(None), *(None for _ in np.shape(ends)))
+    before, read = np.arange(_MOST_STEPS)[:, None][axes], np.arange(1, _MOST_READ + 1)[None, :][axes]
+    chance = (
+        np.where(before < count, np.exp(-ends * before), 0.0) * np.exp(-ends) * ends**read / _FACTORIALS[None, :][axes]
+    )
+    chance = chance * (1.0 - none) / np.maximum(chance.sum(axis=(0, 1)), 1e-300)  # of more prompts than are told apart
+    long = step + each * read
+    rest = before * step + long - later
+    met = none * step + (chance * np.where(rest > 0.0, long, 2.0 * residual)).sum(axis=(0, 1))
+    left = none * (count * step - later) + (chance * np.where(rest > 0.0, rest, residual)).sum(axis=(0, 1))
+    return met, left
+
+
+def _later(pace: Pace, steps: _Steps) -> Array:
+    """Seconds from the step that ends a client's answer until its next request is seen."""
+    return pace.engine.request_s + pace.engine.lag * steps.with_it
 
 
 def _queued(pace: Pace, rate: Array, each: Array, busy: Array, steps: _Steps) -> tuple[Array, Array]:
     """The same where a prompt fills a step or several: one after the other."""
     pieces, step, decoding = np.ceil(pace.prompt / pace.budget), steps.without, steps.any_other
     service = each + decoding * pieces * step
-    load = np.minimum(rate * service, 1.0 - 1e-9)
-    wait = decoding * (1.0 - load) * step / 2.0 + load * service / (2.0 * (1.0 - load))
+    if steps.closed:
+        wait = decoding * _behind_clients(pace, rate * step / (1.0 - busy), each, service, steps)
+    else:
+        load = np.minimum(rate * service, 1.0 - 1e-9)
+        wait = decoding * (1.0 - load) * step / 2.0 + load * service / (2.0 * (1.0 - load))
     return wait + decoding * pieces * step, rate * (wait + service)
+
+
+def _behind_clients(pace: Pace, ends: Array, each: Array, service: Array, steps: _Steps) -> Array:
+    """What a client's prompt waits for where prompts queue: a step lets equally many answers end (``ends``) whether it
+    reads or not, so that the queue is one in steps, not in time. Prompts behind fill up the last step of the own one.
+    """
+    pieces = np.ceil(pace.prompt / pace.budget)
+    load, piece = np.minimum(ends * pieces, 1.0 - 1e-9), service / pieces
+    later, count = _later(pace, steps), np.ceil(_later(pace, steps) / steps.without)
+    undisturbed, left = np.exp(-ends * count), count * steps.without - later
+    begun = (1.0 - load) * (1.0 - undisturbed)
+    met = load * np.maximum(piece - later, piece / 2.0) + begun * np.maximum(service - later / 2.0, service / 2.0)
+    queue = load * service / (2.0 * (1.0 - load))
+    filled = (pieces * pace.budget / pace.prompt - 1.0) * each * -np.expm1(-ends * (pieces - 0.5 + load))
+    found: Array = (1.0 - load) * undisturbed * left + met + queue + filled
+    return found
 
 
 def _first(pace: Pace, rate: Array, each: Array, busy: Array, steps: _Steps) -> tuple[Array, Array]:
@@ -218,7 +269,16 @@ def _first(pace: Pace, rate: Array, each: Array, busy: Array, steps: _Steps) -> 
     step, decoding = steps.without, steps.any_other
     plain = np.maximum((1.0 - rate * (step + each)) / step, 0.0)
     residual = (rate * (step + each) ** 2 + decoding * plain * step**2) / 2.0
-    return residual + busy * each / (2.0 * (1.0 - busy)), rate * each
+    ahead = busy * each / (2.0 * (1.0 - busy))
+    if not steps.closed:
+        return residual + ahead, rate * each
+    # Answers end with decode steps: several at once, whose next prompts are read together. Where reading takes longer than
+    # a client to come back, nothing ends meanwhile: those are ahead whose answers ended while the own client was away.
+    ends, later = rate * step / (1.0 - busy), _later(pace, steps)
+    together = decoding * ends * each / 2.0
+    short = residual + ahead + together
+    away = decoding * (step / 2.0 + ends * later / step * (each - later / 2.0)) + together
+    return np.where(each > later, away, short), rate * each
 
 
 _WAITS = {"together": _together, "queued": _queued, "first": _first}
