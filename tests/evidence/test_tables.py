@@ -125,3 +125,38 @@ def test_runs_and_memory_have_schemas_of_their_own(tmp_path: Path) -> None:
 def test_the_shared_tables_keep_to_the_schema(shared: Path) -> None:
     sizes = {path.name: len(read_table(path)) for path in find_tables(shared / "measurements")}
     assert sizes == {"kernels.csv.gz": 55972, "runs.csv.gz": 22201, "memory.csv.gz": 423}
+
+
+@pytest.mark.parametrize(
+    ("metric", "unit", "says"),
+    [
+        ("ttft_ms", "s", "ttft_ms is in ms, not in 's'"),
+        ("ttft_ms", "ms median", ""),
+        ("time_s", "ms", "time_s is in s"),
+        ("time_s", "s per epoch", ""),
+        ("throughput_tok_s", "ktok/s", "is in tok/s"),
+        ("throughput_tok_s", "output tok/s", ""),
+        ("throughput_tok_s", "tokens per second", ""),
+        ("power_w", "kW", "is in W"),
+        ("power_w", "W per device", ""),
+        ("mfu", "%", "is in fraction"),
+        ("peak_memory_gb", "GiB", "unknown metric"),
+    ],
+)
+def test_a_value_in_another_unit_than_its_metric_is_named(tmp_path: Path, metric: str, unit: str, says: str) -> None:
+    """28 ms written as 0.028 s would be an error of 1000 that looks like the prediction's."""
+    content = f"machine,model,task,metric,value,unit\nh100-sxm,llama-3.1-8b,prefill,{metric},28,{unit}\n"
+    if says:
+        assert says in refused(tmp_path, content, "runs.csv")
+    else:
+        assert len(read_table(write(tmp_path, content, "runs.csv"))) == 1
+
+
+def test_memory_is_in_powers_of_ten(tmp_path: Path) -> None:
+    content = "machine,model,task,metric,value,unit\nh100-sxm,llama-3.1-8b,train_step,peak_memory_gb,28,GiB\n"
+    assert "peak_memory_gb is in GB, not in 'GiB'" in refused(tmp_path, content, "memory.csv")
+
+
+def test_what_a_cell_may_hold_is_listed_as_text(tmp_path: Path) -> None:
+    """Where nothing is near, the choices stand in the message as a user would type them."""
+    assert "known: all_gather, all_reduce" in refused(tmp_path, text([gemm_row(op="frobnicate")]))

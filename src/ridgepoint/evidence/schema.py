@@ -6,7 +6,9 @@ row) and ``memory`` (one memory figure per row).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
 
 TEXT, POSITIVE, NATURAL, FLAG, JSON = "text", "a number above 0", "a number from 0", "0 or 1", "a JSON object"
 
@@ -25,6 +27,8 @@ class Schema:
     selector: str
     measured: str
     """The column that holds the measurement: every row fills it."""
+    units: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    """Metric → its unit, and the pattern that a stated unit begins with."""
 
 
 def _columns(text: str = "", positive: str = "", natural: str = "", flag: str = "") -> dict[str, str]:
@@ -77,6 +81,24 @@ _RUN_COLUMNS = _columns(
     positive="devices nodes batch prompt concurrency image_px tp pp dp ep cp vp micro_batch global_batch",
     natural="output zero_stage value",
 )
+_MILLISECONDS = ("ms", r"(ms|milliseconds?)\b")
+_TOKENS_PER_S = ("tok/s", r"((output|input|total) )?tok(en)?s?(/s| per second)\b")
+_WATTS, _JOULES = ("W", r"(W|watts?)\b"), ("J", r"(J|joules?)\b")
+_UNITS = MappingProxyType(
+    {
+        "time_s": ("s", r"(s|seconds?)\b"),
+        **dict.fromkeys(("latency_ms", "ttft_ms", "tpot_ms"), _MILLISECONDS),
+        **dict.fromkeys(("throughput_tok_s", "throughput_tok_s_per_device"), _TOKENS_PER_S),
+        "throughput_samples_s": ("1/s", r"(1|samples?|images?|sequences?)(/s| per second)\b"),
+        "mfu": ("fraction", r"(fraction|1)$"),
+        "tflops_per_device": ("TFLOP/s", r"TFLOP"),
+        **dict.fromkeys(("power_w", "power_peak_w"), _WATTS),
+        **dict.fromkeys(("energy_j_per_token", "energy_j_per_sample"), _JOULES),
+        "peak_memory_gb": ("GB", r"GB\b"),
+        "kv_tokens": ("tokens", r"tok"),
+    }
+)
+
 _TASKS = frozenset(("forward", "prefill", "decode", "generate", "serve", "train_step", "finetune_step", "train_total"))
 _RUN_METRICS = frozenset(
     (
@@ -98,6 +120,7 @@ RUNS = Schema(
     needs={},
     selector="task",
     measured="value",
+    units=_UNITS,
 )
 
 MEMORY = Schema(
@@ -108,6 +131,7 @@ MEMORY = Schema(
     needs={},
     selector="task",
     measured="value",
+    units=_UNITS,
 )
 
 SCHEMAS = {schema.kind: schema for schema in (KERNELS, RUNS, MEMORY)}

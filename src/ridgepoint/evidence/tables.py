@@ -9,8 +9,9 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import re
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -221,15 +222,25 @@ def _required(table: Table, schema: Schema) -> Iterator[Malformed]:
         for i, cell in enumerate(table.text[name]):
             if cell and cell not in allowed:
                 close = nearest(cell, allowed, count=1)
-                yield at(
-                    i, name, f"unknown {name} '{cell}' ({f'did you mean {close[0]}?' if close else sorted(allowed)})"
-                )
+                guess = f"did you mean {close[0]}?" if close else "known: " + ", ".join(sorted(allowed))
+                yield at(i, name, f"unknown {name} '{cell}' ({guess})")
+    if schema.units:
+        yield from (at(i, "unit", problem) for i, problem in _other_units(table, schema.units))
     selected = np.array(table.text[schema.selector])
     for value, needed in schema.needs.items():
         mine = selected == value
         for name in needed:
             missing = np.flatnonzero(mine & np.isnan(table.numbers[name]))
             yield from (at(int(i), name, f"is empty, but a row of {value} needs it") for i in missing)
+
+
+def _other_units(table: Table, units: Mapping[str, tuple[str, str]]) -> Iterator[tuple[int, str]]:
+    """Rows whose unit is not the metric's: their values would be off by powers of ten in silence."""
+    said = list(zip(table.text["metric"], table.text["unit"], strict=True))
+    wrong = {(m, unit) for m, unit in set(said) if unit and m in units and not re.match(units[m][1], unit)}
+    for i, (metric, unit) in enumerate(said):
+        if (metric, unit) in wrong:
+            yield i, f"{metric} is in {units[metric][0]}, not in '{unit}'"
 
 
 def _refused(problems: list[Malformed]) -> RidgepointError:
