@@ -93,23 +93,11 @@ class Recorder:
         """One call that is done."""
         name = function._schema.name.split("::")[1]
         path = self._path()
-        if function.is_view or name in ("_unsafe_view", "_reshape_alias", "lift_fresh", "_conj", "view_as_real"):
-            for view in _tensors(result):  # a pretended view of a tensor that does not pretend has a storage of its own
-                if view.untyped_storage()._cdata not in self._tensor_of and _is_tensor(args[0]):
-                    self._same(view, args[0])
+        if self._renamed(function, name, args, result):
             return
         inside = _tensors(result)
-        if name == "slice_backward" and self.symbolic and str(args[0].shape) == str(result.shape):
-            self._same(result, args[0])  # of a slice of everything, which PyTorch leaves out where sizes are numbers
-            return
-        if name in ("wait_tensor", "_wrap_tensor_autograd") and inside:
-            self._same(inside[0], args[0])
-            return
         if name == "append":
             self._extend(args[0], result)
-        if self.backward and name in ("copy_", "clone", "new_empty_strided") and self._accumulates():
-            self._same(result if name != "copy_" else args[0], args[1] if name == "copy_" else args[0])
-            return
         written = _written(function, args, kwargs)
         if name.rstrip("_") == "view" or not (inside or written):
             return
@@ -137,6 +125,23 @@ class Recorder:
             path in self.leaves and function.namespace in _COMPUTING,
         )
         self.program.drafts += [(call, draft) for draft in drafts(call)]
+
+    def _renamed(self, function: Any, name: str, args: Any, result: Any) -> bool:
+        """Whether a call only gives a tensor that is there another name: views, waits, the first part of a gradient."""
+        inside = _tensors(result)
+        if function.is_view or name in ("_unsafe_view", "_reshape_alias", "lift_fresh", "_conj", "view_as_real"):
+            for view in inside:  # a pretended view of a tensor that does not pretend has a storage of its own
+                if view.untyped_storage()._cdata not in self._tensor_of and _is_tensor(args[0]):
+                    self._same(view, args[0])
+        elif name == "slice_backward" and self.symbolic and str(args[0].shape) == str(result.shape):
+            self._same(result, args[0])  # of a slice of everything, which PyTorch leaves out where sizes are numbers
+        elif name in ("wait_tensor", "_wrap_tensor_autograd") and inside:
+            self._same(inside[0], args[0])
+        elif self.backward and name in ("copy_", "clone", "new_empty_strided") and self._accumulates():
+            self._same(result if name != "copy_" else args[0], args[1] if name == "copy_" else args[0])
+        else:
+            return False
+        return True
 
     def _results(self, written: list[Any], inside: list[Any], again: bool) -> tuple[Value, ...]:
         """The results; a tensor that is written in place gets a new version in the same memory (``again``), or in memory of
