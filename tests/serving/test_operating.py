@@ -64,7 +64,7 @@ def test_first_tokens_of_waiting_clients_agree_with_the_simulator_away_from_satu
     """
     given = deployment(model, on, engine=engine)
     curve = operating(given, prompt, output)
-    most = int(curve.concurrency[curve.requests_per_s <= 0.65 * curve.requests_per_s.max()][-1])
+    most = int(curve.concurrency[curve.requests_per_s <= 0.5 * curve.requests_per_s.max()][-1])
     for clients in sorted({2, max(2, most // 4), max(2, most)}):
         curve = operating(given, prompt, output, np.array([float(clients)]))
         count = min(max(60 * clients, 2000), 5000)

@@ -233,7 +233,7 @@ def _step_met(pace: Pace, ends: Array, each: Array, residual: Array, steps: _Ste
 
 def _later(pace: Pace, steps: _Steps) -> Array:
     """Seconds from the step that ends a client's answer until its next request is seen."""
-    return pace.engine.request_s + pace.engine.lag * steps.with_it
+    return pace.engine.request_s + pace.engine.lag * steps.without
 
 
 def _queued(pace: Pace, rate: Array, each: Array, busy: Array, steps: _Steps) -> tuple[Array, Array]:
