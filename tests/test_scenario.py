@@ -70,3 +70,22 @@ def test_a_generation_that_nobody_sized_fits_the_models_context() -> None:
         est = rp.estimate(name, on="h100-sxm")
         assert est.scenario.task.sizes() == {"batch": 1, "prompt": prompt, "output": 128}
         assert not est.warnings
+
+
+@pytest.mark.parametrize(
+    ("model", "on", "task", "plan", "named"),
+    [
+        (3, "l4", None, None, "model is 3"),
+        ("gpt2", None, None, None, "on is None"),
+        ("gpt2", "l4", rp.Decode, None, "task is <class"),
+        ("gpt2", "l4", None, {"tp": 2}, "plan is {'tp': 2}"),
+    ],
+)
+def test_what_is_of_another_kind_is_refused_in_a_sentence(
+    model: object, on: object, task: object, plan: object, named: str
+) -> None:
+    """design §10: errors say what is wrong; a traceback from inside does not."""
+    with pytest.raises(RidgepointError, match=named):
+        scenario(model, on, task, plan)  # type: ignore[arg-type]
+    with pytest.raises(RidgepointError, match=r"decode\.batch is"):
+        rp.Decode(batch=None)  # type: ignore[arg-type]

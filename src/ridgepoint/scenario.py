@@ -169,9 +169,12 @@ def scenario(
 
     >>> scenario("llama-3.1-8b", "h100-sxm").task.name
     'generate'
+
+    Errors: those of unknown names; ``bad_request`` for what is neither a name nor a value of its kind.
     """
     found = find(model) if isinstance(model, str) else model
     machine = find_machine(on) if isinstance(on, str) else on
+    _check_kinds(found, machine, task, plan)
     if isinstance(task, str):
         if task not in TASKS:
             raise RidgepointError("unknown_task", f"unknown task '{task}'", "use one of " + ", ".join(TASKS))
@@ -179,3 +182,17 @@ def scenario(
     if task is None:
         task = usual_task(found)
     return Scenario(found, machine, task, plan or Plan())
+
+
+def _check_kinds(*given: object) -> None:
+    """Model, machine, task and plan are what their names say; a class or a dictionary in their place is told so here."""
+    allowed = ((Model, Network), (Machine,), (Task, str, type(None)), (Plan, type(None)))
+    hints = (
+        'give a name, such as "llama-3.1-8b"',
+        'give a name, such as "8xh100-sxm"',
+        "give a task, such as rp.Decode(batch=32)",
+        "give rp.Plan(tp=8)",
+    )
+    for what, value, kinds, hint in zip(("model", "on", "task", "plan"), given, allowed, hints, strict=True):
+        if not isinstance(value, kinds):
+            raise RidgepointError("bad_request", f"{what} is {value!r}", hint)

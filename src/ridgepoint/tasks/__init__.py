@@ -25,7 +25,7 @@ class _Sized:
     def __post_init__(self) -> None:
         for f in fields(self):
             largest = LARGEST_BATCH if f.name == "batch" else LARGEST_LENGTH
-            if f.name == "inputs" or getattr(self, f.name) is None:
+            if f.name == "inputs" or (f.default is None and getattr(self, f.name) is None):
                 continue
             object.__setattr__(self, f.name, whole(getattr(self, f.name), f"{self.name}.{f.name}", largest))
 
