@@ -1,5 +1,10 @@
 """What an estimate warns of (design §3, §4, §10)."""
 
+from typing import Any
+
+import numpy as np
+import pytest
+
 import ridgepoint as rp
 
 
@@ -79,3 +84,38 @@ def test_a_network_that_does_not_fit_is_told_nothing_that_it_cannot_do() -> None
     assert "weights" in said
     assert "tp" not in said
     assert "context" not in said
+
+
+@pytest.mark.parametrize(
+    ("plan", "says"),
+    [
+        ({"lora_rank": 8}, "--lora-rank has no effect: no adapters are trained (add --trainable lora)"),
+        ({"chunks": 2}, "--chunks has no effect: there is one pipeline stage"),
+        ({"pp": 2, "chunks": 2}, "--chunks has no effect: the schedule is not interleaved"),
+        ({"pp": 2, "schedule": "interleaved"}, "--schedule has no effect: with one chunk per stage it is 1f1b"),
+        ({"schedule": "zero_bubble"}, "--schedule has no effect"),
+        ({"stages": "balanced"}, "--stages has no effect"),
+        ({"vocab_parallel": True}, "--vocab-parallel has no effect"),
+        ({"context_exchange": "ring"}, "--context-exchange has no effect"),
+        ({"padding": "padded"}, "--padding has no effect"),
+        ({"recomputed_layers": 0.5}, "--recomputed-layers has no effect"),
+        ({"dp": 1, "exchange_period": 10}, "--exchange-period has no effect"),
+    ],
+)
+def test_settings_that_change_nothing_are_named(plan: dict[str, Any], says: str) -> None:
+    """A setting that is left out in silence answers another question than the one asked: its figures are those without it."""
+    task = rp.Train(batch=16, seq=512)
+    with_it = rp.estimate("gpt2", on="2xh100-sxm", task=task, plan=rp.Plan(**plan))
+    assert says in "\n".join(with_it.warnings)
+    others = {name: value for name, value in plan.items() if not says.startswith(f"--{name.replace('_', '-')} ")}
+    without = rp.estimate("gpt2", on="2xh100-sxm", task=task, plan=rp.Plan(**others))
+    assert with_it.time_s == pytest.approx(without.time_s)
+    assert with_it.memory.total_bytes == pytest.approx(without.memory.total_bytes)
+
+
+def test_settings_that_change_something_somewhere_are_not_warned_of() -> None:
+    """In a sweep one point with several stages is enough."""
+    task = rp.Train(batch=16, seq=512)
+    swept = {"pp": np.array([1.0, 2.0]), "schedule": "interleaved", "chunks": 2}
+    for plan in (swept, {"trainable": "lora", "lora_rank": 8}, {"lengths": "256", "padding": "padded"}):
+        assert "has no effect" not in warnings("gpt2", "2xh100-sxm", task, **plan)

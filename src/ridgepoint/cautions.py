@@ -32,8 +32,39 @@ def cautions(given: Scenario, ledger: Ledger, layout: Layout, largest_batch: Num
         said.append(
             f"the batch is smaller than the {np.max(layout.dp):g} data-parallel replicas: {idle:g} of them stay idle"
         )
+    if isinstance(given.task, Train):
+        said += _without_effect(given, layout)
     said += _guessed_tables(given)
     return tuple(said)
+
+
+def _without_effect(given: Scenario, layout: Layout) -> list[str]:
+    """Settings of a training step that change nothing as the others are: whoever made them expects something else."""
+    plan, set_ = given.plan, given.plan.given()
+    one_stage, one_part = (not np.any(np.asarray(n) > 1.0) for n in (layout.pp, layout.cp))
+    alone = not np.any(np.asarray(layout.dp * layout.cp) > 1.0)
+    interleaved, chunked = plan.schedule == "interleaved", bool(np.any(np.asarray(plan.chunks) > 1.0))
+    stages = "there is one pipeline stage (raise --pp)"
+    copies = "there is one copy of the weights (raise --dp)"
+    idle = (
+        ("schedule", one_stage, stages),
+        (
+            "schedule",
+            not one_stage and interleaved and not chunked,
+            "with one chunk per stage it is 1f1b (add --chunks 2)",
+        ),
+        ("chunks", one_stage, stages),
+        ("chunks", not one_stage and not interleaved, "the schedule is not interleaved (add --schedule interleaved)"),
+        ("stages", one_stage, stages),
+        ("vocab_parallel", one_stage, stages),
+        ("context_exchange", one_part, "sequences are not divided (raise --cp)"),
+        ("padding", plan.lengths is None, "all sequences are as long as --seq (add --lengths)"),
+        ("lora_rank", plan.trainable != "lora", "no adapters are trained (add --trainable lora)"),
+        ("recomputed_layers", plan.recompute == "none", "nothing runs again (add --recompute full)"),
+        ("exchange_period", alone, copies),
+        ("gradient_bytes", alone, copies),
+    )
+    return [f"--{name.replace('_', '-')} has no effect: {why}" for name, holds, why in idle if holds and name in set_]
 
 
 def _does_not_fit(given: Scenario, ledger: Ledger, layout: Layout, largest_batch: Num | None) -> str:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from ridgepoint.cost.combine import combine
 from ridgepoint.cost.pipeline import bubble_fraction
 from ridgepoint.kernels.demand import Timing
+from ridgepoint.numeric import as_num
 from ridgepoint.ops import Delay
 from ridgepoint.training.schedule import simulate
 from ridgepoint.work import Op, Pipeline, Stage
@@ -35,7 +36,7 @@ def closed(forward, backward, microbatches, schedule, chunks=1, send=0.0, weight
         for i, (f, b) in enumerate(zip(forward, backward or forward, strict=True))
     )
     last = Delay(seconds=closing, label="closing") if closing is not None else None
-    return combine(Pipeline(stages, float(microbatches), schedule, float(chunks), last), leaf)
+    return combine(Pipeline(stages, float(microbatches), schedule, as_num(chunks), last), leaf)
 
 
 def simulated(forward, backward, microbatches, schedule, chunks=1, send=0.0) -> float:
@@ -177,3 +178,14 @@ def test_arrays_of_stage_counts_equal_scalars():
     together = pipeline(pp)
     assert np.allclose(together.time_s, [pipeline(p).time_s for p in pp])
     assert together.time_s[0] == 2.0 + 4.0
+
+
+@given(st.lists(SECONDS, min_size=2, max_size=6), st.integers(1, 12), st.floats(0.0, 4.0))
+def test_one_chunk_per_stage_is_1f1b(forward, m, send):
+    """Otherwise asking for interleaved stages would hide messages for nothing; in arrays each point has its own chunks."""
+    backward = [2.0 * f for f in forward]
+    plain_time = closed(forward, backward, m, "1f1b", send=send).time_s
+    assert closed(forward, backward, m, "interleaved", 1, send).time_s == pytest.approx(plain_time)
+    both = np.asarray(closed(forward, backward, m, "interleaved", np.array([1.0, 2.0]), send).time_s)
+    assert both[0] == pytest.approx(plain_time)
+    assert both[1] == pytest.approx(closed(forward, backward, m, "interleaved", 2, send).time_s)

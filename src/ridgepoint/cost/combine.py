@@ -15,7 +15,7 @@ from ridgepoint.cost.order_statistics import expected_maximum
 from ridgepoint.cost.pipeline import Terms, pipeline_terms
 from ridgepoint.errors import RidgepointError
 from ridgepoint.kernels.demand import Timing
-from ridgepoint.numeric import Num
+from ridgepoint.numeric import Num, plain
 from ridgepoint.work import Mix, Op, Overlap, Pipeline, Repeat, Seq, Slowest, Work
 
 NOT_SHARED = frozenset({"launch", "wave", "delay", "link_latency", "network_latency", "storage_latency"})
@@ -263,7 +263,8 @@ def _steady(
             for way in ways
         ]
     if work.schedule == "interleaved":
-        chunks = [weighted_sum([(2.0 * work.chunks, s)]) for s in one.send]
+        each = plain(np.where(np.asarray(work.chunks) > 1.0, 2.0 * np.asarray(work.chunks), 0.0))
+        chunks = [weighted_sum([(each, s)]) for s in one.send]
         pairs = zip(whole, chunks, strict=True)
         return [(terms.steady, largest([_side_by_side(list(pair)) for pair in pairs]))]
     if terms.weights is None:

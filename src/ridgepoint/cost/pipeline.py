@@ -24,7 +24,7 @@ Without that proportion 1F1B may take up to GPipe's time.
 A message of 1F1B holds up the steady phase, because no further micro-batch is in flight that could fill the wait: every
 p micro-batches pay one way through all stages and back (exact for m = 1 modulo p, otherwise up to two messages too
 long). Interleaved schedules have more in flight and pay each message only while the pipeline fills and drains, as long
-as it takes less than half of a chunk's shorter pass.
+as it takes less than half of a chunk's shorter pass. With one chunk they are 1F1B.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ridgepoint.numeric import Num
+from ridgepoint.numeric import Num, plain
 from ridgepoint.work import Pipeline
 
 
@@ -54,9 +54,10 @@ class Terms:
 def pipeline_terms(work: Pipeline, stages: Num) -> Terms:
     """The terms of ``work``'s schedule on ``stages`` devices."""
     m, v = work.microbatches, work.chunks
-    if work.schedule == "interleaved":
-        return Terms(1.0 / v, m - 1.0 / v, 2.0 * (stages * v - 1.0) / np.maximum(stages - 1.0, 1.0))
     sends = 2.0 * (1.0 + (m - 1.0) / stages)
+    if work.schedule == "interleaved":
+        once = 2.0 * (stages * v - 1.0) / np.maximum(stages - 1.0, 1.0)
+        return Terms(1.0 / v, m - 1.0 / v, plain(np.where(np.asarray(v) > 1.0, once, sends)))
     if work.schedule == "1f1b":
         return Terms(1.0, m - 1.0, sends)
     if work.schedule in ("zero_bubble", "zero_bubble_2"):

@@ -81,7 +81,8 @@ def in_flight(layout: Layout, plan: Plan, count: Num) -> Num:
     if layout.end == "last" and plan.schedule in ("1f1b", "interleaved"):
         held = (pp * (plan.chunks - 1.0) + 1.0) / plan.chunks if plan.schedule == "interleaved" else 1.0
         return plain(np.where(pp > 1.0, np.minimum(count, held), 1.0))
-    extra = 1.0 + (pp - 1.0) / (pp * plan.chunks) if plan.schedule == "interleaved" else 1.0
+    several = (plan.schedule == "interleaved") & (np.asarray(plan.chunks) > 1.0)
+    extra = np.where(several, 1.0 + (pp - 1.0) / (pp * plan.chunks), 1.0)
     if plan.schedule == "zero_bubble_2":
         extra = (2.0 * pp - 1.0) / pp
     most = np.where(pp > 1.0, count, 1.0) if plan.schedule == "gpipe" else np.minimum(count, pp * extra)
