@@ -17,6 +17,7 @@ TIERS = ("none", "host", "nvme")
 TRAINABLE = ("full", "lora", "zeroth_order")
 PADDINGS = ("packed", "longest", "padded")
 CONTEXT_EXCHANGES = ("all_gather", "ring", "all_to_all")
+RANK_ORDERS = ("tp-cp-dp-pp", "tp-pp-dp")
 CHOICES: dict[str, tuple[str, ...]] = {
     "recompute": RECOMPUTE,
     "optimizer": OPTIMIZERS,
@@ -27,6 +28,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "trainable": TRAINABLE,
     "context_exchange": CONTEXT_EXCHANGES,
     "padding": PADDINGS,
+    "rank_order": RANK_ORDERS,
 }
 """Field → the names that it takes."""
 DEGREES = ("tp", "pp", "dp", "ep", "cp")
@@ -42,9 +44,10 @@ class Plan:
     Formats: ``weights`` of the linear layers (default: the checkpoint's), ``acts`` what matrix products read (default: the
     16-bit format, or the checkpoint's own where it is quantized for both), ``kv`` the cache (default: 16 bit).
     Layout: ``tp`` tensor, ``pp`` pipeline, ``dp`` data, ``ep`` expert, ``cp`` context parallel degrees.
+    ``rank_order`` says whose ranks are neighbours, innermost first: tp-cp-dp-pp, or tp-pp-dp (stages inside, replicas apart).
     Engine: ``fused_attention`` (one I/O-aware kernel), ``graph_capture`` (kernel launches without the host),
-    ``compiled`` (elementwise chains fused), ``custom_all_reduce`` (short sums over ranks in one kernel, as serving engines have;
-    default: in compiled inference; else NCCL's), ``memory_fraction`` (part of device memory that the engine may use).
+    ``compiled`` (elementwise chains fused), ``custom_all_reduce`` (short sums over ranks in one kernel, as serving engines
+    have; default: in compiled inference; else NCCL's), ``memory_fraction`` (part of device memory that the engine may use).
     Decoding: ``speculated`` draft tokens per sequence that one decode step verifies beside the token of its own.
     Training: ``zero_stage`` 0–3, ``recompute`` none, selective (attention scores), full, sqrt (segments of layers of which only
     the input is kept) in the part ``recomputed_layers`` of the layers, or planned: what must be dropped to fit is chosen op by
@@ -57,9 +60,10 @@ class Plan:
     What is trained: ``trainable`` full, lora (adapters of ``lora_rank`` at every dense projection, all else frozen) or
     zeroth_order (two forward passes, no gradients); ``trained_layers`` is the part of the layers, counted from the head,
     that backward passes reach.
-    States: ZeRO shares them among all copies of the weights, or among each ``shard_group`` of neighbours (hybrid sharding, MiCS),
-    between which gradients are then exchanged in shards; ``optimizer`` adam, adam8bit, adafactor (factored second moments), lion,
-    sgd (with momentum) or none; ``optimizer_rank`` > 0 keeps its moments of gradients projected to that rank (GaLore); ``master_weights`` in fp32.
+    States: ZeRO shares them among all copies of the weights, or among each ``shard_group`` of neighbours (hybrid sharding),
+    between which gradients are then exchanged in shards; ``optimizer`` adam, adam8bit, adafactor (factored second moments),
+    lion, sgd (with momentum) or none; ``optimizer_rank`` > 0 keeps its moments of gradients projected to that rank (GaLore);
+    ``master_weights`` in fp32.
     Exchange: ``gradient_bytes`` per gradient value between replicas (by stage where None), every ``exchange_period`` steps
     (local updates), for which ``outer_bytes`` per parameter are kept (DiLoCo: 8), ``overlap_gradients``: beside the backward
     passes, and ``overlap_parameters``: what ZeRO shares is gathered beside the passes, else before them.
@@ -101,6 +105,7 @@ class Plan:
     lora_rank: Num = 16.0
     trained_layers: Num = 1.0
     shard_group: Num | None = None
+    rank_order: str = "tp-cp-dp-pp"
     optimizer: str = "adam"
     optimizer_rank: Num = 0.0
     master_weights: bool = True

@@ -20,7 +20,7 @@ from ridgepoint.units import parse_count
 Value = str | float | bool
 Inputs = tuple[tuple[str, float], ...]
 TRAINING_ONLY = (
-    *("zero_stage", "shard_group", "recompute", "recomputed_layers", "micro_batch", "schedule", "chunks", "stages"),
+    *("zero_stage", "shard_group", "rank_order", "recompute", "recomputed_layers", "micro_batch", "schedule", "chunks", "stages"),
     *("lengths", "padding", "jitter"),
     *("vocab_parallel", "context_exchange"),
     *("trainable", "lora_rank", "trained_layers", "optimizer", "optimizer_rank", "master_weights"),

@@ -18,7 +18,7 @@ from ridgepoint.tasks.build import build
 from ridgepoint.tasks.layout import Layout
 from ridgepoint.tasks.training import micro_batch
 from ridgepoint.tasks.updates import Trained
-from ridgepoint.work import Pipeline, ops, walk
+from ridgepoint.work import Overlap, Pipeline, ops, walk
 from tests.models.parts import CLUSTER, built, components, flop
 
 STEP = Train(batch=16, seq=256)
@@ -180,6 +180,40 @@ def test_experts_share_states_with_the_copies_that_they_have():
 def test_shard_groups_that_mean_nothing_are_refused(plan, words):
     with pytest.raises(RidgepointError, match=words):
         built("llama-3.1-8b", LONG, **plan)
+
+
+def test_the_order_of_ranks_says_which_group_is_near():
+    """8 stages of 8 replicas on nodes of 8: either the copies of a stage share a node, or the stages of a replica do."""
+
+    def strides(**plan: Any) -> dict[str, Any]:
+        work = built("llama-3.1-8b", LONG, pp=8, dp=8, zero_stage=1, **plan).work
+        return {op.label: op.stride for op in ops(work) if isinstance(op, Collective) and op.ranks > 1}
+
+    assert strides() == {"pipeline.send": 8, "data_parallel.gradients": 1, "data_parallel.parameters": 1}
+    inside = strides(rank_order="tp-pp-dp")
+    assert inside == {"pipeline.send": 1, "data_parallel.gradients": 8, "data_parallel.parameters": 8}
+    with pytest.raises(RidgepointError, match="not modelled for context"):
+        strides(rank_order="tp-pp-dp", cp=2)
+
+
+def test_a_head_on_all_stages_sends_as_far_as_the_stages_are_apart():
+    """With replicas in between, the next stage is dp devices away."""
+    work = built("llama-3.1-8b", LONG, pp=4, dp=8, vocab_parallel=True).work
+    sent = [op for op in ops(work) if isinstance(op, Collective) and op.label in ("head.broadcast", "pipeline.send")]
+    assert {op.stride for op in sent} == {8}
+
+
+def test_groups_of_different_kinds_share_a_port():
+    """Gradients beside the all-to-all of experts on one network: it carries both, one after the other; NVLink is free."""
+    tokens = Collective(operation="all_to_all", bytes=1e9, ranks=16.0, stride=8.0)
+    gradients = Collective(operation="all_reduce", bytes=1e9, ranks=16.0, stride=8.0)
+    inside = Collective(operation="all_reduce", bytes=1e9, ranks=8.0)
+
+    def time(*works: Any) -> float:
+        return float(evaluate(Overlap(*works), CLUSTER).time_s)
+
+    assert time(tokens, gradients) > 0.97 * (time(tokens) + time(gradients))
+    assert time(inside, gradients) == time(gradients)
 
 
 def test_networks_gather_what_they_share():

@@ -159,6 +159,14 @@ def test_groups_of_shards_are_replicas_of_shards():
             refusing.text(one, None)
 
 
+def test_stages_inside_are_said_to_megatron_and_refused_by_others():
+    one = facts(pp=4, dp=4, zero_stage=1.0, rank_order="tp-pp-dp")
+    assert "--use-tp-pp-dp-mapping" in words(one)
+    for other in (deepspeed, fsdp, torchtitan):
+        with pytest.raises(RidgepointError):
+            other.text(one, None)
+
+
 def test_fsdp_file_is_yaml_of_the_layout():
     yaml = pytest.importorskip("yaml")
     document = yaml.safe_load(fsdp.text(facts(tp=2, zero_stage=2.0), None)[0])

@@ -44,7 +44,7 @@ def test_the_peak_of_every_stage_is_its_ledger(schedule, recompute, stages):
 
 @pytest.mark.parametrize("micro", [1, 4])
 def test_the_ledger_is_of_one_stage(micro):
-    """The first stage's activations and the last one's logits are never on one device: their sum would be up to 9 % too much."""
+    """The first stage's activations and the last one's logits are never on one device: their sum is up to 9 % too much."""
     est = step(micro_batch=micro, schedule="interleaved", chunks=2)
     line = memory_line(est, timeline(est))
     fullest = line.stages[line.fullest]

@@ -60,6 +60,7 @@ SETTINGS = (
     Setting("--micro-batch", "plan", "micro_batch", "N", TRAINING, "sequences of one micro-batch"),
     Setting("--zero", "plan", "zero_stage", "0–3", TRAINING, "ZeRO stage"),
     Setting("--shard-group", "plan", "shard_group", "N", TRAINING, "replicas that share states (hybrid sharding)"),
+    Setting("--rank-order", "plan", "rank_order", "ORDER", TRAINING, "innermost first: tp-cp-dp-pp or tp-pp-dp"),
     Setting("--recompute", "plan", "recompute", "RULE", TRAINING, "none, selective, sqrt, full or planned"),
     Setting(
         "--schedule", "plan", "schedule", "NAME", TRAINING, "gpipe, 1f1b, interleaved, zero_bubble or zero_bubble_2"

@@ -36,6 +36,19 @@ class Layout:
     shards: Num | None = None
     """Copies that share states among them (hybrid sharding); None: all of them."""
 
+    stages_inside: bool = False
+    """Whether neighbours are stages of one replica (tp-pp-dp), rather than replicas of one stage (tp-cp-dp-pp)."""
+
+    @property
+    def stage_stride(self) -> Num:
+        """Devices from one pipeline stage to the next."""
+        return self.tp if self.stages_inside else self.tp * self.cp * self.dp
+
+    @property
+    def copy_stride(self) -> Num:
+        """Devices from one copy of a stage's weights to the next."""
+        return self.tp * self.pp if self.stages_inside else self.tp
+
     @property
     def apart(self) -> bool:
         """Whether one stage is looked at."""
@@ -102,7 +115,10 @@ def complete(model: Model, machine: Machine, plan: Plan, training: bool) -> Layo
         assumptions.append(f"{np.max(idle):g} of {machine.devices} devices stay idle under this layout")
     if plan.shard_group is not None:
         _check_shards(layout, plan, plan.shard_group)
-    return replace(layout, assumptions=tuple(assumptions), shards=plan.shard_group)
+    inside = plan.rank_order == "tp-pp-dp"
+    if inside:
+        _check_order(layout)
+    return replace(layout, assumptions=tuple(assumptions), shards=plan.shard_group, stages_inside=inside)
 
 
 def _one(value: Num | None) -> Num:
@@ -170,13 +186,23 @@ def _check_devices(machine: Machine, layout: Layout) -> None:
         )
 
 
+def _check_order(layout: Layout) -> None:
+    """Groups of context-parallel ranks and of experts over several replicas would have stages between them."""
+    if np.any(np.asarray(layout.cp) > 1.0) or np.any(np.asarray(layout.ep) > np.asarray(layout.tp)):
+        raise RidgepointError(
+            "bad_plan",
+            "the rank order tp-pp-dp is not modelled for context parallelism, or experts over several replicas",
+            "use tp-cp-dp-pp, or --cp 1 and an --ep of at most --tp",
+        )
+
+
 def _check_shards(layout: Layout, plan: Plan, group: Num) -> None:
     if not np.any(np.asarray(plan.zero_stage) >= 1.0):
         raise RidgepointError(
             "bad_plan", "a shard group is given, but nothing is shared among it (ZeRO 0)", "add --zero 1, 2 or 3"
         )
     copies, size = np.broadcast_arrays(np.asarray(layout.dp * layout.cp), np.asarray(group))
-    bad = (copies % np.minimum(size, copies)) != 0
+    bad = copies % size != 0
     if np.any(bad):
         many = int(copies[bad].flat[0])
         raise RidgepointError(

@@ -215,7 +215,7 @@ def _seconds(
     taken = []
     for value in grid:
         seq = float(value) if plan.padding != "packed" else float(task.seq)
-        work = passes(model, run, Tokens(size, seq, seq, keep=seq), plan, "middle", 1.0 / model.main.depth, 1.0)
+        work = passes(model, run, Tokens(size, seq, seq, keep=seq), plan, "middle", 1.0 / model.main.depth)
         whole = [attend(part, seq, float(value)) if plan.padding == "packed" else part for part in work]
         taken.append(sum(float(evaluate(part, machine).time_s) for part in whole))
     return np.interp(varies, grid, taken)

@@ -70,7 +70,7 @@ def with_balanced(model: Model, machine: Machine, run: Execution, layout: Layout
     tokens = Tokens(size, task.seq, task.seq, keep=task.seq)
 
     def seconds(part: str) -> float:
-        works = passes(model, run, tokens, given, part, 1.0 / depth, layout.pp)
+        works = passes(model, run, tokens, given, part, 1.0 / depth, layout)
         return sum(float(evaluate(work, machine).time_s) for work in works)
 
     layer = seconds("middle")

@@ -105,7 +105,7 @@ def _side_by_side(compute: Work, communication: Work, plan: Plan, *others: Work)
 
 
 def passes(
-    model: Model, run: Execution, tokens: Tokens, plan: Plan, part: str, share: Num = 1.0, stages: Num = 1.0
+    model: Model, run: Execution, tokens: Tokens, plan: Plan, part: str, share: Num = 1.0, layout: Layout | None = None
 ) -> tuple[Work, Work]:
     """Forward and backward of one micro-batch on one stage: ``part`` is all, first, middle or last."""
     layers: list[Work] = []
@@ -117,7 +117,7 @@ def passes(
         if part in ("all", "first"):
             before.append(embed(model, rows, run, f"{at}embedding"))
         layers.append(stack_work(stack, tokens, run, f"{at}layers", source=tokens.context, share=share))
-    after = _head(model, run, tokens, plan, part, stages)
+    after = _head(model, run, tokens, plan, part, layout)
     body: Work = Seq(*layers)
     if plan.trainable == "lora":
         body = with_adapters(body, run, plan.lora_rank)
@@ -149,20 +149,20 @@ def _prefix(work: Work) -> str:
     return label[: label.index("layers") + len("layers")]
 
 
-def _head(model: Model, run: Execution, tokens: Tokens, plan: Plan, part: str, stages: Num) -> list[Work]:
+def _head(model: Model, run: Execution, tokens: Tokens, plan: Plan, part: str, layout: Layout | None) -> list[Work]:
     """Logits and loss on the last stage, or a slice of the vocabulary on each one (Yeung et al. 2024): then the last layer's
     output goes to all stages, and their gradients of it are added.
     """
     if not model.embedding.head:
         return []
     work = [logits(model, run.rows(tokens), run), loss(model, tokens, run)]
-    if not plan.vocab_parallel or part == "all":
+    if not plan.vocab_parallel or part == "all" or layout is None:
         return work if part in ("all", "last") else []
     size = run.rows(tokens) * model.hidden * FORMATS[run.formats.stream].bytes
     spread = Collective(
-        operation="broadcast", bytes=size, ranks=stages, stride=run.cut.tp * run.cut.cp, label="head.broadcast"
+        operation="broadcast", bytes=size, ranks=layout.pp, stride=layout.stage_stride, label="head.broadcast"
     )
-    return [spread, *(Repeat(1.0 / np.asarray(stages, dtype=float), w) for w in work)]
+    return [spread, *(Repeat(1.0 / np.asarray(layout.pp, dtype=float), w) for w in work)]
 
 
 def recomputed(layers: Work, recompute: str) -> list[Work]:
@@ -205,11 +205,11 @@ def _pipeline(
     model: Model, run: Execution, layout: Layout, tokens: Tokens, count: Num, plan: Plan, gradients: Work
 ) -> Work:
     size = tokens.total / run.cut.cp * model.hidden * FORMATS[run.formats.stream].bytes
-    stride = layout.tp * layout.cp * layout.dp
+    stride = layout.stage_stride
     ends = plain(np.minimum(np.asarray(layout.pp, dtype=float), 2.0))
     hop = Collective(operation="send_recv", bytes=size, ranks=ends, stride=stride, label="pipeline.send")
     stages = [
-        _stage(number, passes(model, run, tokens, plan, part, share, layout.pp), plan, hop if part != "last" else None)
+        _stage(number, passes(model, run, tokens, plan, part, share, layout), plan, hop if part != "last" else None)
         for part, number, share in _stage_kinds(model, layout, plan)
     ]
     chunks = plan.chunks if plan.schedule == "interleaved" else 1.0

@@ -67,7 +67,7 @@ def spans(layout: Layout, which: str, apart: Num = 1.0) -> tuple[Num, Num]:
     ((32.0, 2.0), (8.0, 2.0), (4.0, 16.0))
     """
     among = plain(np.maximum(copies(layout) / np.asarray(apart, dtype=float), 1.0))
-    stride = layout.tp * apart
+    stride = layout.copy_stride * apart
     if which == "all" or layout.shards is None:
         return (1.0, stride) if which == "groups" else (among, stride)
     share = plain(np.clip(np.asarray(layout.shards) / apart, 1.0, among))

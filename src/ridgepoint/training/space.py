@@ -132,10 +132,12 @@ def _useful(grid: dict[str, Array], given: Mapping[str, Any]) -> dict[str, Array
     if "zero_stage" not in given:
         keep &= ~alone | (grid["zero_stage"] == 0.0)
         keep &= (grid["pp"] == 1.0) | (grid["zero_stage"] != 2.0)
+    if given.get("rank_order") == "tp-pp-dp":
+        keep &= (grid["cp"] == 1.0) & (grid["ep"] <= grid["tp"])
     if "shard_group" in given:
         copies = grid["dp"] * grid["cp"]
         keep &= grid["zero_stage"] > 0.0
-        keep &= copies % np.minimum(float(given["shard_group"]), copies) == 0.0
+        keep &= copies % float(given["shard_group"]) == 0.0
     return {name: values[keep] for name, values in grid.items()}
 
 

@@ -68,6 +68,7 @@ def _formats(facts: Facts) -> dict[str, Any]:
 
 def _zero(facts: Facts) -> dict[str, Any]:
     plan, at = facts.plan, "zero_optimization"
+    _REFUSE.unless(plan.rank_order == "tp-cp-dp-pp", f"the rank order {plan.rank_order}", "leave --rank-order out")
     _REFUSE.unless(plan.shard_group is None, "states shared within groups of replicas", "leave --shard-group out")
     found: dict[str, Any] = {f"{at}.stage": facts.stage}
     if facts.stage:

@@ -24,6 +24,7 @@ ASKED_OF_ALL = {
     *("schedule", "chunks", "sequence_parallel", "context_exchange", "optimizer", "overlap_gradients", "graph_capture"),
     "overlap_parameters",
     "shard_group",
+    "rank_order",
     *(
         "offload_optimizer",
         "offload_params",

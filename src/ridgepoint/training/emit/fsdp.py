@@ -29,6 +29,7 @@ def options(facts: Facts, tokens: float | None) -> dict[str, Any]:
         "exchanges that nothing hides",
         "plan with overlapped gradients and parameters",
     )
+    _REFUSE.unless(plan.rank_order == "tp-cp-dp-pp", f"the rank order {plan.rank_order}", "leave --rank-order out")
     nodes, _ = facts.nodes
     several: dict[str, Any] = {"machine_rank": 0, "main_process_ip": "HEAD_NODE", "main_process_port": 29500}
     return {

@@ -70,6 +70,8 @@ def _degrees(facts: Facts) -> Options:
             "--expert-tensor-parallel-size": facts.expert_slices,
             "--moe-token-dispatcher-type": "alltoall",
         }
+    if plan.rank_order == "tp-pp-dp":
+        found["--use-tp-pp-dp-mapping"] = None
     return found | _stages(facts)
 
 

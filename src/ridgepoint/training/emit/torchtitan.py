@@ -28,6 +28,7 @@ def options(facts: Facts, tokens: float | None) -> dict[str, Any]:
         "exchanges that nothing hides",
         "plan with overlapped gradients and parameters",
     )
+    _REFUSE.unless(plan.rank_order == "tp-cp-dp-pp", f"the rank order {plan.rank_order}", "leave --rank-order out")
     _REFUSE.unless(plan.gradient_bytes is None, "a format of gradients of its own", "leave --gradient-bytes out")
     name, flavor = known[facts.model.name]
     whole = {} if tokens is None else {"training.steps": ceil(tokens / facts.batch / facts.seq)}
