@@ -71,3 +71,30 @@ def test_cheaper_multiplications_save_energy_and_no_time():
     assert 0.6 * plain.energy_j < cheap.energy_j < 0.8 * plain.energy_j
     half = rp.estimate("llama-3.1-8b", on="h100-sxm", task=task, apply=["approximate-multiplication:share=0.25"])
     assert cheap.energy_j < half.energy_j < plain.energy_j
+
+
+@pytest.mark.parametrize("machine", ["h100-sxm", "mi300x", "a100-sxm-80gb", "l4"])
+def test_a_cap_slows_reading_on_every_device_that_states_its_limit_and_never_does_nothing(machine):
+    """Also where nobody measured the energy of a product: the clock falls, and products with it."""
+    for task in (rp.Prefill(batch=8, prompt=2048), rp.Decode(batch=256, context=1024)):
+        free, half, third = (
+            run(*a, task=task, on=machine) for a in ((), ("power-cap:limit=0.5",), ("power-cap:limit=0.35",))
+        )
+        assert 1.0 < half.time_s / free.time_s < third.time_s / free.time_s < 2.5
+        assert third.power_w < half.power_w < free.power_w
+
+
+def test_a_cap_is_the_same_clock_as_that_of_a_deployment():
+    """One rule for both (issue 10): ``simulate --power-cap`` and the technique."""
+    from ridgepoint.cost.energy import under_cap
+    from ridgepoint.machines.catalog import find_machine
+    from ridgepoint.serving.deployment import deployment
+
+    given = deployment("llama-3.1-8b", "mi300x", power_cap_w=375.0)
+    capped = under_cap(find_machine("mi300x"), 375.0)
+    assert capped.device.chip.clock / given.machine.device.chip.clock == pytest.approx(given.frequency)
+
+
+def test_a_cap_below_what_an_idle_device_draws_does_not_apply():
+    with pytest.raises(RidgepointError, match="when idle"):
+        run("power-cap:limit=0.2", task=rp.Decode(batch=1, context=128), on="a100-sxm-80gb")

@@ -9,9 +9,10 @@ from __future__ import annotations
 from random import Random
 from typing import TYPE_CHECKING, NamedTuple
 
+from ridgepoint.cost.energy import idle_w
 from ridgepoint.serving.budget import HIGH_LEVELS, LOW_LEVELS, Governor
 from ridgepoint.serving.failures import Breaking
-from ridgepoint.serving.power import Draws, idle_w
+from ridgepoint.serving.power import Draws
 from ridgepoint.serving.scaling import Scaler
 from ridgepoint.serving.usage import actions
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from ridgepoint.cost.energy import capped
+from ridgepoint.cost.energy import clock_under
 from ridgepoint.cost.evaluate import evaluate
 from ridgepoint.errors import RidgepointError, unknown_name
 from ridgepoint.formats import FORMATS
@@ -27,7 +27,6 @@ from ridgepoint.serving.clock import Clock
 from ridgepoint.serving.engines import Engine, engines, with_software
 from ridgepoint.serving.failures import Failures
 from ridgepoint.serving.passes import Passes, passes
-from ridgepoint.serving.power import idle_w
 from ridgepoint.serving.scaling import Scaling
 from ridgepoint.serving.scheduling import STATIC, Scheduling, Speculation, scheduling_of
 from ridgepoint.serving.sharing import halves
@@ -245,21 +244,7 @@ class Deployment:
     @cached_property
     def frequency(self) -> float:
         """The clock over the usual one at which a device under full load keeps the power cap."""
-        limit = self.machine.device.power.tdp
-        if self.power_cap_w is None:
-            return 1.0
-        if limit is None:
-            raise RidgepointError(
-                "bad_power_cap", f"the sheet of {self.machine.name} states no power limit", "give one: MACHINE@tdp=300W"
-            )
-        idle = idle_w(self.machine) or 0.0
-        if not idle < self.power_cap_w:
-            raise RidgepointError(
-                "bad_power_cap",
-                f"a cap of {self.power_cap_w:g} W is below the idle power",
-                f"use more than {idle:.0f} W",
-            )
-        return 1.0 / float(capped(self.machine, limit, min(self.power_cap_w, limit))[1])
+        return 1.0 if self.power_cap_w is None else clock_under(self.machine, self.power_cap_w)
 
     def seconds(self, work: Work) -> float:
         """Seconds that a work takes on the machine."""

@@ -9,13 +9,13 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from ridgepoint.cost.energy import usd
+from ridgepoint.cost.energy import idle_w, usd
 from ridgepoint.serving.capacity import Cache
 from ridgepoint.serving.citing import reliance_of
 from ridgepoint.serving.clock import Clock
 from ridgepoint.serving.conditions import Event
 from ridgepoint.serving.deployment import Deployment
-from ridgepoint.serving.power import Draws, idle_w
+from ridgepoint.serving.power import Draws
 from ridgepoint.serving.replica import Replica
 from ridgepoint.serving.statistics import Summary, summarize, weighted_percentile
 from ridgepoint.serving.usage import Actions, Usage, actions, covered_s, token_gaps, total, usage

@@ -25,14 +25,6 @@ from ridgepoint.serving.usage import (
 Floats = NDArray[np.float64]
 
 
-def idle_w(machine: Machine) -> float | None:
-    """Power of a device that does nothing, or None where the sheet states no limit."""
-    power = machine.device.power
-    if power.tdp is None:
-        return None
-    return float(power.idle if power.idle is not None else machine.coefficients.power.idle_fraction * power.tdp)
-
-
 class Draws:
     """What the actions of a replica with these clocks draw."""
 

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from ridgepoint.cost.energy import ON_CHIP
 from ridgepoint.cost.evaluate import evaluate
 from ridgepoint.kernels.demand import Timing
 from ridgepoint.machines.machine import Machine
@@ -201,7 +202,7 @@ def clocked(machine: Machine) -> tuple[str, ...]:
     ('matrix', 'vector', 'special', 'l2', 'shared', 'wave')
     """
     device = machine.device
-    on_chip = (name for name, level in device.memory.items() if level.role in ("cache", "scratch"))
+    on_chip = (name for name, level in device.memory.items() if level.role in ON_CHIP)
     return (*device.engines, *on_chip, "wave")
 
 

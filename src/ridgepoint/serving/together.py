@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ridgepoint.cost.energy import idle_w
 from ridgepoint.errors import RidgepointError
 from ridgepoint.serving.handover import checked_reading
-from ridgepoint.serving.power import idle_w
 from ridgepoint.serving.scheduling import STATIC
 from ridgepoint.serving.sharing import checked as checked_share
 from ridgepoint.units import duration

@@ -7,8 +7,7 @@ from dataclasses import replace
 import msgspec
 import numpy as np
 
-from ridgepoint.machines.description import Watts
-from ridgepoint.machines.machine import Machine
+from ridgepoint.cost.energy import idle_w, under_cap
 from ridgepoint.numeric import Num, plain
 from ridgepoint.ops import Transfer
 from ridgepoint.scenario import Scenario, Values
@@ -25,22 +24,17 @@ def _has_limit(given: Scenario, values: Values) -> str:
     return "" if stated else f"the sheet of {given.machine.device.name} states no power limit"
 
 
+def _above_idle(given: Scenario, values: Values) -> str:
+    if unknown := _has_limit(given, values):
+        return unknown
+    limit, idle = float(values["limit"]) * float(given.machine.device.power.tdp or 0.0), idle_w(given.machine) or 0.0
+    return "" if limit > idle else f"{given.machine.device.name} draws {idle:.0f} W when idle, more than {limit:.0f} W"
+
+
 def _has_price(given: Scenario, values: Values) -> str:
     price = given.machine.device.price
     known = price is not None and price.usd_per_hour is not None
     return "" if known else f"the sheet of {given.machine.device.name} states no price"
-
-
-def with_power_limit(machine: Machine, part: float) -> Machine:
-    """``machine`` with its devices' power limit at ``part`` of the sheet's.
-
-    >>> from ridgepoint.machines.catalog import find_machine
-    >>> float(with_power_limit(find_machine("h100-sxm"), 0.5).device.power.tdp)
-    350.0
-    """
-    device = machine.device
-    power = msgspec.structs.replace(device.power, tdp=Watts(float(device.power.tdp or 0.0) * part))
-    return replace(machine, device=msgspec.structs.replace(device, power=power))
 
 
 @technique(
@@ -50,16 +44,16 @@ def with_power_limit(machine: Machine, part: float) -> Machine:
     papers=("polca",),
     quality="same results",
     grade="exact",
-    cannot=_has_limit,
+    cannot=_above_idle,
     parameters=(Parameter("limit", 0.7, "power limit over the sheet's", 0.2, 1.0, one_value=True),),
     occupies=("power limit",),
     neutral={"limit": 1.0},
 )
 def power_cap(given: Scenario, values: Values) -> Scenario:
-    """The clock of the matrix engines falls until their power fits under the cap; memory keeps its rate.
+    """The clock falls until full load fits under the cap, with all that follows it: engines, caches. Memory keeps its rate.
 
     Dynamic power grows like the clock to the power of 2.4, so a little speed buys much power. Decoding, which waits for
-    memory, draws less than the cap anyway and loses nothing.
+    main memory, loses least. The same as ``simulate --power-cap`` (``cost/energy.py``).
 
     >>> import ridgepoint as rp
     >>> def slower(task: rp.Prefill | rp.Decode) -> float:
@@ -68,7 +62,8 @@ def power_cap(given: Scenario, values: Values) -> Scenario:
     >>> slower(rp.Prefill(batch=8, prompt=2048)) > slower(rp.Decode(batch=1, context=1024))
     True
     """
-    return replace(given, machine=with_power_limit(given.machine, float(values["limit"])))
+    limit = float(values["limit"]) * float(given.machine.device.power.tdp or 0.0)
+    return replace(given, machine=under_cap(given.machine, limit))
 
 
 def addition_saving(multiply_j: Num, add_j: Num, accumulate_j: Num) -> Num:
