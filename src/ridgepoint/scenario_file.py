@@ -18,18 +18,18 @@ Techniques are a list beside model and machine: ``apply = ["kv-quantization:form
 from __future__ import annotations
 
 import json
-import os
 import re
-import tempfile
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ridgepoint.errors import RidgepointError, nearest
+from ridgepoint.errors import RidgepointError
+from ridgepoint.files import check_keys, read_toml, write_whole
 from ridgepoint.request import PLAN_KEYS, Request, Value, sizes_of
 from ridgepoint.tasks import TASKS
 
+KIND = "bad_scenario"
+"""What errors of scenario files are called."""
 _PLAIN_NUMBER = re.compile(r"(0|[1-9][0-9]*)(\.[0-9]+)?", re.ASCII)
 _KEYS: Mapping[str, tuple[str, ...]] = {"model": ("name", "config"), "machine": ("name", "file")}
 
@@ -39,12 +39,7 @@ def read_request(path: Path) -> Request:
 
     Errors: ``bad_scenario`` with the file and the key.
     """
-    try:
-        raw = tomllib.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise _bad(path, str(error.strerror or error), "check the path") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise _bad(path, f"not valid TOML: {error}", "fix the line it names") from None
+    raw = read_toml(path, KIND)
     _known(path, "", raw, ("model", "machine", "apply", "task", "plan"))
     task, inputs = _task(path, raw)
     plan = _table(path, raw, "plan")
@@ -108,18 +103,11 @@ def _table(path: Path, raw: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def _known(path: Path, prefix: str, table: Mapping[str, Any], known: tuple[str, ...]) -> None:
-    for key in table:
-        if key not in known:
-            close = nearest(key, known, count=1)
-            raise _bad(
-                path,
-                f"unknown key `{prefix}{key}`",
-                f"did you mean {close[0]}?" if close else "known: " + ", ".join(known),
-            )
+    check_keys(path, KIND, prefix, table, known)
 
 
 def _bad(path: Path, problem: str, hint: str) -> RidgepointError:
-    return RidgepointError("bad_scenario", f"{path}: {problem}", hint)
+    return RidgepointError(KIND, f"{path}: {problem}", hint)
 
 
 def write_request(request: Request, path: Path) -> None:
@@ -175,26 +163,3 @@ def _toml(value: Value) -> str:
     if _PLAIN_NUMBER.fullmatch(value):
         return value
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-
-
-def write_whole(path: Path, content: str | bytes) -> None:
-    """Write a file (text in UTF-8) so that it is there whole or not at all.
-
-    Errors: ``bad_file`` where the folder cannot be written to.
-    """
-    try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-        os.chmod(file.name, 0o666 & ~_umask())
-        os.replace(file.name, path)
-    except OSError as error:
-        raise RidgepointError(
-            "bad_file", f"cannot write {path}: {error.strerror or error}", "choose another file"
-        ) from None
-
-
-def _umask() -> int:
-    """What new files lack; reading it needs setting it."""
-    found = os.umask(0)
-    os.umask(found)
-    return found

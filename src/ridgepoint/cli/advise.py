@@ -95,8 +95,8 @@ def advise(
         raise RidgepointError("bad_option", f"{said} belongs to the task serve", "add --task serve")
     found = advice(to_scenario(request), objective or "latency", limits)
     if html is not None:
+        from ridgepoint.files import write_whole
         from ridgepoint.report.html_advice import advice_page as html_page
-        from ridgepoint.scenario_file import write_whole
 
         write_whole(html, html_page(found, command_line()))
     if files:

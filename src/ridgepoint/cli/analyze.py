@@ -11,8 +11,9 @@ from ridgepoint.cli.citing import Citations, print_citations
 from ridgepoint.cli.files import Charts, Html, Perfetto, chart_files, write_charts, write_trace
 from ridgepoint.cli.options import takes_scenario
 from ridgepoint.cli.output import command_line, console, print_json, print_page
+from ridgepoint.files import write_whole
 from ridgepoint.request import Request, to_scenario
-from ridgepoint.scenario_file import write_request, write_whole
+from ridgepoint.scenario_file import write_request
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -33,9 +33,9 @@ def capture(
 ) -> None:
     """Capture what a model really does: kernels and sizes, without weights and without the target machine."""
     from ridgepoint.capture.session import capture as captured
+    from ridgepoint.files import write_whole
     from ridgepoint.models.networks.captured.file import to_text
     from ridgepoint.models.networks.captured.summary import summary
-    from ridgepoint.scenario_file import write_whole
 
     with _saying(as_json) as say:
         work = captured(target, inputs or (), tasks or (), say, ranks)
@@ -90,9 +90,9 @@ def work_file_of(model: str, inputs: list[str] | None, task: str | None) -> str:
             )
         return model
     from ridgepoint.capture.session import capture as captured
+    from ridgepoint.files import write_whole
     from ridgepoint.models.catalog import user_catalog
     from ridgepoint.models.networks.captured.file import to_text
-    from ridgepoint.scenario_file import write_whole
 
     with _saying(False) as say:
         work = captured(model, inputs or (), () if task is None else (task,), say)

@@ -57,8 +57,8 @@ def serve(
 
     curve = operating(*deployed(request, {**asked, "--apply": bool(request.apply)}))
     if html is not None:
+        from ridgepoint.files import write_whole
         from ridgepoint.report.html_operating import operating_page
-        from ridgepoint.scenario_file import write_whole
 
         write_whole(html, operating_page(curve, command_line()))
     if files:

@@ -121,8 +121,8 @@ def train(
                 "ridgepoint: the best layout has one stage, so that --gantt draws nothing (try --pp 2)", err=True
             )
     if html is not None:
+        from ridgepoint.files import write_whole
         from ridgepoint.report.html_train import train_plan_page
-        from ridgepoint.scenario_file import write_whole
 
         write_whole(html, train_plan_page(found, command_line()))
     if perfetto is not None:

@@ -42,8 +42,8 @@ def reproduce(
     if record:
         write_record(found)
     if html is not None:
+        from ridgepoint.files import write_whole
         from ridgepoint.report.html_reproduce import reproduce_page as html_page
-        from ridgepoint.scenario_file import write_whole
 
         write_whole(html, html_page(found, command_line()))
     if files:

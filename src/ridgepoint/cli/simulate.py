@@ -86,8 +86,8 @@ def simulate(
     if perfetto is not None:
         write_perfetto(found, perfetto)
     if html is not None:
+        from ridgepoint.files import write_whole
         from ridgepoint.report.html_simulation import simulation_page
-        from ridgepoint.scenario_file import write_whole
 
         write_whole(html, simulation_page(found, command_line()))
     if files:

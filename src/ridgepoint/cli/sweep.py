@@ -56,8 +56,8 @@ def sweep(
     if out is not None:
         _write(found, only, out)
     if html is not None:
+        from ridgepoint.files import write_whole
         from ridgepoint.report.html_sweep import sweep_page as html_page
-        from ridgepoint.scenario_file import write_whole
 
         write_whole(html, html_page(found, command_line(), goals))
     if files:
@@ -89,7 +89,7 @@ def _said(goals: list[str]) -> str:
 def _write(found: Sweep, only: NDArray[np.bool_] | None, out: Path) -> None:
     import json
 
-    from ridgepoint.scenario_file import write_whole
+    from ridgepoint.files import write_whole
     from ridgepoint.search.table import csv_text, document
 
     rows = csv_text(found, only) if out.suffix == ".csv" else json.dumps(document(found, only), ensure_ascii=False)

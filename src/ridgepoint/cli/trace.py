@@ -47,8 +47,8 @@ def trace(
         found = read_profile(file)
     beside = None if estimate is None else compare(found, estimate, runs)
     if html is not None:
+        from ridgepoint.files import write_whole
         from ridgepoint.report.html_trace import trace_page as html_page
-        from ridgepoint.scenario_file import write_whole
 
         write_whole(html, html_page(found, beside, command_line()))
     if files:

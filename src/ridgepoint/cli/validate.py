@@ -63,8 +63,8 @@ def validate(
         validation = validate_folder(data, (kind,) if kind else KINDS, progress)
         answer = document(validation)
     if html is not None:
+        from ridgepoint.files import write_whole
         from ridgepoint.report.validation import validation_page
-        from ridgepoint.scenario_file import write_whole
 
         write_whole(html, validation_page(answer, _points(validation), command_line()))
     if files:

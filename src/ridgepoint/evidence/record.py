@@ -7,7 +7,7 @@ from importlib import resources
 from pathlib import Path
 
 from ridgepoint.evidence.reproduce import COMPARED, Outcome
-from ridgepoint.scenario_file import write_whole
+from ridgepoint.files import write_whole
 
 HEAD = "# Predicted over reported, by paper: written by `ridgepoint reproduce --all --record`.\n"
 

@@ -15,11 +15,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ridgepoint.errors import RidgepointError, nearest
+from ridgepoint.files import write_whole
 from ridgepoint.report.html import style
 from ridgepoint.report.palette import paint
 from ridgepoint.report.picture import Picture
 from ridgepoint.report.svg import INK, QUIET, element, pixel
-from ridgepoint.scenario_file import write_whole
 
 KINDS = (".svg", ".png", ".pdf")
 DRAWN = KINDS[1:]

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ridgepoint.scenario_file import write_whole
+from ridgepoint.files import write_whole
 
 Event = dict[str, Any]
 HOST = 1_000_000

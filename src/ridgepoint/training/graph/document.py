@@ -21,18 +21,20 @@ plan = { tp = 4 }             # fields of a plan that are fixed
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ridgepoint.errors import RidgepointError, nearest
+from ridgepoint.errors import RidgepointError
+from ridgepoint.files import check_keys, read_toml
 from ridgepoint.models.architecture import Model
 from ridgepoint.scenario import find
 from ridgepoint.training.graph.graph import Call, Graph, Member
 from ridgepoint.training.planner import base_plan
 from ridgepoint.units import parse_count
 
+KIND = "bad_graph"
+"""What errors of graphs are called."""
 _TOP = ("machine", "batch", "prompt", "output", "groups", "models", "call")
 _MEMBER = ("model", "rest")
 _CALL = ("name", "model", "kind", "batch", "prompt", "output", "steps", "after", "group", "plan")
@@ -44,12 +46,7 @@ def read_graph(path: Path) -> tuple[Graph, str | None]:
 
     Errors: ``bad_graph`` with the file and the key; those of names.
     """
-    try:
-        raw = tomllib.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise _bad(path, str(error.strerror or error), "check the path") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise _bad(path, f"not valid TOML: {error}", "fix the line it names") from None
+    raw = read_toml(path, KIND)
     _known(path, "", raw, _TOP)
     members = {name: _member(path, name, table) for name, table in _table(path, raw, "models").items()}
     calls = raw.get("call", [])
@@ -126,13 +123,8 @@ def _size(path: Path, at: str, value: Any) -> int:
 
 
 def _known(path: Path, at: str, table: Mapping[str, Any], keys: tuple[str, ...]) -> None:
-    for key in table:
-        if key not in keys:
-            close = nearest(key, list(keys))
-            raise _bad(
-                path, f"unknown key `{at}{key}`", f"did you mean {close[0]}?" if close else "keys: " + ", ".join(keys)
-            )
+    check_keys(path, KIND, at, table, keys)
 
 
 def _bad(path: Path, message: str, hint: str) -> RidgepointError:
-    return RidgepointError("bad_graph", f"{path}: {message}", hint)
+    return RidgepointError(KIND, f"{path}: {message}", hint)
