@@ -185,3 +185,29 @@ def test_cascades_that_say_nothing_clear_are_refused(run, said, what):
     answer = run(*SMALL, *said)
     assert answer.code == 2
     assert what in answer.err
+
+
+@pytest.mark.parametrize(
+    ("load", "option", "home"),
+    [
+        (("--rate", "10"), ("--think", "5s"), "--turns"),
+        (("--rate", "10"), ("--system", "100"), "--turns"),
+        (("--rate", "10"), ("--hash-tokens", "64"), "--trace"),
+        (("--rate", "10", "--turns", "3"), ("--arrivals", "even"), "--rate"),
+        (("--concurrency", "4"), ("--arrivals", "even"), "--rate"),
+        (("--trace", "load.csv"), ("--prompt", "1k"), "--rate"),
+        (("--trace", "load.csv"), ("--concurrency", "4"), "leave out one"),
+        (("--trace", "load.csv"), ("--turns", "3"), "leave out one"),
+    ],
+)
+def test_options_of_another_load_are_refused(run, load, option, home):
+    """An option that is left out in silence answers for another load than the one that was asked for."""
+    error = run("simulate", "llama-3.1-8b", "--on", "2xh100-sxm", *load, *option, "--json").error
+    assert option[0] in error["message"]
+    assert home in error["hint"]
+
+
+def test_a_fleet_takes_lengths_from_its_trace(run):
+    """`plan serve` refuses lengths beside a trace, too."""
+    fleet = ("plan", "serve", "llama-3.1-8b", "--devices", "h100-sxm", "--ttft", "1s")
+    assert "--prompt" in run(*fleet, "--trace", "load.csv", "--prompt", "1k", "--json").error["message"]

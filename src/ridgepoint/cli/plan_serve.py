@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ridgepoint.cli.citing import Citations, print_answer
-from ridgepoint.cli.numbers import per_second, whole_number
+from ridgepoint.cli.loads import load_of
+from ridgepoint.cli.numbers import whole_number
 from ridgepoint.cli.output import print_json, progress_bar
 from ridgepoint.errors import RidgepointError
 from ridgepoint.units import parse_count, parse_quantity
@@ -31,9 +32,13 @@ def serve(
     devices: Annotated[str, _option("--devices", "NAME,…", "device types to choose from; NAME:N has at most N", FLEET)],
     trace: Annotated[Path | None, _option("--trace", "FILE", "arrivals and lengths: arrival_s,input_tokens,…")] = None,
     rate: Annotated[str | None, _option("--rate", "R", "requests per second; with --trace its gaps are scaled")] = None,
-    prompt: Annotated[str, _option("--prompt", "LENGTH", "1k, lognormal:1k:0.8, uniform:128:2k …")] = "lognormal:1k",
-    output: Annotated[str, _option("--output", "LENGTH", "as --prompt")] = "lognormal:256",
-    arrivals: Annotated[str, _option("--arrivals", "KIND", "poisson, even, bursty:CV, diurnal:A:PERIOD")] = "poisson",
+    prompt: Annotated[
+        str | None, _option("--prompt", "LENGTH", "1k, lognormal:1k:0.8, uniform:128:2k … (lognormal:1k)")
+    ] = None,
+    output: Annotated[str | None, _option("--output", "LENGTH", "as --prompt (lognormal:256)")] = None,
+    arrivals: Annotated[
+        str | None, _option("--arrivals", "KIND", "poisson, even, bursty:CV or diurnal:DEPTH:PERIOD (poisson)")
+    ] = None,
     requests: Annotated[str | None, _option("--requests", "N", "requests to plan with (4000; a trace's: all)")] = None,
     ttft: Annotated[str | None, _option("--ttft", "TIME", "time to first token", GOALS)] = None,
     tpot: Annotated[str | None, _option("--tpot", "TIME", "mean time per further token", GOALS)] = None,
@@ -78,7 +83,8 @@ def serve(
     names, limits = _devices(devices)
     degrees = [None if value is None else parse_count(value) for value in (tp, pp)]
     usual = rate if power is None or rate is not None or trace is not None else "1"
-    load = _load(trace, usual, requests, (prompt, output), arrivals, seed)
+    said = {"--trace": trace, "--rate": usual, "--prompt": prompt, "--output": output, "--arrivals": arrivals}
+    load = _load(said, requests, seed)
     chosen = tuple(filter(None, (name.strip() for name in formats.split(","))))
     space = Space(
         Plan(weights=weights, acts=acts, kv=kv, tp=degrees[0], pp=degrees[1]), engine, chosen or ("given",), splits
@@ -167,15 +173,8 @@ def _devices(text: str) -> tuple[tuple[str, ...], dict[str, int]]:
     return tuple(names), limits
 
 
-def _load(
-    trace: Path | None, rate: str | None, requests: str | None, lengths: tuple[str, str], arrivals: str, seed: int
-) -> Requests:
-    from ridgepoint.cli.simulate import traced
-    from ridgepoint.serving.workload import poisson_requests
-
+def _load(said: dict[str, Any], requests: str | None, seed: int) -> Requests:
     count = None if requests is None else whole_number("--requests", requests)
-    if trace is not None:
-        return traced(trace, rate, count)
-    if rate is None:
+    if said["--trace"] is None and said["--rate"] is None:
         raise RidgepointError("bad_usage", "say what arrives: --trace or --rate", "add --trace FILE or --rate 10")
-    return poisson_requests(per_second(rate), count or 4000, *lengths, arrivals, seed)
+    return load_of(said, count if count is not None or said["--trace"] is not None else 4000, seed)

@@ -11,7 +11,8 @@ from ridgepoint.cli.cascades import Cascades, Routes, further
 from ridgepoint.cli.citing import Citations, print_answer
 from ridgepoint.cli.deployments import takes_deployment
 from ridgepoint.cli.files import Charts, Html, chart_files, write_charts
-from ridgepoint.cli.numbers import per_second, whole_number
+from ridgepoint.cli.loads import load_of
+from ridgepoint.cli.numbers import whole_number
 from ridgepoint.cli.output import command_line, print_json, progress_bar, teller
 from ridgepoint.errors import RidgepointError
 from ridgepoint.units import parse_quantity
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from ridgepoint.serving.workload import Requests
 
 LOAD, GOALS, OUT = "Load", "Goals", "Output"
-DEFAULT_REQUESTS = 2000
 
 
 def _option(words: str, metavar: str, text: str, panel: str = LOAD) -> Any:
@@ -35,15 +35,21 @@ def simulate(
     concurrency: Annotated[
         str | None, _option("--concurrency", "N", "clients, each with one request at a time")
     ] = None,
-    prompt: Annotated[str, _option("--prompt", "LENGTH", "1k, lognormal:1k:0.8, uniform:128:2k …")] = "lognormal:1k",
-    output: Annotated[str, _option("--output", "LENGTH", "as --prompt")] = "lognormal:256",
-    arrivals: Annotated[str, _option("--arrivals", "KIND", "poisson, even, bursty:CV, diurnal:A:PERIOD")] = "poisson",
+    prompt: Annotated[
+        str | None, _option("--prompt", "LENGTH", "1k, lognormal:1k:0.8, uniform:128:2k … (lognormal:1k)")
+    ] = None,
+    output: Annotated[str | None, _option("--output", "LENGTH", "as --prompt (lognormal:256)")] = None,
+    arrivals: Annotated[
+        str | None, _option("--arrivals", "KIND", "poisson, even, bursty:CV or diurnal:DEPTH:PERIOD (poisson)")
+    ] = None,
     turns: Annotated[float | None, _option("--turns", "N", "mean turns of conversations that share prefixes")] = None,
-    think: Annotated[str, _option("--think", "TIME", "mean pause of a user between turns")] = "10s",
-    system: Annotated[str, _option("--system", "N", "tokens of a system prompt that all conversations share")] = "0",
+    think: Annotated[str | None, _option("--think", "TIME", "mean pause of a user between turns (10s)")] = None,
+    system: Annotated[
+        str | None, _option("--system", "N", "tokens of a system prompt that all conversations share (0)")
+    ] = None,
     urgent: Annotated[float | None, _option("--urgent", "P", "part of the requests that go before others")] = None,
     requests: Annotated[str | None, _option("--requests", "N", "requests to simulate (2000; a trace's: all)")] = None,
-    hashed: Annotated[int, _option("--hash-tokens", "N", "tokens of a block in prefix_hash_ids (512)")] = 512,
+    hashed: Annotated[int | None, _option("--hash-tokens", "N", "tokens of a block in prefix_hash_ids (512)")] = None,
     seed: Annotated[int, _option("--seed", "N", "of everything drawn")] = 0,
     ttft: Annotated[str | None, _option("--ttft", "TIME", "goal: time to first token", GOALS)] = None,
     tpot: Annotated[str | None, _option("--tpot", "TIME", "goal: mean time per further token", GOALS)] = None,
@@ -65,13 +71,9 @@ def simulate(
 
     files = chart_files(chart)
     count = None if requests is None else whole_number("--requests", requests)
-    lengths = (prompt, output)
-    if trace is not None:
-        load = traced(trace, rate, count, hashed)
-    elif turns is not None:
-        load = _conversations(rate, count, lengths, turns, think, system, seed)
-    else:
-        load = _drawn(rate, concurrency, count, lengths, arrivals, seed)
+    said = {"--trace": trace, "--rate": rate, "--concurrency": concurrency, "--prompt": prompt, "--output": output}
+    more = {"--arrivals": arrivals, "--turns": turns, "--think": think, "--system": system, "--hash-tokens": hashed}
+    load = load_of({**said, **more}, count, seed)
     if urgent is not None:
         load = load.with_urgent(urgent, seed)
     slo = Slo(*(None if v is None else parse_quantity(v, "s") for v in (ttft, tpot, latency)))
@@ -121,39 +123,3 @@ def _several(
         print_json(document(found, slo))
         return
     print_answer(lambda width: page(found, slo, width), found.citations if citations else ())
-
-
-def traced(path: Path, rate: str | None, count: int | None, hashed: int = 512) -> Requests:
-    """The first requests of a trace, at another rate where one is given."""
-    from ridgepoint.serving.trace_file import read_trace
-
-    found = read_trace(path, hashed)
-    found = found if count is None else found.first(count)
-    return found if rate is None else found.at_rate(per_second(rate))
-
-
-def _conversations(
-    rate: str | None, count: int | None, lengths: tuple[str, str], turns: float, think: str, system: str, seed: int
-) -> Requests:
-    from ridgepoint.serving.workload import session_requests
-
-    if rate is None:
-        raise RidgepointError("bad_usage", "--turns needs a rate of conversations", "add --rate R")
-    shared = whole_number("--system", system, least=0)
-    pause = parse_quantity(think, "s")
-    return session_requests(per_second(rate), count or DEFAULT_REQUESTS, *lengths, turns, pause, seed, shared)
-
-
-def _drawn(
-    rate: str | None, concurrency: str | None, count: int | None, lengths: tuple[str, str], arrivals: str, seed: int
-) -> Requests:
-    from ridgepoint.serving.workload import client_requests, poisson_requests
-
-    if (rate is None) == (concurrency is None):
-        raise RidgepointError(
-            "bad_usage", "say what arrives: one of --trace, --rate and --concurrency", "add --trace FILE or --rate 10"
-        )
-    if rate is not None:
-        return poisson_requests(per_second(rate), count or DEFAULT_REQUESTS, *lengths, arrivals, seed)
-    clients = whole_number("--concurrency", concurrency or "")
-    return client_requests(clients, count or max(DEFAULT_REQUESTS, 10 * clients), *lengths, seed)
