@@ -20,7 +20,17 @@ from ridgepoint.units import parse_count
 Value = str | float | bool
 Inputs = tuple[tuple[str, float], ...]
 TRAINING_ONLY = (
-    *("zero_stage", "shard_group", "rank_order", "recompute", "recomputed_layers", "micro_batch", "schedule", "chunks", "stages"),
+    *(
+        "zero_stage",
+        "shard_group",
+        "rank_order",
+        "recompute",
+        "recomputed_layers",
+        "micro_batch",
+        "schedule",
+        "chunks",
+        "stages",
+    ),
     *("lengths", "padding", "jitter"),
     *("vocab_parallel", "context_exchange"),
     *("trainable", "lora_rank", "trained_layers", "optimizer", "optimizer_rank", "master_weights"),
@@ -108,6 +118,18 @@ def _as_text(value: Value) -> str:
     return f"{value:g}" if isinstance(value, float) and value.is_integer() and value < 1e6 else str(value)
 
 
+def named_machine(name: str | None) -> str:
+    """The machine that was named.
+
+    Errors: ``bad_request`` where none was.
+    """
+    if not name:
+        raise RidgepointError(
+            "bad_request", "no machine is given", "add --on MACHINE; `ridgepoint machines list` shows all"
+        )
+    return name
+
+
 def to_scenario(request: Request, model: Model | Network | None = None) -> Scenario:
     """The scenario that a request describes; of ``model`` where one is given, whatever the request's says.
 
@@ -116,11 +138,7 @@ def to_scenario(request: Request, model: Model | Network | None = None) -> Scena
     """
     if not request.model:
         raise RidgepointError("bad_request", "no model is given", "give a name, a config.json or a scenario file")
-    if not request.machine:
-        raise RidgepointError(
-            "bad_request", "no machine is given", "add --on MACHINE; `ridgepoint machines list` shows all"
-        )
-    model, machine = model or find(request.model), find_machine(request.machine)
+    model, machine = model or find(request.model), find_machine(named_machine(request.machine))
     usual = usual_task(model)
     task = request.task if request.task is not None else usual.name
     _check_task(task)

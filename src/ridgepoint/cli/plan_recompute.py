@@ -12,7 +12,7 @@ from ridgepoint.cli.options import input_sizes
 from ridgepoint.cli.output import print_json, progress_bar
 from ridgepoint.cli.plan_train import takes_training
 from ridgepoint.errors import RidgepointError
-from ridgepoint.request import Request, plan_values
+from ridgepoint.request import Request, named_machine, plan_values
 from ridgepoint.units import parse_count, parse_quantity
 
 
@@ -41,10 +41,7 @@ def recompute(
     from ridgepoint.report.recompute import page
     from ridgepoint.training.remat.recompute import plan_recompute
 
-    if not request.machine:
-        raise RidgepointError(
-            "bad_request", "no machine is given", "add --on MACHINE; `ridgepoint machines list` shows all"
-        )
+    machine = named_machine(request.machine)
     if "recompute" in request.plan:
         raise RidgepointError("bad_option", "--recompute is what is planned here", "leave it out")
     with progress_bar(as_json) as bar:
@@ -52,7 +49,7 @@ def recompute(
             bar.add_task("planning", total=None)
         found = plan_recompute(
             request.model or "",
-            on=request.machine,
+            on=machine,
             batch=whole_number("--batch", batch),
             seq=None if seq is None else whole_number("--seq", seq),
             memory=None if memory is None else parse_quantity(memory, "B"),

@@ -11,6 +11,7 @@ from ridgepoint.cli.citing import Citations, print_answer
 from ridgepoint.cli.numbers import whole_number
 from ridgepoint.cli.output import print_json, progress_bar, teller
 from ridgepoint.errors import RidgepointError
+from ridgepoint.request import named_machine
 from ridgepoint.units import parse_quantity
 
 if TYPE_CHECKING:
@@ -63,14 +64,11 @@ def rlhf(
             raise RidgepointError("bad_usage", "models are given beside --graph", "write them into the file")
         wanted, named = read_graph(graph)
         machine = machine or named
-    if not machine:
-        raise RidgepointError(
-            "bad_request", "no machine is given", "add --on MACHINE; `ridgepoint machines list` shows all"
-        )
+    cluster = named_machine(machine)
     with progress_bar(as_json) as bar:
         found = plan_graph(
             wanted,
-            on=machine,
+            on=cluster,
             max_memory=None if max_memory is None else parse_quantity(max_memory, "B"),
             progress=teller(bar, "calls"),
         )

@@ -13,7 +13,7 @@ from ridgepoint.cli.numbers import whole_number
 from ridgepoint.cli.options import ENGINE, FORMATS, LAYOUT, SETTINGS, TRAINING, compiled, filled, parameter, subjects
 from ridgepoint.cli.output import command_line, print_json, progress_bar, teller
 from ridgepoint.errors import RidgepointError
-from ridgepoint.request import Request, plan_values
+from ridgepoint.request import Request, named_machine, plan_values
 from ridgepoint.units import parse_count, parse_quantity
 
 PLAN = tuple(
@@ -87,10 +87,7 @@ def train(
     """The best layouts for a training run: every one that could run is tried."""
     from ridgepoint.training.planner import plan_train
 
-    if not request.machine:
-        raise RidgepointError(
-            "bad_request", "no machine is given", "add --on MACHINE; `ridgepoint machines list` shows all"
-        )
+    machine = named_machine(request.machine)
     if target is not None:
         _known_target(target)
     length = whole_number("--seq", seq)
@@ -98,7 +95,7 @@ def train(
     with progress_bar(as_json) as bar:
         found = plan_train(
             request.model or "",
-            on=request.machine,
+            on=machine,
             batch=size,
             seq=length,
             tokens=None if tokens is None else parse_tokens(tokens),
