@@ -41,8 +41,8 @@ def nearest(wanted: int, valid: Iterable[int], most: int = 6) -> str:
 
 def no_layout(model: Model, devices: int, batch: int, given: Mapping[str, Any]) -> RidgepointError:
     """The error where every degree is possible by itself and no layout has them all."""
-    fixed = {name: int(given[name]) for name in (*_PARTS, "ep", "micro_batch", "chunks") if name in given}
-    for check in (_experts, _devices, _batch, _micro_batch, _chunks):
+    fixed = {name: int(given[name]) for name in (*_PARTS, "ep", "micro_batch", "chunks", "shard_group") if name in given}
+    for check in (_experts, _devices, _shards, _batch, _micro_batch, _chunks):
         found = check(model, devices, batch, fixed)
         if found is not None:
             return RidgepointError("bad_plan", *found)
@@ -54,6 +54,14 @@ def no_layout(model: Model, devices: int, batch: int, given: Mapping[str, Any]) 
 
 
 Found = tuple[str, str] | None
+
+
+def _shards(model: Model, devices: int, batch: int, fixed: Mapping[str, int]) -> Found:
+    group = fixed.get("shard_group")
+    if group is None or devices % group == 0:
+        return None
+    valid = [d for d in range(1, devices + 1) if devices % d == 0]
+    return f"a shard group of {group} does not divide the {devices} devices", "nearest: " + nearest(group, valid)
 
 
 def _experts(model: Model, devices: int, batch: int, fixed: Mapping[str, int]) -> Found:
