@@ -194,7 +194,8 @@ class ServingAdvice:
         now = self.baseline
         tool = _Tool(self.given, self.baseline.pace, self.baseline.estimate, self.baseline.goals, self.limits)
         while left and len(steps) < STEPS:
-            tried = [tool.tried(now.estimate.scenario, r.remedy.technique.name) for r in left]
+            # On top of the baseline alone each was tried already.
+            tried = [tool.tried(now.estimate.scenario, r.remedy.technique.name) for r in left] if steps else left
             options = [(self._better(now, r.after), r.after, r) for r in tried if r.after is not None]
             if not options:
                 break
@@ -347,6 +348,6 @@ def _room(est: Estimate) -> tuple[float, float]:
 
 def _passes(est: Estimate) -> float:
     """Passes of the model per output token after the first: as often as its logits are made."""
-    made = [np.mean(np.asarray(c.count)) for c in est.cost.components if c.label == "head.logits"]
+    made = [np.mean(np.asarray(count)) for op, count in est.cost.occurrences if op.label == "head.logits"]
     steps = max(float(est.scenario.task.sizes()["output"]) - 1.0, 1.0)
     return float(np.clip((sum(made) - 1.0) / steps, 0.02, 1.0)) if made else 1.0
