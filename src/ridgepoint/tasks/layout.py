@@ -257,6 +257,9 @@ def resolve_formats(model: Model, plan: Plan) -> tuple[Formats, tuple[str, ...]]
     quantizes the linear layers.
     """
     stored = model.precision
+    stacks = [stack for stack in (model.encoder, model.decoder) if stack is not None]
+    routed = any(isinstance(layer.feed, Experts) for stack in stacks for layer, _ in stack.layers)
+    wide = ("embedding", "head", "router") if routed else ("embedding", "head")
     notes: list[str] = []
     stream = "fp16" if stored.weights == "fp16" else "bf16"
     if plan.weights is None:
@@ -264,15 +267,16 @@ def resolve_formats(model: Model, plan: Plan) -> tuple[Formats, tuple[str, ...]]
         if stored.weights == "fp32":
             table = {"default": stream}
             notes.append(f"the checkpoint is stored in fp32; it is run in {stream} (--weights fp32 runs it as stored)")
-        for component in ("embedding", "head", "router"):
+        for component in wide:
             if FORMATS[stored.weights].bits < 16:
                 table.setdefault(component, stream)
         inputs = stored.weights if FORMATS[stored.weights].math in ("fp8", "int8") else stream
     else:
         table = {"default": plan.weights}
         if FORMATS[plan.weights].bits < 16:
-            table |= dict.fromkeys(("embedding", "head", "router"), stream)
-            notes.append(f"{plan.weights} weights in the linear layers; embedding, head and router stay in {stream}")
+            table |= dict.fromkeys(wide, stream)
+            kept = ", ".join(wide[:-1]) + f" and {wide[-1]}"
+            notes.append(f"{plan.weights} weights in the linear layers; {kept} stay in {stream}")
         else:
             stream = plan.weights if plan.weights in ("fp16", "bf16", "fp32") else stream
         inputs = stream
@@ -301,5 +305,6 @@ def execution(model: Model, plan: Plan, layout: Layout, training: bool) -> tuple
         paged=not training,
         training=training,
         expert_imbalance=plan.expert_imbalance,
+        dropout=plan.dropout,
     )
     return run, notes
