@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ridgepoint.citations import Reliance, reliance
 from ridgepoint.cost.evaluate import evaluate
 from ridgepoint.serving.deployment import Deployment
 from ridgepoint.work import Seq
 
 SCHEDULING = ("yu-2022", "kwon-2023", "agrawal-2024")
+_PARTS: tuple[tuple[str, Callable[[Deployment], bool]], ...] = (
+    ("patel-2024", lambda given: given.readers > 0),
+    ("leviathan-2023", lambda given: given.speculation is not None),
+    ("sheng-2024", lambda given: given.adapters is not None),
+    ("shi-2025", lambda given: given.sharing is not None),
+    ("patel-2024-polca", lambda given: given.budget is not None),
+)
+"""Publications behind parts that a deployment may have."""
 
 
 def reliance_of(given: Deployment, *publications: str) -> Reliance:
@@ -26,8 +36,7 @@ def reliance_of(given: Deployment, *publications: str) -> Reliance:
         passes.choosing(tokens),
     )
     keys = [*SCHEDULING, *publications]
-    keys += ["patel-2024"] if given.readers else []
-    keys += ["leviathan-2023"] if given.speculation else []
+    keys += [key for key, used in _PARTS if used(given)]
     engine = given.software
     line = f"engine {engine.title}: host times {engine.provenance.kind} ({engine.provenance.source})"
     return reliance(evaluate(step, given.machine)) | Reliance(tuple(keys), more=(line,))
