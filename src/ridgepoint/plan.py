@@ -69,6 +69,7 @@ class Plan:
     passes, and ``overlap_parameters``: what ZeRO shares is gathered beside the passes, else before them.
     ``communication_share`` is the part of the multiprocessors that collectives keep from computation beside them (NCCL's 16
     to 24 channels of 108 to 144).
+    ``dropout`` after attention and feed-forward layers: above 0, masks are drawn, kept and read again.
     Data: ``lengths`` of sequences as a distribution (``lognormal:1k:0.8``; by default all are as long as the task says), and
     ``padding``: packed into rows, longest (of each micro-batch) or padded to the task's length.
     ``jitter`` is the coefficient of variation of a device's time in a step: all wait for the slowest.
@@ -115,6 +116,7 @@ class Plan:
     overlap_gradients: bool = True
     overlap_parameters: bool = True
     communication_share: Num = 0.15
+    dropout: float = 0.0
     lengths: str | None = None
     padding: str = "packed"
     jitter: Num = 0.0
@@ -161,6 +163,7 @@ _RANGES: dict[str, tuple[float, float, str]] = {
     "recomputed_layers": (0.0, 1.0, "use a part of the layers from 0 to 1"),
     "trained_layers": (0.0, 1.0, "use a part of the layers from 0 to 1"),
     "communication_share": (0.0, 1.0, "use a part of the multiprocessors from 0 to 1"),
+    "dropout": (0.0, 1.0, "use a probability from 0 to 1"),
     "jitter": (0.0, 1.0, "use a part of the time from 0 to 1"),
     "optimizer_rank": (0.0, np.inf, "use 0 (full rank) or a rank"),
     "gradient_bytes": (0.0, 8.0, "use bytes per gradient value, from 0 to 8"),

@@ -31,7 +31,7 @@ TRAINING_ONLY = (
         "chunks",
         "stages",
     ),
-    *("lengths", "padding", "jitter"),
+    *("lengths", "padding", "jitter", "dropout"),
     *("vocab_parallel", "context_exchange"),
     *("trainable", "lora_rank", "trained_layers", "optimizer", "optimizer_rank", "master_weights"),
     *("gradient_bytes", "exchange_period", "outer_bytes", "communication_share"),
@@ -240,6 +240,7 @@ _PLAN: Mapping[str, Callable[[str, Value, Request], Any]] = {
     "stages": _text,
     "lengths": _text,
     "jitter": _number,
+    "dropout": _number,
 }
 
 

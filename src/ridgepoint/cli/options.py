@@ -69,6 +69,7 @@ SETTINGS = (
     Setting("--lengths", "plan", "lengths", "SHAPE", TRAINING, "of the sequences: lognormal:1k:0.8 (all as --seq)"),
     Setting("--padding", "plan", "padding", "HOW", TRAINING, "of --lengths: packed, longest or padded"),
     Setting("--jitter", "plan", "jitter", "F", TRAINING, "coefficient of variation of a device's time; all wait"),
+    Setting("--dropout", "plan", "dropout", "P", TRAINING, "probability: masks are drawn, kept and read (0)"),
     Setting("--stages", "plan", "stages", "LAYERS", TRAINING, "uniform, balanced, or of each stage: 16,17,17,14"),
     Setting("--vocab-parallel", "plan", "vocab_parallel", "", TRAINING, "head divided among the pipeline stages", True),
     Setting(

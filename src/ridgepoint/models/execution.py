@@ -97,6 +97,7 @@ class Execution:
     paged: bool = False
     training: bool = False
     expert_imbalance: Num = 0.0
+    dropout: float = 0.0
 
     def rows(self, tokens: Tokens) -> Num:
         """Tokens of one context-parallel rank: those of a decode step are split by whole sequences."""

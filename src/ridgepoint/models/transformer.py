@@ -20,6 +20,7 @@ from ridgepoint.models.architecture import (
     SelfAttention,
     Stack,
 )
+from ridgepoint.models.dropout import with_dropout
 from ridgepoint.models.execution import Execution, Tokens
 from ridgepoint.models.pieces import is_one, norm, projection
 from ridgepoint.numeric import Num
@@ -60,7 +61,7 @@ def layer_work(layer: Layer, hidden: int, tokens: Tokens, run: Execution, causal
         parts.append(_FEEDS[type(layer.feed)](layer.feed, hidden, tokens, run, at))
     if layer.norms:
         parts.insert(0, Repeat(float(layer.norms), norm(run, f"{at}.norm", rows, hidden)))
-    return Seq(*parts)
+    return with_dropout(Seq(*parts), run) if run.training and run.dropout > 0.0 else Seq(*parts)
 
 
 def stack_work(stack: Stack, tokens: Tokens, run: Execution, at: str, source: Num = 0.0, share: Num = 1.0) -> Work:

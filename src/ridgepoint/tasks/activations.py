@@ -179,7 +179,7 @@ def on_device(model: Model, layout: Layout, count: Num, plan: Plan, kept: Num, a
 def _scores_bytes(work: Work) -> Num:
     """Scores and probabilities that unfused attention keeps; the fused kernel keeps none."""
     own: Num = 0.0
-    if isinstance(work, Stream) and work.label.endswith(".attention.softmax"):
+    if isinstance(work, Stream) and work.label.endswith((".attention.softmax", ".attention.softmax_dropout")):
         own = work.saved_bytes
     elif isinstance(work, Gemm) and work.label.endswith(".attention.values"):
         own = work.m * work.k * work.batch * FORMATS[work.acts].bytes

@@ -265,6 +265,7 @@ def _check_training(net: Network, plan: Plan) -> None:
         "optimizer_rank": bool(np.any(np.asarray(plan.optimizer_rank) > 0.0)),
         "vocab_parallel": plan.vocab_parallel,
         "stages": plan.stages != "uniform",
+        "dropout": plan.dropout > 0.0,
         "rank_order": plan.rank_order != "tp-cp-dp-pp",
         "shard_group": plan.shard_group is not None,
         "lengths": plan.lengths is not None,

@@ -38,7 +38,7 @@ ASKED_OF_ALL = {
 """Fields of a plan that every framework has to say or to refuse."""
 BESIDE = {
     *("memory_fraction", "communication_share", "expert_imbalance", "kv", "speculated", "lora_rank"),
-    *("lengths", "padding", "jitter"),
+    *("lengths", "padding", "jitter", "dropout"),
 }
 """Fields that describe the run and are no setting of it."""
 

@@ -70,6 +70,7 @@ def _degrees(facts: Facts) -> Options:
             "--expert-tensor-parallel-size": facts.expert_slices,
             "--moe-token-dispatcher-type": "alltoall",
         }
+    found |= {"--attention-dropout": f"{plan.dropout:g}", "--hidden-dropout": f"{plan.dropout:g}"}  # its default is 0.1
     if plan.rank_order == "tp-pp-dp":
         found["--use-tp-pp-dp-mapping"] = None
     return found | _stages(facts)
