@@ -64,6 +64,9 @@ def test_overload_is_said(run):
         (("--rate", "1", "--token-budget", "x"), "bad_count"),
         (("--trace", "none.csv"), "bad_file"),
         (("--turns", "3"), "bad_usage"),
+        (("--rate", "1", "--turns", "0.5"), "bad_option"),
+        (("--rate", "1", "--static-batch", "8"), "bad_usage"),
+        (("--rate", "1", "--no-prefix-cache", "--host-cache", "100G"), "bad_tiers"),
         (("--rate", "1", "--ttft", "soon"), "bad_quantity"),
     ],
 )  # fmt: skip

@@ -11,7 +11,7 @@ import ridgepoint as rp
 from ridgepoint.cost.energy import capped
 from ridgepoint.serving.budget import Governor, PowerBudget
 from ridgepoint.serving.power import Draws
-from ridgepoint.serving.scheduling import Speculation
+from ridgepoint.serving.scheduling import Scheduling, Speculation
 from ridgepoint.serving.series import series, shares_over_time
 from ridgepoint.serving.sharing import partitioned
 from ridgepoint.serving.simulate import simulate_requests
@@ -144,6 +144,17 @@ def test_a_budget_is_kept_by_slower_clocks():
     assert ample.summary("latency_s").p50 == pytest.approx(free.summary("latency_s").p50, rel=0.02)  # type: ignore[union-attr]
 
 
+def test_a_budget_that_no_clock_keeps_is_said():
+    """Figures at a power that the devices exceed are those of another budget."""
+    requests = load(60.0, 1500, "lognormal:1500", "lognormal:150")
+    found = simulate_requests(bare("4xh100-sxm", budget=PowerBudget(500.0)), requests)
+    assert found.energy_j is not None
+    assert found.energy_j > 500.0 * found.span_s
+    assert any(warning.startswith("over budget") for warning in found.warnings)
+    kept = simulate_requests(bare("4xh100-sxm", budget=PowerBudget(2000.0)), requests)
+    assert not any(warning.startswith("over budget") for warning in kept.warnings)
+
+
 def test_oversubscribed_servers_of_low_priority_slow_down_first():
     """POLCA: requests of high priority hardly notice what caps those of low priority."""
     requests = load(50.0, 2500, "lognormal:1500", "lognormal:150").with_urgent(0.5)
@@ -236,6 +247,9 @@ def test_a_partition_is_a_smaller_device():
         ({"prefill_replicas": 1, "mixed_replicas": 3}, "bad_plan"),
         ({"scaling": rp.Scaling(5.0, least=9)}, "bad_scaling"),
         ({"scaling": rp.Scaling(5.0), "prefill_replicas": 1}, "bad_scaling"),
+        ({"budget": PowerBudget(300.0)}, "bad_power_budget"),  # four devices draw 364 W when they do nothing
+        ({"plan": rp.Plan(expert_imbalance=2.0)}, "bad_plan"),
+        ({"tiers": rp.CacheTiers(host_bytes=1e11), "scheduling": Scheduling(prefix_cache=False)}, "bad_tiers"),
     ],
 )
 def test_parts_that_do_not_go_together_are_refused(options, kind):

@@ -110,6 +110,8 @@ def _deployment(values: dict[str, Any]) -> Any:
         asked = replace(asked, plan=replace(asked.plan, expert_imbalance=_factor(values["imbalance"])))
     engine = values["engine"] or "vllm"
     first = deployment(asked.model, asked.machine, asked.plan, engine)  # type: ignore[arg-type]
+    if values["static_batch"] is not None and (values["policy"] or first.rules.policy) != "static":
+        raise RidgepointError("bad_usage", "--static-batch says nothing without static batches", "add --policy static")
     more = conditions({name: values[name] for name in CONDITIONS})
     reading = _reading(values, first.model, asked.plan, engine, more)
     return deployment(

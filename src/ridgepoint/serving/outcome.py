@@ -25,6 +25,8 @@ from ridgepoint.units import duration
 Floats = NDArray[np.float64]
 GROWING = 0.05
 """Part of the arrivals of the second half by which the queue grows when a deployment counts as overloaded."""
+OVER_BUDGET = 1.03
+"""Mean power over the budget's above which a reader is warned: clocks follow the power by some seconds."""
 
 
 @dataclass(frozen=True)
@@ -305,6 +307,12 @@ class Outcome:
             said.append("prefixes are not shared: layers of the model keep recurrent states instead of tokens")
         if self.failed:
             said.append(f"{self.failed:,} of {len(self.requests):,} requests were refused: {self._why_refused()}")
+        budget, joules = self.deployment.budget, self.energy_j if self.deployment.budget else None
+        if budget is not None and joules is not None and joules > OVER_BUDGET * budget.watts * self.span_s:
+            said.append(
+                f"over budget: the devices draw {joules / self.span_s:,.0f} W in the mean, more than {budget.watts:,.0f} W, "
+                f"though their clocks fall to {min(budget.clocks):.0%}"
+            )
         longest = self.deployment.model.max_context
         most = int((self.requests.prompt + self.requests.output).max())
         if longest and most > longest:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ridgepoint.cost.energy import idle_w
 from ridgepoint.errors import RidgepointError
+from ridgepoint.models.architecture import Experts
 from ridgepoint.serving.handover import checked_reading
 from ridgepoint.serving.scheduling import STATIC
 from ridgepoint.serving.sharing import checked as checked_share
@@ -48,11 +51,34 @@ def checked(given: Deployment) -> Deployment:
         )
     if given.adapters is not None and given.rules.policy == STATIC:
         raise RidgepointError("bad_adapters", "static batches serve one model", "use another --policy")
-    if given.budget is not None and idle_w(given.machine) is None:
+    if given.budget is not None:
+        _checked_budget(given, given.budget.watts)
+    if given.tiers is not None and not given.rules.prefix_cache:
+        raise RidgepointError(
+            "bad_tiers", "lower tiers of the cache keep prefixes, and none are kept", "leave out --no-prefix-cache"
+        )
+    routed = any(isinstance(layer.feed, Experts) for layer, _ in given.model.main.layers)
+    if np.any(np.asarray(given.plan.expert_imbalance) > 0.0) and not routed:
+        raise RidgepointError(
+            "bad_plan", f"{given.model.name} has no experts with uneven loads", "leave out --expert-imbalance"
+        )
+    return given
+
+
+def _checked_budget(given: Deployment, watts: float) -> None:
+    """Errors: ``bad_power_budget`` where the sheet states no power, or the devices draw more when they do nothing."""
+    idle = idle_w(given.machine)
+    if idle is None:
         raise RidgepointError(
             "bad_power_budget", f"the sheet of {given.machine.name} states no power limit", "give one: MACHINE@tdp=300W"
         )
-    return given
+    least = idle * given.replicas * given.devices_per_replica
+    if watts <= least:
+        raise RidgepointError(
+            "bad_power_budget",
+            f"{watts:,.0f} W is no more than the idle power of all devices",
+            f"use more than {least:,.0f} W",
+        )
 
 
 def assumptions_of(given: Deployment) -> tuple[str, ...]:
