@@ -38,7 +38,7 @@ def read(path: Path) -> Any:
     return mapping[kind].from_dict(values)
 
 
-def build(config: Any, training: bool) -> Any:
+def build(config: Any) -> Any:
     """The model of a configuration on the meta device, in its own format (16 bit where it says none)."""
     torch = needed("torch", "capturing a model")
     transformers = needed("transformers", "capturing a Hugging Face model")
@@ -62,7 +62,7 @@ def subject(config: Any, task: str) -> Subject:
 
     Errors: ``bad_task`` for a task that the model does not have.
     """
-    model = build(config, task == "train")
+    model = build(config)
     if task not in TASKS:
         raise RidgepointError("bad_task", f"nothing captures the task '{task}'", "use one of " + ", ".join(TASKS))
     takes = _parameters(model)
@@ -125,7 +125,7 @@ def _decode(model: Any, config: Any, takes: set[str]) -> Made:
 
     def arguments(sizes: Mapping[str, int]) -> Arguments:
         kept: list[Any] = []
-        cache = _cache(config, sizes["context"] - 1, kept)
+        cache = _cache(sizes["context"] - 1, kept)
         return {WORDS: _tokens(sizes, 1), "past_key_values": cache, "use_cache": True}, kept
 
     return arguments, {"context": 1024.0, "batch": 1.0}
@@ -202,7 +202,7 @@ def _attention_as_call() -> None:
     AttentionInterface.register(ATTENTION, attention)
 
 
-def _cache(config: Any, past: int, kept: list[Any]) -> Any:
+def _cache(past: int, kept: list[Any]) -> Any:
     """A cache that holds ``past`` tokens when it is first used, and grows in place."""
     from transformers.cache_utils import Cache, DynamicLayer
 

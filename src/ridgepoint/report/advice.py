@@ -70,7 +70,7 @@ def _remedies(found: Advice, width: int, top: int) -> RenderableType:
     table = _table(found, shown, width)
     more = len(found.remedies) - len(shown)
     rest = [Text(f"{more} more: --top {len(found.remedies)}", style="dim")] if more else []
-    return section(title, table, *rest, Text(""), *explained([r.technique for r in shown[:PARTS]], width))
+    return section(title, table, *rest, Text(""), *explained([r.technique for r in shown[:PARTS]]))
 
 
 def _table(found: Advice, shown: Sequence[Remedy], width: int) -> Table:
@@ -94,7 +94,7 @@ def _row(found: Advice, remedy: Remedy) -> list[Cell]:
     ]
 
 
-def explained(shown: list[Technique], width: int) -> Iterator[RenderableType]:
+def explained(shown: list[Technique]) -> Iterator[RenderableType]:
     """What the first ones do, their quality, papers, and how well these were reproduced."""
     table = Table.grid(padding=(0, 2, 0, 0))
     for found in shown:

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from ridgepoint.evidence.reproduce import BEYOND, STATES, Outcome, summary
 from ridgepoint.report.table import Cell, fitted
-from ridgepoint.report.terminal import INDENT, notes, section
+from ridgepoint.report.terminal import notes, section
 from ridgepoint.report.text import number, percent
 
 FEW = 6
@@ -38,7 +38,7 @@ def _sections(outcomes: Sequence[Outcome], width: int) -> Iterator[RenderableTyp
         for found in outcomes:
             yield from _detail(found)
     yield Text("")
-    yield section("Summary", *_summary(outcomes, width - INDENT))
+    yield section("Summary", *_summary(outcomes))
 
 
 def _row(found: Outcome) -> list[Cell]:
@@ -78,7 +78,7 @@ def _detail(found: Outcome) -> Iterator[RenderableType]:
     yield from notes(f"{found.claim.slug}: remarks", tuple(filter(None, said)), "yellow")
 
 
-def _summary(outcomes: Sequence[Outcome], width: int) -> Iterator[RenderableType]:
+def _summary(outcomes: Sequence[Outcome]) -> Iterator[RenderableType]:
     found = summary(outcomes)
     counts = ", ".join(f"{found['states'][name]} {name}" for name in STATES if found["states"][name])
     yield Text(f"{found['claims']} claims of {found['papers']} papers: {counts}")

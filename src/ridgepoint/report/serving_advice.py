@@ -127,7 +127,7 @@ def _remedies(found: ServingAdvice, width: int, top: int) -> RenderableType:
     more = len(found.remedies) - len(shown)
     rest = [Text(f"{more} more: --top {len(found.remedies)}", style="dim")] if more else []
     named = [r.remedy.technique for r in shown[:PARTS]]
-    return section(title, _table(found, shown, width), *rest, Text(""), *explained(named, width))
+    return section(title, _table(found, shown, width), *rest, Text(""), *explained(named))
 
 
 def _table(found: ServingAdvice, shown: Sequence[ServingRemedy], width: int) -> Table:

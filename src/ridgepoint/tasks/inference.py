@@ -18,7 +18,7 @@ from ridgepoint.models.state import stage_share
 from ridgepoint.models.transformer import decoder_of, embed, logits, sample, stack_work
 from ridgepoint.numeric import Num, plain
 from ridgepoint.ops import Attention, Collective, Conv, Gemm, Host, Scan, Stream
-from ridgepoint.tasks import Decode, Forward, Generate, Prefill
+from ridgepoint.tasks import Generate
 from ridgepoint.tasks.layout import Layout
 from ridgepoint.work import Mix, Op, Overlap, Pipeline, Repeat, Seq, Stage, Work
 
@@ -224,6 +224,3 @@ def kernel_count(work: Work) -> Num:
     if isinstance(work, Op):
         return 0.0 if rules_of(work).table in ("host", "transfer", "storage", "") else 1.0
     return sum((kernel_count(child) for child in work.children()), 0.0)
-
-
-InferenceTask = Prefill | Decode | Generate | Forward

@@ -239,7 +239,7 @@ def _train(net: Network, layout: Layout, task: Train, plan: Plan) -> Parts:
     chain = blocks(forward)
     runs_again = again(chain, forward, plan)
     parameters = Trained(tape.total_parameters - tape.sparse_parameters)
-    exchange = [] if is_one(outside.dp) else [gradient_exchange(_execution(tape), outside, plan, parameters)]
+    exchange = [] if is_one(outside.dp) else [gradient_exchange(outside, plan, parameters)]
     together = Overlap(back, *exchange) if plan.overlap_gradients else Seq(back, *exchange)
     last = sometimes(plan, together, back)
     update = optimizer_step(_execution(tape), outside, plan, parameters)

@@ -52,7 +52,7 @@ def step_work(
     size, count = micro_batch(task, plan, layout)
     tokens = Tokens(size, task.seq, task.seq, keep=task.seq)
     trained = learned(model, run, layout, plan)
-    gradients = gradient_exchange(run, layout, plan, trained)
+    gradients = gradient_exchange(layout, plan, trained)
     one_stage = np.asarray(layout.pp) == 1.0
     ways: list[tuple[Num, Work]] = []
     if np.any(one_stage):
@@ -79,7 +79,7 @@ def exchanges(
     """(beside the passes, on their own): what ZeRO gathers, and what it reduces before the last micro-batch."""
     found = (
         (plan.overlap_parameters, parameter_gathers(run, layout, plan, weights, count)),
-        (plan.overlap_gradients, early_exchange(run, layout, plan, trained, count)),
+        (plan.overlap_gradients, early_exchange(layout, plan, trained, count)),
     )
     return [work for beside, work in found if beside], [work for beside, work in found if not beside]
 

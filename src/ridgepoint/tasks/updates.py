@@ -137,7 +137,7 @@ def _among_copies(
     return Seq(every, one(trained.experts, plain(group), f"{label}.experts", apart))
 
 
-def gradient_exchange(run: Execution, layout: Layout, plan: Plan, trained: Trained) -> Work:
+def gradient_exchange(layout: Layout, plan: Plan, trained: Trained) -> Work:
     """All-reduce of the gradients over all copies of the weights, or reduce-scatter where optimizer states are sharded; in
     groups of shards (hybrid sharding) and then an all-reduce of each shard among the groups (Zhao et al. 2023).
 
@@ -169,7 +169,7 @@ def _narrowed(exchange: Work, plan: Plan, trained: Trained) -> Work:
     return Seq(narrow, exchange, widen)
 
 
-def early_exchange(run: Execution, layout: Layout, plan: Plan, trained: Trained, microbatches: Num) -> Work:
+def early_exchange(layout: Layout, plan: Plan, trained: Trained, microbatches: Num) -> Work:
     """What gradients in shards cost besides: each micro-batch but the last reduces its own, for a device keeps no whole
     gradient to add them to (ZeRO-2, ZeRO-3).
     """

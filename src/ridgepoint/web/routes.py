@@ -9,7 +9,6 @@ from typing import Any
 from ridgepoint.web import api, knowledge, serving
 
 JSON, HTML, CSV, TOML = "application/json", "text/html", "text/csv", "application/toml"
-SCENARIO = "Scenario"
 _NAME = {"type": "string"}
 
 

@@ -88,7 +88,7 @@ class Run:
         """The most that lives at once."""
         return max(self.bytes_at, default=0.0)
 
-    def again(self, flow: Flow) -> dict[int, int]:
+    def again(self) -> dict[int, int]:
         """Step → how often it runs beyond its first time."""
         counts: dict[int, int] = {}
         for at in self.order:

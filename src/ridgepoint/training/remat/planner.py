@@ -41,7 +41,7 @@ class FlowPlan:
         steps = self.flow.steps
         return [
             (steps[at].name, count, count * steps[at].time_s, steps[at].bytes)
-            for at, count in sorted(self.best.again(self.flow).items())
+            for at, count in sorted(self.best.again().items())
         ]
 
 
