@@ -103,7 +103,9 @@ def diffusion_subject(name: str) -> Any:
     return Subject(module, inputs, {"batch": 1.0})
 
 
-@benchmark("capture.llama-prefill", measures="Llama-3.1-8B, prefill, one symbolic recording, two checks", unit="s", target=3.0)
+@benchmark(
+    "capture.llama-prefill", measures="Llama-3.1-8B, prefill, one symbolic recording, two checks", unit="s", target=3.0
+)
 def llama() -> float:
     return seconds(config_of("llama-3.1-8b"), "prefill")
 

@@ -79,7 +79,8 @@ class Scan(Op):
     """A recurrent or linear-attention pass over ``seq`` tokens of ``batch`` sequences.
 
     ``variant``: ``mamba1`` (``heads`` = inner channels, ``head_dim`` = 1), ``mamba2``, ``linear``, ``gated_delta``, ``kda``
-    (a decay for every channel), ``rnn``, and channel by channel ``wkv`` (RWKV-4) and ``lru`` (Griffin). Each head keeps a ``head_dim`` × ``state_dim`` state in format ``state``.
+    (a decay for every channel), ``rnn``, and channel by channel ``wkv`` (RWKV-4) and ``lru`` (Griffin). Each head keeps a
+    ``head_dim`` × ``state_dim`` state in format ``state``.
     ``chunk`` is the block length of chunked (matrix) forms. ``groups``: heads share B and C (Mamba-2) or queries and keys
     (gated delta net) in that many groups.
     ``seq`` = 1 is the decode step.

@@ -105,7 +105,7 @@ def test_a_model_without_a_cache_predicts_none() -> None:
 
 
 def test_a_predicted_latent_is_as_wide_as_the_latent() -> None:
-    """The larger model's attention may since have been turned into a latent: the maps lead to that (pairs compose, design §6)."""
+    """Attention of the larger model may have been turned into a latent: the maps lead to that (pairs compose, design §6)."""
     both = prefill(4096, "kv-prediction:model=llama-3.2-1b", "latent-kv")
     kept = prefill(4096, "latent-kv").memory["kv"] / 4096
     assert both.memory["predictor_maps"] == pytest.approx(kept * 512 * 2 / 2, rel=0.01)

@@ -41,7 +41,9 @@ def nearest(wanted: int, valid: Iterable[int], most: int = 6) -> str:
 
 def no_layout(model: Model, devices: int, batch: int, given: Mapping[str, Any]) -> RidgepointError:
     """The error where every degree is possible by itself and no layout has them all."""
-    fixed = {name: int(given[name]) for name in (*_PARTS, "ep", "micro_batch", "chunks", "shard_group") if name in given}
+    fixed = {
+        name: int(given[name]) for name in (*_PARTS, "ep", "micro_batch", "chunks", "shard_group") if name in given
+    }
     for check in (_experts, _devices, _shards, _batch, _micro_batch, _chunks):
         found = check(model, devices, batch, fixed)
         if found is not None:
