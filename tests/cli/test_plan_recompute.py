@@ -44,3 +44,9 @@ def test_bad_input_is_refused(run, more, says):
     answer = run(*ARGUMENTS, *more, "--json")
     assert answer.code == 2
     assert says in answer.out
+
+
+def test_a_length_of_a_network_without_sequences_is_refused(run):
+    """As `analyze` does: left out in silence it would be part of no answer."""
+    answer = run("plan", "recompute", "resnet-50", "--on", "h100-sxm", "--batch", "8", "--seq", "100", "--json")
+    assert "reads no sequences" in answer.error["message"]

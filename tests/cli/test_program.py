@@ -4,8 +4,14 @@ import json
 import os
 import subprocess
 import sys
+from typing import Any
+
+import typer
+from rich.text import Text
 
 from ridgepoint import __version__
+from ridgepoint.cli import app
+from ridgepoint.cli.guard import load
 from tests.cli.conftest import Run
 
 COLOURS = ("FORCE_COLOR", "CLICOLOR_FORCE", "NO_COLOR", "COLUMNS", "TTY_COMPATIBLE")
@@ -25,6 +31,20 @@ def test_version_and_help(run: Run) -> None:
         assert answer.code == 0
         for command in ("analyze", "models", "machines"):
             assert command in answer.out
+
+
+def test_help_shows_what_was_written() -> None:
+    """Help is read as markup: words in brackets vanish, and words between colons become pictures."""
+
+    def commands(name: str) -> list[Any]:
+        command: Any = load(name)
+        return [*command.commands.values()] if hasattr(command, "commands") else [command]
+
+    root: Any = typer.main.get_command(app)
+    found = [option.help for name in root.commands for command in commands(name) for option in command.params]
+    assert len(found) > 300
+    for words in found:
+        assert Text.from_markup(words or "").plain == (words or "")
 
 
 # design §10

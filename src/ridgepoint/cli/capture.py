@@ -26,9 +26,7 @@ def capture(
     ranks: Annotated[
         int, typer.Option("--ranks", metavar="N", min=1, help="Ranks that a factory may spread its module over.")
     ] = 1,
-    out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="Where to write [default: NAME.work.json].")
-    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Where to write (NAME.work.json).")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
     """Capture what a model really does: kernels and sizes, without weights and without the target machine."""

@@ -20,7 +20,7 @@ from ridgepoint.units import parse_count, parse_quantity
 def recompute(
     request: Request,
     memory: Annotated[
-        str | None, typer.Option("--memory", metavar="SIZE", help="Most per device: 40G [default: what it may use].")
+        str | None, typer.Option("--memory", metavar="SIZE", help="Most per device: 40G (what it may use).")
     ] = None,
     batch: Annotated[str, typer.Option("--batch", metavar="N", help="Sequences or images, over all devices.")] = "1",
     seq: Annotated[

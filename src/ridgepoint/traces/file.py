@@ -89,7 +89,7 @@ def read_file(path: Path) -> File:
 
 def _lower(error: Exception) -> str:
     said = str(error)
-    return said[:1].lower() + said[1:]
+    return said if said[1:2].isupper() else said[:1].lower() + said[1:]
 
 
 def parsed(raw: bytes) -> File:

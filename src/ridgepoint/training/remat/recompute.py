@@ -121,6 +121,8 @@ def plan_recompute(
     found = find(model) if isinstance(model, str) else model
     machine = find_machine(on) if isinstance(on, str) else on
     usual = dict(found.inputs).get("seq") if isinstance(found, Network) else None
+    if seq is not None and usual is None and isinstance(found, Network):
+        raise RidgepointError("bad_task", f"{found.name} reads no sequences", "leave --seq out")
     length = seq if seq is not None else usual
     task = Train(batch=batch, inputs=inputs or {}, **({} if length is None else {"seq": length}))
     base = Plan(**{**plan, "recompute": "none"})
@@ -152,7 +154,7 @@ def _parametric(model: Model | Network, machine: Machine, task: Train, base: Pla
         raise RidgepointError(
             "does_not_fit",
             f"{model.name} needs {lean.memory_bytes / 1e9:,.3g} GB with everything recomputed, not {budget / 1e9:,.3g} GB",
-            "take a smaller --micro-batch, --zero 3, or more tensor or pipeline parallel ranks",
+            "take a smaller --micro-batch, a higher --zero, or more tensor or pipeline parallel ranks",
         )
     words = next((t for t in each["planned"].assumptions if "recomputation planned" in t), "")
     again = _difference(each["none"], each["planned"])
