@@ -5,6 +5,7 @@ python -m tools.evidence [--check]
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
@@ -102,7 +103,7 @@ def _claims(outcomes: Sequence[Outcome]) -> Iterator[str]:
 
 def main() -> int:
     """Write the page (and the record that advise shows), or check that they are as they would be written."""
-    outcomes = reproduce()
+    outcomes = reproduce(workers=os.cpu_count() or 1)
     text = page(outcomes)
     if "--check" in sys.argv[1:]:
         return 0 if PAGE.read_text("utf-8") == text else 1

@@ -255,3 +255,12 @@ def test_figures_of_a_whole_machine_follow_from_those_of_a_device():
     assert figure(est, "samples_per_device") * 2 == pytest.approx(figure(est, "samples_per_s"))
     assert 0.0 < figure(est, "communication_share") < 1.0
     assert figure(est, "intensity", "*.attention.attention") == pytest.approx(1.0, rel=0.2)
+
+
+def test_processes_of_their_own_predict_the_same():
+    """Claims on deployments are predicted beside the others where a command has several processors."""
+    slugs = ["splitwise", "fiddler"]
+    alone, beside = reproduce(slugs), reproduce(slugs, workers=2)
+    assert [o.claim for o in alone] == [o.claim for o in beside]
+    assert [o.prediction.value for o in alone] == [o.prediction.value for o in beside]
+    assert [o.state for o in alone] == [o.state for o in beside]

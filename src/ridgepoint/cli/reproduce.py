@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 import typer
@@ -38,7 +39,12 @@ def reproduce(
     files = chart_files(chart)
     with progress_bar(as_json) as progress:
         task = progress.add_task("claims", total=len(claims()) if everything else None) if progress else None
-        found = run(slugs or None, mechanism, lambda: progress.advance(task) if progress and task is not None else None)
+        found = run(
+            slugs or None,
+            mechanism,
+            lambda: progress.advance(task) if progress and task is not None else None,
+            workers=os.cpu_count() or 1,
+        )
     if record:
         write_record(found)
     if html is not None:

@@ -6,9 +6,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import reduce
+from multiprocessing import get_context
 from operator import or_
 from typing import Any
 
@@ -139,8 +144,8 @@ def served_prediction(
 OF_SERVED = {"time_per_sample": seconds_per_request, "cost_per_sample": usd_per_request}
 
 
-def outcome(claim: Claim) -> Outcome:
-    """The prediction of a claim beside what its paper reports.
+def outcome(claim: Claim, made: Callable[[], Prediction] | None = None) -> Outcome:
+    """The prediction of a claim beside what its paper reports; ``made``: the prediction where it was begun before.
 
     Errors: ``unknown_paper`` or ``bad_claim`` for an entry whose row or index does not exist.
     """
@@ -148,15 +153,56 @@ def outcome(claim: Claim) -> Outcome:
     if claim.index is not None and claim.index >= len(paper.claims):
         raise RidgepointError("bad_claim", f"{claim.slug} has no claim {claim.index}", f"it has {len(paper.claims)}")
     row = None if claim.index is None else paper.claims[claim.index]
-    metric = claim.metric or (row.metric if row else "speedup")
-    unit = claim.unit or (row.unit if row else "x")
-    prediction = predict(claim, metric, unit)
+    metric, unit = _in_words(claim, row)
+    prediction = predict(claim, metric, unit) if made is None else made()
     reported = None if row is None else row.value
     said = state(prediction, reported, row is None)
     if row is not None and row.side and said in COMPARED:
         less = _measures(claim, metric, unit)[1] == "percent_less"
         said = bound_state(float(prediction.value or 0.0), float(reported or 0.0), row.side, less)
     return Outcome(claim, paper, metric, unit, prediction, reported, said)
+
+
+def _in_words(claim: Claim, row: Figure | None) -> tuple[str, str]:
+    """Metric and unit: the claim's own, or those of the paper's row."""
+    return claim.metric or (row.metric if row else "speedup"), claim.unit or (row.unit if row else "x")
+
+
+@contextmanager
+def _begun(found: Sequence[Claim], workers: int) -> Iterator[dict[int, Callable[[], Prediction]]]:
+    """Claims on deployments, which take seconds each, begun in processes of their own beside all others."""
+    long = [c for c in found if c.fleets is not None or c.served is not None]
+    if workers < 2 or len(long) < 2:
+        yield {}
+        return
+    with ProcessPoolExecutor(min(workers, len(long)), get_context("spawn"), _end_on_interrupt) as pool:
+        made: dict[int, Callable[[], Prediction]] = {}
+        with _interrupts_ignored():  # as the processes begin, so that they do not speak of it while they import
+            for claim in long:
+                row = None if claim.index is None else find_paper(claim.slug).claims[claim.index]
+                made[id(claim)] = pool.submit(predict, claim, *_in_words(claim, row)).result
+        try:
+            yield made
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+@contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():  # which alone may set this
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _end_on_interrupt() -> None:
+    """An interrupt, which a terminal sends to these processes too, ends them without a word."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def bound_state(value: float, bound: float, side: Side, percent_less: bool = False) -> str:
@@ -192,9 +238,14 @@ def state(prediction: Prediction, reported: float | None, unstated: bool) -> str
 
 
 def reproduce(
-    slugs: Iterable[str] | None = None, mechanism: str = "", progress: Callable[[], None] = lambda: None
+    slugs: Iterable[str] | None = None,
+    mechanism: str = "",
+    progress: Callable[[], None] = lambda: None,
+    workers: int = 1,
 ) -> list[Outcome]:
     """The outcomes of all claims, of some papers, or of one mechanism's papers.
+
+    With several ``workers``, processes of their own predict what takes long (call it from a guarded main module then).
 
     Errors: ``unknown_paper``, ``unknown_mechanism`` with the nearest names; ``no_claims`` where nobody modelled any.
     """
@@ -210,11 +261,12 @@ def reproduce(
     for slug in wanted or ():
         if not any(c.slug == slug for c in found):
             raise RidgepointError("no_claims", f"nothing is modelled for {slug}", f"ridgepoint papers show {slug}")
-    outcomes = []
-    for claim in found:
-        outcomes.append(outcome(claim))
-        progress()
-    return outcomes
+    outcomes: dict[int, Outcome] = {}
+    with _begun(found, workers) as made:
+        for claim in sorted(found, key=lambda c: id(c) in made):  # those that others work on last
+            outcomes[id(claim)] = outcome(claim, made.get(id(claim)))
+            progress()
+    return [outcomes[id(claim)] for claim in found]
 
 
 def summary(outcomes: Sequence[Outcome]) -> dict[str, Any]:
