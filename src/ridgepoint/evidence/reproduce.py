@@ -13,7 +13,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import reduce
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from operator import or_
 from typing import Any
 
@@ -175,9 +175,10 @@ def _begun(found: Sequence[Claim], workers: int) -> Iterator[dict[int, Callable[
     if workers < 2 or len(long) < 2:
         yield {}
         return
-    with ProcessPoolExecutor(min(workers, len(long)), get_context("spawn"), _end_on_interrupt) as pool:
+    with ProcessPoolExecutor(min(workers, len(long)), get_context("spawn")) as pool:
         made: dict[int, Callable[[], Prediction]] = {}
-        with _interrupts_ignored():  # as the processes begin, so that they do not speak of it while they import
+        others = active_children()
+        with _interrupts_ignored():  # which the processes inherit: this one ends them
             for claim in long:
                 row = None if claim.index is None else find_paper(claim.slug).claims[claim.index]
                 made[id(claim)] = pool.submit(predict, claim, *_in_words(claim, row)).result
@@ -185,6 +186,9 @@ def _begun(found: Sequence[Claim], workers: int) -> Iterator[dict[int, Callable[
             yield made
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
+            for process in active_children():
+                if process not in others:
+                    process.terminate()
             raise
 
 
@@ -198,11 +202,6 @@ def _interrupts_ignored() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def _end_on_interrupt() -> None:
-    """An interrupt, which a terminal sends to these processes too, ends them without a word."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def bound_state(value: float, bound: float, side: Side, percent_less: bool = False) -> str:
