@@ -77,6 +77,16 @@ def test_calibrate_prints_the_section_and_writes_it_where_asked(run: Run, data: 
     assert 'source = "mine"' not in BUILT_IN.read_text(), "a user's copy comes before the built-in file"
 
 
+def test_calibrate_makes_a_copy_of_its_own_where_there_is_none(run: Run, data: Path) -> None:
+    """A user's measurements belong into the user's catalogue, not among the files that an installer put there."""
+    page = run("calibrate", "--from", str(data), "--write")
+    assert page.code == 0, page.err
+    own = data / "catalog" / "machines" / "rtx-a6000.toml"
+    assert str(own) in page.out
+    assert 'source = "mine"' in own.read_text()
+    assert 'source = "mine"' not in BUILT_IN.read_text()
+
+
 def test_calibrate_asks_which_machine(run: Run, data: Path) -> None:
     write(data, text([gemm_row(machine=name) for name in ("h100-sxm", "a100-sxm-80gb")]))
     error = run("calibrate", "--from", str(data), "--json").error

@@ -49,14 +49,18 @@ def calibrate(
         ),
     ] = "gemm",
     write: Annotated[
-        bool, typer.Option("--write", help="Write the section into the machine's or family's catalogue file.")
+        bool,
+        typer.Option(
+            "--write",
+            help="Write the section into your own copy of the machine's sheet (in a checkout: the catalogue's).",
+        ),
     ] = False,
     citations: Citations = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
     """Coefficients of a machine or a family, fitted to measurements; printed as the section of its catalogue file."""
     from ridgepoint.evidence.calibrate import cross_validated, fit_all
-    from ridgepoint.evidence.coefficient_files import merged, section, write_section
+    from ridgepoint.evidence.coefficient_files import copied, merged, own_sheet, section, write_section
     from ridgepoint.evidence.free import OPS
     from ridgepoint.evidence.leave_one_out import GENERATION
     from ridgepoint.machines.catalog import device_files
@@ -81,9 +85,11 @@ def calibrate(
     wider = ALONE_SPREAD if family and len(machines) == 1 else 1.0
     spread = wider * max(fit.spread, held_back.spread)
     text = section(header, values, fit, spread, _origin(batches, measured, bool(family)), rows, today)
-    path = family_file(family) if family else device_files()[name]
+    sheet_file = family_file(family) if family else device_files()[name]
+    path = sheet_file if family else own_sheet(sheet_file)
     cited = _cited([table], _origin(batches, measured, True))
     if write:
+        copied(sheet_file, path)
         write_section(path, header, text)
     if as_json:
         print_json(_document(name, table, values, fit, held_back, spread, rows) | {"citations": cited})

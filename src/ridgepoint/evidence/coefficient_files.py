@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from ridgepoint.files import write_whole
 from ridgepoint.machines.calibration import Fit
 from ridgepoint.machines.machine import Machine
+from ridgepoint.models.catalog import user_catalog
 
 MARKER = "# Coefficients fitted to measurements by `ridgepoint calibrate`."
 
@@ -61,4 +65,27 @@ def write_section(path: Path, header: str, text: str) -> None:
     else:
         mark = "" if MARKER in content or not header.startswith("coefficients") else f"{MARKER}\n"
         content = content.rstrip("\n") + f"\n\n{mark}{text}"
-    path.write_text(content.rstrip("\n") + "\n")
+    write_whole(path, content.rstrip("\n") + "\n")
+
+
+def own_sheet(path: Path) -> Path:
+    """Where a machine's coefficients are written: its sheet, or the user's own copy of one that came with the package.
+
+    The package's own sheets are only written in a checkout, and there not where the user named a catalogue of their own.
+    """
+    package = Path(str(resources.files("ridgepoint")))
+    if not path.is_relative_to(package) or (is_checkout(package) and not os.environ.get("RIDGEPOINT_CATALOG")):
+        return path
+    return user_catalog() / "machines" / path.name
+
+
+def is_checkout(package: Path) -> bool:
+    """Whether the package lies in its repository, not where an installer put it."""
+    return (package.parents[1] / "pyproject.toml").is_file()
+
+
+def copied(path: Path, own: Path) -> None:
+    """Make ``own`` a copy of ``path`` where it is not that sheet itself."""
+    if own != path:
+        own.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(own, path.read_text())
