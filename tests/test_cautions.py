@@ -100,6 +100,7 @@ def test_a_network_that_does_not_fit_is_told_nothing_that_it_cannot_do() -> None
         ({"padding": "padded"}, "--padding has no effect"),
         ({"recomputed_layers": 0.5}, "--recomputed-layers has no effect"),
         ({"dp": 1, "exchange_period": 10}, "--exchange-period has no effect"),
+        ({"recompute": "selective"}, "--recompute has no effect: fused attention keeps no scores"),
     ],
 )
 def test_settings_that_change_nothing_are_named(plan: dict[str, Any], says: str) -> None:
@@ -119,3 +120,17 @@ def test_settings_that_change_something_somewhere_are_not_warned_of() -> None:
     swept = {"pp": np.array([1.0, 2.0]), "schedule": "interleaved", "chunks": 2}
     for plan in (swept, {"trainable": "lora", "lora_rank": 8}, {"lengths": "256", "padding": "padded"}):
         assert "has no effect" not in warnings("gpt2", "2xh100-sxm", task, **plan)
+
+
+def test_a_batch_that_micro_batches_do_not_divide_is_named() -> None:
+    """Two replicas with micro-batches of 3 run 12 sequences for a batch of 10; the figures per token are those of 10."""
+    step: dict[str, Any] = {"dp": 2, "micro_batch": 3}
+    said = warnings("gpt2", "2xh100-sxm", rp.Train(batch=10, seq=512), **step)
+    assert "one of 12 sequences, not 10" in said
+    assert "sequences, not" not in warnings("gpt2", "2xh100-sxm", rp.Train(batch=12, seq=512), **step)
+    uneven, even = (
+        rp.estimate("gpt2", on="2xh100-sxm", task=rp.Train(batch=n, seq=512), plan=rp.Plan(**step)) for n in (10, 12)
+    )
+    assert uneven.time_s == pytest.approx(even.time_s)
+    swept = rp.Train(batch=np.array([10.0, 12.0]), seq=512)
+    assert "one of 12 sequences, not 10" in warnings("gpt2", "2xh100-sxm", swept, **step)

@@ -9,9 +9,11 @@ from ridgepoint.machines.coefficients import table_origin
 from ridgepoint.models.architecture import Experts, LatentAttention, Model
 from ridgepoint.models.networks.network import Network
 from ridgepoint.numeric import Num
+from ridgepoint.plan import Plan
 from ridgepoint.scenario import Scenario
 from ridgepoint.tasks import Train
 from ridgepoint.tasks.layout import Layout
+from ridgepoint.tasks.training import micro_batch
 
 _SMALLER = {False: "shorten the context, narrow --kv, or raise --tp", True: "make its input smaller"}
 """What a sequence of a transformer, or a sample of a network, may be spared."""
@@ -33,9 +35,24 @@ def cautions(given: Scenario, ledger: Ledger, layout: Layout, largest_batch: Num
             f"the batch is smaller than the {np.max(layout.dp):g} data-parallel replicas: {idle:g} of them stay idle"
         )
     if isinstance(given.task, Train):
+        said += _filled_up(given.task, given.plan, layout) if isinstance(given.model, Model) else []
         said += _without_effect(given, layout)
     said += _guessed_tables(given)
     return tuple(said)
+
+
+def _filled_up(task: Train, plan: Plan, layout: Layout) -> list[str]:
+    """Where equal micro-batches of all replicas are more than the batch: those that wait for them compute as long."""
+    size, count = micro_batch(task, plan, layout)
+    batch, computed, copies = np.broadcast_arrays(*map(np.asarray, (task.batch, size * count * layout.dp, layout.dp)))
+    more = np.where(batch >= copies, computed - batch, 0.0)
+    at = np.unravel_index(int(np.argmax(more)), more.shape)
+    if not more[at] > 1e-6:
+        return []
+    return [
+        f"a step takes as long as one of {computed[at]:g} sequences, not {batch[at]:g}: equal micro-batches on all replicas "
+        "are more than the batch (take a batch that --dp times --micro-batch divides)"
+    ]
 
 
 def _without_effect(given: Scenario, layout: Layout) -> list[str]:
@@ -46,6 +63,7 @@ def _without_effect(given: Scenario, layout: Layout) -> list[str]:
     interleaved, chunked = plan.schedule == "interleaved", bool(np.any(np.asarray(plan.chunks) > 1.0))
     stages = "there is one pipeline stage (raise --pp)"
     copies = "there is one copy of the weights (raise --dp)"
+    scores = "fused attention keeps no scores (use --recompute full, or --no-fused-attention)"
     idle = (
         ("schedule", one_stage, stages),
         (
@@ -61,6 +79,7 @@ def _without_effect(given: Scenario, layout: Layout) -> list[str]:
         ("padding", plan.lengths is None, "all sequences are as long as --seq (add --lengths)"),
         ("lora_rank", plan.trainable != "lora", "no adapters are trained (add --trainable lora)"),
         ("recomputed_layers", plan.recompute == "none", "nothing runs again (add --recompute full)"),
+        ("recompute", plan.recompute == "selective" and plan.fused_attention, scores),
         ("exchange_period", alone, copies),
         ("gradient_bytes", alone, copies),
     )
