@@ -39,3 +39,17 @@ def test_a_configuration_is_printed(run):
 )
 def test_what_is_wrong_is_refused(run, options, kind):
     assert run(*ASK, *options, "--json").error["kind"] == kind
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("--devices", "h100-sxm", "--rate", "5", "--power", "1M"), "--rate"),
+        (("--devices", "h100-sxm", "--spare", "1", "--power", "1M"), "--spare"),
+        (("--devices", "h100-sxm:8", "--power", "1M"), "a limit in --devices"),
+        (("--devices", "h100-sxm", "--rate", "5", "--spare", "-1"), "--spare"),
+    ],
+)
+def test_what_a_budget_does_not_look_at_is_refused(run, options, says):
+    """Left out in silence, a limit or a spare would be missing in the answer."""
+    assert says in run("plan", "serve", "llama-3.1-8b", *options, *GOALS, "--json").error["message"]

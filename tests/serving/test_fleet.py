@@ -168,3 +168,10 @@ def test_narrower_formats_are_chosen_where_they_are_offered(load):
     assert narrow.fleet.usd_per_hour < wide.fleet.usd_per_hour
     assert narrow.fleet.members[0].offer.formats["weights"] == "fp8"
     assert "--quantization fp8 --kv-cache-dtype fp8" in emit(narrow, "vllm")
+
+
+def test_fewer_replicas_than_needed_are_no_spares():
+    """A negative number would take away replicas that the goals need."""
+    with pytest.raises(rp.RidgepointError, match="spare replicas"):
+        rp.plan_serve("llama-3.1-8b", requests=rp.poisson_requests(5.0, 100, "1k", "100"), devices=("h100-sxm",),
+                      slo=rp.Slo(ttft_s=1.0), spare=-1)  # fmt: skip

@@ -48,7 +48,9 @@ def serve(
     power: Annotated[
         str | None, _option("--power", "W", "serve the most within a power budget instead: 1M is a megawatt", FLEET)
     ] = None,
-    spare: Annotated[int, _option("--spare", "N", "replicas beyond need of every type in use", FLEET)] = 0,
+    spare: Annotated[
+        str | None, _option("--spare", "N", "replicas beyond need of every type in use (0)", FLEET)
+    ] = None,
     weights: Annotated[str | None, _option("--weights", "FORMAT", "weights of the linear layers", PLAN)] = None,
     acts: Annotated[str | None, _option("--acts", "FORMAT", "what matrix products read", PLAN)] = None,
     kv: Annotated[str | None, _option("--kv", "FORMAT", "keys and values in the cache", PLAN)] = None,
@@ -81,6 +83,11 @@ def serve(
     if target is not None and target not in TARGETS:
         raise RidgepointError("unknown_target", f"unknown --emit '{target}'", "use one of " + ", ".join(TARGETS))
     names, limits = _devices(devices)
+    extra = 0 if spare is None else whole_number("--spare", spare, least=0)
+    if power is not None:
+        _only_power(
+            {"--rate": rate if trace is None else None, "--spare": spare, "a limit in --devices": limits or None}
+        )
     degrees = [None if value is None else parse_count(value) for value in (tp, pp)]
     usual = rate if power is None or rate is not None or trace is not None else "1"
     said = {"--trace": trace, "--rate": usual, "--prompt": prompt, "--output": output, "--arrivals": arrivals}
@@ -108,7 +115,7 @@ def serve(
             attainment=attainment,
             space=space,
             limits=limits,
-            spare=spare,
+            spare=extra,
             seed=seed,
             progress=tell,
         )
@@ -150,6 +157,17 @@ def _power(
         print_json(document(found))
         return
     print_answer(lambda width: page(found, width), found.citations if citations else ())
+
+
+def _only_power(said: dict[str, Any]) -> None:
+    """Refuse what says something about a fleet for a rate: with ``--power`` the budget says how many requests there are."""
+    for option, value in said.items():
+        if value is not None:
+            raise RidgepointError(
+                "bad_usage",
+                f"{option} says nothing about the most that a power budget serves",
+                "leave it or --power out",
+            )
 
 
 def _devices(text: str) -> tuple[tuple[str, ...], dict[str, int]]:

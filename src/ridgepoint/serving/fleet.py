@@ -165,6 +165,8 @@ def plan_serve(
         raise RidgepointError("bad_workload", "a fleet is sized for arrivals at a rate", "give a trace or a rate")
     if not 0.0 < attainment < 1.0:
         raise RidgepointError("bad_goal", f"an attainment of {attainment:g} is no part of requests", "use 0.9 or 0.99")
+    if spare < 0:
+        raise RidgepointError("bad_option", f"{spare} spare replicas cannot be had", "use 0 or more")
     names = tuple(dict.fromkeys(find_device(name).name for name in devices))
     buckets, group = buckets_of(requests)
     offers, refused = offers_of(found, names, buckets, space or Space(), progress)
@@ -387,5 +389,5 @@ def _nothing(
     return RidgepointError(
         "no_plan",
         f"no fleet of these devices keeps the goals: {_binds(offers, slo, buckets)}",
-        f"{nearest}; or name others",
+        f"{nearest}; other devices may",
     )
