@@ -187,7 +187,7 @@ class Transfer(Op):
 class Host(Op):
     """Work of the host processor: ``launches`` kernel launches from a framework (``eager``: from an interpreter), plus
     ``seconds`` of other host time, spread over ``workers`` processes; ``bytes`` move through its memory, which all devices
-    of a node share: streamed, or (``products``) read as weights by products with few rows.
+    of a node share.
     """
 
     kind: ClassVar[str] = "host"
@@ -195,7 +195,6 @@ class Host(Op):
     seconds: Num = 0.0
     workers: Num = 1.0
     bytes: Num = 0.0
-    products: bool = False
     eager: bool = False
 
 

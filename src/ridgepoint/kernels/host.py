@@ -1,7 +1,7 @@
 """Work of the host processor: what a framework spends to start kernels, and other time on the CPU.
 
     host        = (launches · dispatch + seconds) / workers
-    host_memory = bytes · devices per node / what streams or products reach of the host's memory      side by side
+    host_memory = bytes · devices per node / what is reached of the host memory's bandwidth      side by side
 
 A device waits for this only where nothing hides it (eager decode of small models, pre- and post-processing). Launches
 inside one captured graph cost the device's own ``launch_s`` instead and belong to the kernels; the graph as a whole
@@ -31,12 +31,6 @@ MEMORY_BYTES_PER_S = 200e9
 """Of a host whose sheet states none: eight channels of DDR4-3200."""
 MEMORY_EFFICIENCY = 0.8
 """What streaming passes reach of a server's memory (STREAM, McCalpin 1995)."""
-SERVER_PRODUCT_EFFICIENCY = 0.45
-"""What products with few rows reach of a server's memory. DeepSeek-V3's experts in 4.85 bits (12.4 GB a token) on one Xeon
-Gold 6454S of 307 GB/s beside an RTX 4090D: 8.73 tokens/s in the published table of KTransformers 0.2, of which the device has
-24 ms here. Two sockets, each far from half of the memory, reach 0.35 of twice the bandwidth (12.2 tokens/s)."""
-DESKTOP_BYTES_PER_S = 120e9
-"""Up to here, two channels, products reach what streams do: 4.2 GB in 100 ms of 51 GB/s (llama.cpp, Ryzen 5700G, issue 39)."""
 
 
 def peak_bytes_per_s(machine: Machine) -> float:
@@ -46,16 +40,14 @@ def peak_bytes_per_s(machine: Machine) -> float:
     return float(stated or MEMORY_BYTES_PER_S)
 
 
-def product_bytes_per_s(machine: Machine) -> float:
-    """What products of the host with few rows read per second, all devices of the node together.
+def reached_bytes_per_s(machine: Machine) -> float:
+    """What the host reads of its memory per second, all devices of the node together; frameworks' products reach less.
 
     >>> from ridgepoint.machines.catalog import find_machine
-    >>> server, desktop = (find_machine(f"l4@host-bandwidth={size}") for size in ("307G", "51G"))
-    >>> round(product_bytes_per_s(server) / 1e9), round(product_bytes_per_s(desktop) / 1e9)
-    (138, 41)
+    >>> round(reached_bytes_per_s(find_machine("l4@host-bandwidth=307.2G")) / 1e9, 1)
+    245.8
     """
-    peak = peak_bytes_per_s(machine)
-    return max(peak * SERVER_PRODUCT_EFFICIENCY, min(peak, DESKTOP_BYTES_PER_S) * MEMORY_EFFICIENCY)
+    return peak_bytes_per_s(machine) * MEMORY_EFFICIENCY
 
 
 def _memory(op: Host, machine: Machine, bytes_per_s: float) -> dict[str, Num]:
@@ -92,8 +84,7 @@ def expected(op: Host, machine: Machine) -> Demand:
     """
     table = machine.coefficients.host
     seconds = op.launches * (table.eager_s if op.eager else table.dispatch_s) + op.seconds
-    reached = product_bytes_per_s(machine) if op.products else peak_bytes_per_s(machine) * MEMORY_EFFICIENCY
-    busy = {"host": seconds / _workers(op, machine), **_memory(op, machine, reached)}
+    busy = {"host": seconds / _workers(op, machine), **_memory(op, machine, reached_bytes_per_s(machine))}
     return Demand((Phase(busy),), notes=_notes(op, machine))
 
 

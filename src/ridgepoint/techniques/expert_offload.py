@@ -173,7 +173,7 @@ def experts_on_cpu(given: Scenario, values: Values) -> Scenario:
             size = op.batch * op.n * op.k * FORMATS[op.weights].bytes * missing
             moved = op.m * op.batch * missing * (op.k * FORMATS[op.acts].bytes + op.n * FORMATS[op.out].bytes)
             here = replace(op, batch=np.maximum(op.batch * resident, 1e-3))
-            there = Host(bytes=plain(size), products=True, label=f"{op.label}.host")
+            there = Host(bytes=plain(size), label=f"{op.label}.host")
             return Seq(Transfer(bytes=plain(moved), pieces=2.0, label=f"{op.label}.activations"), there, here)
 
         return without_experts(with_ops(built, only(Gemm, change, EXPERTS)), given, resident)

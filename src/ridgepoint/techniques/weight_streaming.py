@@ -8,7 +8,7 @@ from typing import TypeGuard
 import numpy as np
 
 from ridgepoint.formats import FORMATS
-from ridgepoint.kernels.host import product_bytes_per_s
+from ridgepoint.kernels.host import reached_bytes_per_s
 from ridgepoint.machines.machine import Machine
 from ridgepoint.models.architecture import Model
 from ridgepoint.models.state import OF_TOKENS
@@ -170,7 +170,7 @@ def balanced_share(machine: Machine) -> float:
     0.73
     """
     link = machine.link("host")
-    processor = product_bytes_per_s(machine) / machine.devices_per_node
+    processor = reached_bytes_per_s(machine) / machine.devices_per_node
     sent = 0.0 if link is None else float(link[1].bandwidth) * machine.coefficients.transfer.efficiency
     return processor / (processor + sent)
 
@@ -202,9 +202,7 @@ def _divided(built: Built, given: Scenario, values: Values) -> Built:
         fetch = Transfer(bytes=plain(size * away * (1.0 - part)), pieces=plain(layers * away), label="weights.fetch")
         if alone:
             return replace(phase, work=Overlap(phase.work, fetch))
-        there = Seq(
-            mapped(phase.work, told), Host(bytes=plain(size * away * part), products=True, label="weights.host")
-        )
+        there = Seq(mapped(phase.work, told), Host(bytes=plain(size * away * part), label="weights.host"))
         return replace(phase, work=Overlap(mapped(phase.work, smaller), there, fetch))
 
     if not np.any(away > 0.0):
