@@ -35,6 +35,7 @@ SECTIONS = (
     Section("Memory", ("--kind", "memory"), CLASSES),
     Section("Memory, by group", ("--kind", "memory"), GROUPS),
     Section("Machines left out", ("--leave-one-out",), GROUPS),
+    Section("Machines left out, attention", ("--leave-one-out", "--table", "attention"), GROUPS),
 )
 
 
