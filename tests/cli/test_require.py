@@ -36,3 +36,17 @@ def test_the_page_lists_machines_and_says_when_none_does(run):
 )
 def test_what_is_wrong_is_refused(run, options, kind):
     assert run(*ASK, *options, "--json").error["kind"] == kind
+
+
+def test_a_context_beyond_the_model_is_said_wherever_serving_is_asked_about(run):
+    """Figures of a request that the model was not made for are none that anybody can have."""
+    ask = ("--prompt", "200k", "--output", "256", "--json")
+    for command in (
+        ("require", "llama-3.1-8b", *ask, "--ttft", "100s", "--tpot", "1s", "--on", "h100-sxm"),
+        ("analyze", "llama-3.1-8b", "--on", "h100-sxm", "--task", "serve", *ask),
+        ("simulate", "llama-3.1-8b", "--on", "h100-sxm", "--rate", "0.01", "--requests", "3", *ask),
+        ("plan", "serve", "llama-3.1-8b", "--devices", "h100-sxm", "--rate", "0.01", "--requests", "50",
+         "--ttft", "1000s", "--no-splits", *ask),
+    ):  # fmt: skip
+        assert any("205,056 tokens" in warning for warning in run(*command).document["warnings"]), command[0]
+    assert not run(*ASK, "--on", "h100-sxm", "--json").document["warnings"]

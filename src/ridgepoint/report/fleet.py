@@ -42,6 +42,7 @@ def _sections(found: ServePlan, width: int) -> Iterator[RenderableType]:
     yield Text("")
     yield section("Cost against latency", _front(found, width - 2))
     yield from notes("Left out", tuple(f"{r.device}: {r.why}" for r in found.refused), "yellow")
+    yield from notes("Warnings", found.warnings, "yellow")
     yield from notes("Assumptions", assumptions(found), "dim")
 
 
@@ -185,6 +186,7 @@ def document(found: ServePlan) -> dict[str, Any]:
         ],
         "buckets": [asdict(bucket) for bucket in found.buckets],
         "refused": [asdict(refused) for refused in found.refused],
+        "warnings": list(found.warnings),
         "assumptions": list(assumptions(found)),
         "citations": list(found.citations),
     }

@@ -29,6 +29,7 @@ def operating_page(found: Operating, command: str = "") -> str:
         f'<p class="rp-verdict">{escape(knee_words(found))}</p>',
         *(section(picture.title, picture.html) for picture in pictures(found)),
         section("Points of the curve", table((*TITLES, ""), shown, left=(len(TITLES),))),
+        notes("Warnings", found.warnings),
         notes("Assumptions", (*given.assumptions, *ASSUMED)),
         folded("Citations", listed(found.citations)),
     ]

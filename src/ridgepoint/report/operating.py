@@ -37,6 +37,7 @@ def _sections(found: Operating, width: int) -> Iterator[RenderableType]:
     yield section("Operating curve", _curve(found, width - 2))
     yield Text("")
     yield _advice(found)
+    yield from notes("Warnings", found.warnings, "yellow")
     yield from notes("Assumptions", (*given.assumptions, *ASSUMED), "dim")
 
 
@@ -130,6 +131,7 @@ def document(found: Operating) -> dict[str, Any]:
             "concurrency": plain(float(found.concurrency[found.knee])),
             "freed_gb": plain(freed_bytes(found) / 1e9),
         },
+        "warnings": list(found.warnings),
         "assumptions": [*given.assumptions, *ASSUMED],
         "citations": list(found.citations),
     }

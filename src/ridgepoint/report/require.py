@@ -27,7 +27,9 @@ def page(found: Requirement, width: int, every: bool = False) -> RenderableType:
 
 def _sections(found: Requirement, width: int, every: bool) -> Iterator[RenderableType]:
     goal = found.goal
-    text = Text.assemble((found.model.name, "bold"), f" for {count(goal.users)} users at once · ")
+    text = Text.assemble(
+        (found.model.name, "bold"), f" for {count(goal.users)} user{'s' * (goal.users != 1)} at once · "
+    )
     text.append(f"prompt {count(goal.prompt)}, output {count(goal.output)} · ")
     yield text.append(f"first token in {duration(goal.ttft_s)}, each further one in {duration(goal.tpot_s)}")
     yield Text("")
@@ -46,6 +48,7 @@ def _sections(found: Requirement, width: int, every: bool) -> Iterator[Renderabl
         yield Text("")
         title = "Machines that do not, nearest first" + (f" ({rest} more with --all)" if rest else "")
         yield section(title, fitted(["", ""], [[m.machine, m.why] for m in missed], width - 2, wordy=(1,), left=(0, 1)))
+    yield from notes("Warnings", found.warnings, "yellow")
     yield from notes("Assumptions", found.assumptions, "dim")
 
 
@@ -115,6 +118,7 @@ def document(found: Requirement) -> dict[str, Any]:
     return _plain(raw) | {
         "machines": [{name: plain(value) for name, value in asdict(c).items()} for c in found.candidates],
         "missed": [asdict(m) for m in found.missed],
+        "warnings": list(found.warnings),
         "assumptions": list(found.assumptions),
         "citations": list(found.citations),
     }

@@ -39,6 +39,7 @@ from ridgepoint.serving.offers import (
     worthwhile,
 )
 from ridgepoint.serving.outcome import Outcome, Slo
+from ridgepoint.serving.reach import beyond
 from ridgepoint.serving.simulate import simulate_requests
 from ridgepoint.serving.workload import Requests
 
@@ -127,6 +128,11 @@ class ServePlan:
         """The cheapest single device type that the simulation confirmed."""
         able = [s for s in self.singles if s.fleet is not None]
         return min(able, key=lambda s: s.fleet.usd_per_hour if s.fleet else np.inf, default=None)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the reader must know before using the plan."""
+        return beyond(self.model, self.longest)
 
     @cached_property
     def citations(self) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ from ridgepoint.serving.deployment import Deployment
 from ridgepoint.serving.engines import Engine, speeds
 from ridgepoint.serving.loops import Pace, closed_loop
 from ridgepoint.serving.passes import Passes
+from ridgepoint.serving.reach import beyond
 from ridgepoint.serving.scheduling import FULL, MIXED
 from ridgepoint.serving.steady import Steady
 from ridgepoint.serving.tables import clocked, launches
@@ -45,6 +46,11 @@ class Operating:
     def output(self) -> float:
         """Tokens of an answer."""
         return self.pace.output
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the reader must know before using the figures."""
+        return beyond(self.deployment.model, self.prompt + self.output)
 
     @property
     def capacity(self) -> float:

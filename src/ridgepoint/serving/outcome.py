@@ -16,6 +16,7 @@ from ridgepoint.serving.clock import Clock
 from ridgepoint.serving.conditions import Event
 from ridgepoint.serving.deployment import Deployment
 from ridgepoint.serving.power import Draws
+from ridgepoint.serving.reach import beyond
 from ridgepoint.serving.replica import Replica
 from ridgepoint.serving.statistics import Summary, summarize, weighted_percentile
 from ridgepoint.serving.usage import Actions, Usage, actions, covered_s, token_gaps, total, usage
@@ -313,12 +314,7 @@ class Outcome:
                 f"over budget: the devices draw {joules / self.span_s:,.0f} W in the mean, more than {budget.watts:,.0f} W, "
                 f"though their clocks fall to {min(budget.clocks):.0%}"
             )
-        longest = self.deployment.model.max_context
-        most = int((self.requests.prompt + self.requests.output).max())
-        if longest and most > longest:
-            name = self.deployment.model.name
-            said.append(f"requests reach {most:,} tokens, more than the {longest:,} that {name} was made for")
-        return tuple(said)
+        return (*said, *beyond(self.deployment.model, float((self.requests.prompt + self.requests.output).max())))
 
     def _why_refused(self) -> str:
         refused = ~self.completed & (self.columns["shed"] == 0)

@@ -31,6 +31,7 @@ from ridgepoint.scenario import find
 from ridgepoint.serving.citing import SCHEDULING
 from ridgepoint.serving.deployment import ENGINES, Deployment
 from ridgepoint.serving.operating import Operating, operating
+from ridgepoint.serving.reach import beyond
 from ridgepoint.tasks import Decode, Prefill
 from ridgepoint.tasks.build import build
 from ridgepoint.tasks.layout import Layout, execution
@@ -132,6 +133,11 @@ class Requirement:
         step = build(self.model, find_machine(REFERENCE), Decode(batch=1.0, context=self.goal.prompt), self.plan)
         own = Reliance(("bambhaniya-2024", *SCHEDULING))
         return (own | reliance(evaluate(step.device, find_machine(REFERENCE))).on(machines)).lines
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the reader must know before using the figures."""
+        return beyond(self.model, self.goal.prompt + self.goal.output)
 
     @property
     def assumptions(self) -> tuple[str, ...]:
@@ -295,4 +301,7 @@ def _distance(curve: Operating, goal: Goal) -> tuple[float, str]:
         else ("time per token", each, float(curve.tpot_s[0]))
     )
     tp = float(curve.deployment.passes.layout.tp)
-    return over, f"{name} of {value * 1e3:,.1f} ms with one user on tp {tp:g}, {over:.2f} times the goal"
+    return (
+        over,
+        f"{name} of {value * 1e3:,.1f} ms with one user on tp {tp:g}, {over:,.{2 if over < 100.0 else 0}f} times the goal",
+    )
