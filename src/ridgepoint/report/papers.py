@@ -138,7 +138,9 @@ def claim_table(claims: Sequence[Claim], width: int) -> Table:
         table.add_column(no_wrap=True)
     table.add_column(ratio=1)
     for index, claim in enumerate(claims):
-        value = Text("withheld", style="dim") if claim.value is None else Text(f"{claim.sign}{claim.value:,g} {claim.unit}")
+        value = (
+            Text("withheld", style="dim") if claim.value is None else Text(f"{claim.sign}{claim.value:,g} {claim.unit}")
+        )
         versus = [f"against {claim.baseline}"] if claim.baseline else []
         said = "; ".join([*versus, *([claim.condition] if claim.condition else [])])
         table.add_row(Text(str(index), style="dim"), claim.metric.replace("_", " "), value, said)
