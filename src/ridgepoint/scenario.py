@@ -186,7 +186,7 @@ def scenario(
 
 def _check_kinds(*given: object) -> None:
     """Model, machine, task and plan are what their names say; a class or a dictionary in their place is told so here."""
-    allowed: tuple[tuple[type, ...], ...] = ((Model, Network), (Machine,), (Task, str, type(None)), (Plan, type(None)))
+    allowed: tuple[Any, ...] = ((Model, Network), (Machine,), (Task, str, type(None)), (Plan, type(None)))
     hints = (
         'give a name, such as "llama-3.1-8b"',
         'give a name, such as "8xh100-sxm"',
