@@ -36,11 +36,11 @@ def page(found: TrainPlan, width: int, line: TimeLine | None = None) -> Renderab
         if name in found.scaling:
             parts += [Text(title, "bold"), _curve(found.scaling[name], width), Text("")]
     parts += [Text("Memory of the fullest device", "bold"), memory_table(found.best.estimate, width)]
-    parts += [memory_text(found.best.estimate), Text(""), Text("Assumptions", "bold")]
-    parts += [Text(flow(["•", *text.split()], width - 2)) for text in found.best.estimate.assumptions]
-    warnings = found.best.estimate.warnings
-    if warnings:
-        parts += [Text(""), Text("Mind", "bold"), *(Text(flow(["•", *text.split()], width - 2)) for text in warnings)]
+    parts.append(memory_text(found.best.estimate))
+    for title, notes in (("Warnings", found.best.estimate.warnings), ("Assumptions", found.best.estimate.assumptions)):
+        if notes:
+            parts += [Text(""), Text(title, "bold")]
+            parts += [Text(flow(["•", *text.split()], width - 2)) for text in notes]
     return Group(*parts)
 
 
