@@ -4,33 +4,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
+from ridgepoint.cli.panels import valued
 from ridgepoint.errors import RidgepointError
 
 if TYPE_CHECKING:
     from ridgepoint.serving.deployment import Deployment
 
 PANEL = "Several models"
+_FORM = "PART:MODEL:MACHINE"
 Cascades = Annotated[
     list[str] | None,
-    typer.Option(
-        "--cascade",
-        metavar="PART:MODEL:MACHINE",
-        help="PART of the answers is not good enough and MODEL on MACHINE is asked; again for a third model",
-        rich_help_panel=PANEL,
-        show_default=False,
+    valued(
+        *("--cascade", _FORM),
+        "PART of the answers is not good enough and MODEL on MACHINE is asked; again for a third model",
+        PANEL,
     ),
 ]
 Routes = Annotated[
     list[str] | None,
-    typer.Option(
-        "--route",
-        metavar="PART:MODEL:MACHINE",
-        help="PART of the requests goes to MODEL on MACHINE instead; again for a third model",
-        rich_help_panel=PANEL,
-        show_default=False,
-    ),
+    valued("--route", _FORM, "PART of the requests goes to MODEL on MACHINE instead; again for a third model", PANEL),
 ]
 
 
@@ -60,7 +52,7 @@ def further(
             raise RidgepointError(
                 "bad_option",
                 f"{option} is '{text}'",
-                "write PART:MODEL:MACHINE, like 0.2:llama-3.1-70b:4xh100-sxm",
+                f"write {_FORM}, like 0.2:llama-3.1-70b:4xh100-sxm",
             ) from None
         parts.append(part)
         found.append(deployment(model, machine, engine=first.engine, routing=first.routing))

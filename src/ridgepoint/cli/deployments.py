@@ -12,6 +12,7 @@ import typer
 
 from ridgepoint.cli.numbers import whole_number
 from ridgepoint.cli.options import FORMATS, LAYOUT, SETTINGS, filled, parameter, subjects
+from ridgepoint.cli.panels import valued
 from ridgepoint.errors import RidgepointError
 from ridgepoint.plan import Plan
 from ridgepoint.request import Request, to_scenario
@@ -77,16 +78,14 @@ def takes_deployment(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _parameter(own: Own) -> inspect.Parameter:
-    option = typer.Option(own.words, metavar=own.metavar, help=own.help, rich_help_panel=ENGINE, show_default=False)
-    return inspect.Parameter(
-        own.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[str | None, option]
-    )
+    kind = Annotated[str | None, valued(own.words, own.metavar, own.help, ENGINE)]
+    return inspect.Parameter(own.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
 
 
 def _no_cache() -> inspect.Parameter:
-    option = typer.Option("--prefix-cache/--no-prefix-cache", help="keep prefixes for later", rich_help_panel=ENGINE)
+    flag = typer.Option("--prefix-cache/--no-prefix-cache", help="keep prefixes for later", rich_help_panel=ENGINE)
     return inspect.Parameter(
-        "prefix_cache", inspect.Parameter.KEYWORD_ONLY, default=True, annotation=Annotated[bool, option]
+        "prefix_cache", inspect.Parameter.KEYWORD_ONLY, default=True, annotation=Annotated[bool, flag]
     )
 
 

@@ -4,15 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from ridgepoint.cli.numbers import per_second, whole_number
+from ridgepoint.cli.panels import valued
 from ridgepoint.errors import RidgepointError
 from ridgepoint.units import parse_quantity
 
 if TYPE_CHECKING:
     from ridgepoint.serving.workload import Requests
 
+LOAD = "Load"
+Trace = Annotated[Path | None, valued("--trace", "FILE", "arrivals and lengths: arrival_s,input_tokens,…", LOAD)]
+Rate = Annotated[str | None, valued("--rate", "R", "requests per second; with --trace its gaps are scaled", LOAD)]
+Prompt = Annotated[
+    str | None, valued("--prompt", "LENGTH", "1k, lognormal:1k:0.8, uniform:128:2k … (lognormal:1k)", LOAD)
+]
+Output = Annotated[str | None, valued("--output", "LENGTH", "as --prompt (lognormal:256)", LOAD)]
+Arrivals = Annotated[
+    str | None, valued("--arrivals", "KIND", "poisson, even, bursty:CV or diurnal:DEPTH:PERIOD (poisson)", LOAD)
+]
+Seed = Annotated[int, valued("--seed", "N", "of everything drawn", LOAD)]
 DEFAULT_REQUESTS = 2000
 _LENGTHS = ("--prompt", "--output")
 TAKES: dict[str, tuple[str, ...]] = {

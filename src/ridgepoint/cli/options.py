@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from ridgepoint.cli.capture import work_file_of
+from ridgepoint.cli.panels import valued
 from ridgepoint.errors import RidgepointError
 from ridgepoint.machines.custom import parse_spec, with_options
 from ridgepoint.request import Request
@@ -186,16 +187,10 @@ def subjects() -> list[inspect.Parameter]:
 
 def parameter(setting: Setting) -> inspect.Parameter:
     """The Python parameter of one option."""
-    option = typer.Option(
-        setting.words,
-        metavar=setting.metavar or None,
-        help=setting.help,
-        rich_help_panel=setting.panel,
-        show_default=False,
-    )
+    said = valued(setting.words, setting.metavar or None, setting.help, setting.panel)
     kind = bool | None if setting.flag else str | None
     return inspect.Parameter(
-        setting.parameter, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind, option]
+        setting.parameter, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind, said]
     )
 
 
@@ -217,8 +212,7 @@ _REPEATED = (
 def _repeated() -> list[inspect.Parameter]:
     found = []
     for name, word, metavar, panel, words in _REPEATED:
-        option = typer.Option(word, metavar=metavar, help=words, rich_help_panel=panel, show_default=False)
-        kind = Annotated[list[str] | None, option]
+        kind = Annotated[list[str] | None, valued(word, metavar, words, panel)]
         found.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind))
     return found
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ridgepoint.cli.citing import Citations, print_answer
 from ridgepoint.cli.numbers import whole_number
 from ridgepoint.cli.output import print_json, progress_bar, teller
+from ridgepoint.cli.panels import valued
 from ridgepoint.errors import RidgepointError
 from ridgepoint.request import named_machine
 from ridgepoint.units import parse_quantity
@@ -20,27 +21,23 @@ if TYPE_CHECKING:
 MODELS, BATCH, OUT = "Models", "Iteration", "Output"
 
 
-def _option(words: str, metavar: str, text: str, panel: str) -> Any:
-    return typer.Option(words, metavar=metavar, help=text, rich_help_panel=panel, show_default=False)
-
-
 def rlhf(
-    machine: Annotated[str | None, _option("--on", "MACHINE", "2x8xh100-sxm, my.toml", BATCH)] = None,
-    actor: Annotated[str | None, _option("--actor", "MODEL", "generates and trains", MODELS)] = None,
+    machine: Annotated[str | None, valued("--on", "MACHINE", "2x8xh100-sxm, my.toml", BATCH)] = None,
+    actor: Annotated[str | None, valued("--actor", "MODEL", "generates and trains", MODELS)] = None,
     critic: Annotated[
-        str | None, _option("--critic", "MODEL", "scores and trains (PPO; leave out: GRPO)", MODELS)
+        str | None, valued("--critic", "MODEL", "scores and trains (PPO; leave out: GRPO)", MODELS)
     ] = None,
-    reference: Annotated[str | None, _option("--reference", "MODEL", "scores (KL term)", MODELS)] = None,
-    reward: Annotated[str | None, _option("--reward", "MODEL", "scores", MODELS)] = None,
+    reference: Annotated[str | None, valued("--reference", "MODEL", "scores (KL term)", MODELS)] = None,
+    reward: Annotated[str | None, valued("--reward", "MODEL", "scores", MODELS)] = None,
     host: Annotated[
-        str | None, _option("--rest-on-host", "NAME,…", "models that lie in the host's memory between calls", MODELS)
+        str | None, valued("--rest-on-host", "NAME,…", "models that lie in the host's memory between calls", MODELS)
     ] = None,
-    graph: Annotated[Path | None, _option("--graph", "FILE", "any graph of calls, in TOML", MODELS)] = None,
-    batch: Annotated[str, _option("--batch", "N", "sequences of an iteration (512)", BATCH)] = "512",
-    prompt: Annotated[str, _option("--prompt", "N", "tokens of a prompt (1k)", BATCH)] = "1k",
-    output: Annotated[str, _option("--output", "N", "tokens written (1k)", BATCH)] = "1k",
-    steps: Annotated[str, _option("--steps", "N", "optimizer steps of an iteration (1)", BATCH)] = "1",
-    max_memory: Annotated[str | None, _option("--max-memory", "SIZE", "most per device: 70G", BATCH)] = None,
+    graph: Annotated[Path | None, valued("--graph", "FILE", "any graph of calls, in TOML", MODELS)] = None,
+    batch: Annotated[str, valued("--batch", "N", "sequences of an iteration (512)", BATCH)] = "512",
+    prompt: Annotated[str, valued("--prompt", "N", "tokens of a prompt (1k)", BATCH)] = "1k",
+    output: Annotated[str, valued("--output", "N", "tokens written (1k)", BATCH)] = "1k",
+    steps: Annotated[str, valued("--steps", "N", "optimizer steps of an iteration (1)", BATCH)] = "1",
+    max_memory: Annotated[str | None, valued("--max-memory", "SIZE", "most per device: 70G", BATCH)] = None,
     citations: Citations = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.", rich_help_panel=OUT)] = False,
 ) -> None:

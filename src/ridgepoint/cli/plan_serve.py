@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ridgepoint.cli.citing import Citations, print_answer
-from ridgepoint.cli.loads import load_of
+from ridgepoint.cli.loads import LOAD, Arrivals, Output, Prompt, Rate, Seed, Trace, load_of
 from ridgepoint.cli.numbers import whole_number
 from ridgepoint.cli.output import print_json, progress_bar
+from ridgepoint.cli.panels import PLAN, Acts, Engine, Kv, Weights, valued
 from ridgepoint.errors import RidgepointError
 from ridgepoint.units import parse_count, parse_quantity
 
@@ -20,54 +20,46 @@ if TYPE_CHECKING:
     from ridgepoint.serving.outcome import Slo
     from ridgepoint.serving.workload import Requests
 
-LOAD, GOALS, FLEET, PLAN, OUT = "Load", "Goals", "Fleet", "Plan", "Output"
-
-
-def _option(words: str, metavar: str, text: str, panel: str = LOAD) -> Any:
-    return typer.Option(words, metavar=metavar, help=text, rich_help_panel=panel, show_default=False)
+GOALS, FLEET, OUT = "Goals", "Fleet", "Output"
 
 
 def serve(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="Model name, config.json, or folder with one")],
-    devices: Annotated[str, _option("--devices", "NAME,…", "device types to choose from; NAME:N has at most N", FLEET)],
-    trace: Annotated[Path | None, _option("--trace", "FILE", "arrivals and lengths: arrival_s,input_tokens,…")] = None,
-    rate: Annotated[str | None, _option("--rate", "R", "requests per second; with --trace its gaps are scaled")] = None,
-    prompt: Annotated[
-        str | None, _option("--prompt", "LENGTH", "1k, lognormal:1k:0.8, uniform:128:2k … (lognormal:1k)")
+    devices: Annotated[str, valued("--devices", "NAME,…", "device types to choose from; NAME:N has at most N", FLEET)],
+    trace: Trace = None,
+    rate: Rate = None,
+    prompt: Prompt = None,
+    output: Output = None,
+    arrivals: Arrivals = None,
+    requests: Annotated[
+        str | None, valued("--requests", "N", "requests to plan with (4000; a trace's: all)", LOAD)
     ] = None,
-    output: Annotated[str | None, _option("--output", "LENGTH", "as --prompt (lognormal:256)")] = None,
-    arrivals: Annotated[
-        str | None, _option("--arrivals", "KIND", "poisson, even, bursty:CV or diurnal:DEPTH:PERIOD (poisson)")
-    ] = None,
-    requests: Annotated[str | None, _option("--requests", "N", "requests to plan with (4000; a trace's: all)")] = None,
-    ttft: Annotated[str | None, _option("--ttft", "TIME", "time to first token", GOALS)] = None,
-    tpot: Annotated[str | None, _option("--tpot", "TIME", "mean time per further token", GOALS)] = None,
+    ttft: Annotated[str | None, valued("--ttft", "TIME", "time to first token", GOALS)] = None,
+    tpot: Annotated[str | None, valued("--tpot", "TIME", "mean time per further token", GOALS)] = None,
     attainment: Annotated[
-        float, _option("--attainment", "P", "part of the requests that keeps them (0.9)", GOALS)
+        float, valued("--attainment", "P", "part of the requests that keeps them (0.9)", GOALS)
     ] = 0.9,
     power: Annotated[
-        str | None, _option("--power", "W", "serve the most within a power budget instead: 1M is a megawatt", FLEET)
+        str | None, valued("--power", "W", "serve the most within a power budget instead: 1M is a megawatt", FLEET)
     ] = None,
-    spare: Annotated[
-        str | None, _option("--spare", "N", "replicas beyond need of every type in use (0)", FLEET)
-    ] = None,
-    weights: Annotated[str | None, _option("--weights", "FORMAT", "weights of the linear layers", PLAN)] = None,
-    acts: Annotated[str | None, _option("--acts", "FORMAT", "what matrix products read", PLAN)] = None,
-    kv: Annotated[str | None, _option("--kv", "FORMAT", "keys and values in the cache", PLAN)] = None,
+    spare: Annotated[str | None, valued("--spare", "N", "replicas beyond need of every type in use (0)", FLEET)] = None,
+    weights: Weights = None,
+    acts: Acts = None,
+    kv: Kv = None,
     formats: Annotated[
         str,
-        _option("--formats", "NAME,…", "choose among given, bf16, fp8, int8, nvfp4, int4; +kv8: cache in 8 bits", PLAN),
+        valued("--formats", "NAME,…", "choose among given, bf16, fp8, int8, nvfp4, int4; +kv8: cache in 8 bits", PLAN),
     ] = "given",
-    tp: Annotated[str | None, _option("--tp", "N", "tensor parallel degree (all are tried)", PLAN)] = None,
-    pp: Annotated[str | None, _option("--pp", "N", "pipeline stages (1, 2 and 4 are tried)", PLAN)] = None,
+    tp: Annotated[str | None, valued("--tp", "N", "tensor parallel degree (all are tried)", PLAN)] = None,
+    pp: Annotated[str | None, valued("--pp", "N", "pipeline stages (1, 2 and 4 are tried)", PLAN)] = None,
     splits: Annotated[
         bool,
         typer.Option("--splits/--no-splits", help="also pools that read prompts apart", rich_help_panel=PLAN),
     ] = True,
-    engine: Annotated[str, _option("--engine", "NAME", "vllm, sglang or trtllm", PLAN)] = "vllm",
-    seed: Annotated[int, _option("--seed", "N", "of everything drawn")] = 0,
+    engine: Engine = "vllm",
+    seed: Seed = 0,
     target: Annotated[
-        str | None, _option("--emit", "TARGET", "print vllm, sglang, trtllm or kubernetes configuration", OUT)
+        str | None, valued("--emit", "TARGET", "print vllm, sglang, trtllm or kubernetes configuration", OUT)
     ] = None,
     citations: Citations = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.", rich_help_panel=OUT)] = False,

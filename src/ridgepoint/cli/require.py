@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from ridgepoint.cli.citing import Citations, print_answer
 from ridgepoint.cli.output import print_json
+from ridgepoint.cli.panels import Acts, Engine, Kv, Weights, valued
 from ridgepoint.units import parse_count, parse_quantity
 
-GOAL, PLAN = "Goal", "Plan"
-
-
-def _option(words: str, metavar: str, text: str, panel: str = GOAL) -> Any:
-    return typer.Option(words, metavar=metavar, help=text, rich_help_panel=panel, show_default=False)
+GOAL = "Goal"
 
 
 def require(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="Model name, config.json, or folder with one")],
-    prompt: Annotated[str, _option("--prompt", "N", "prompt tokens of a request")],
-    output: Annotated[str, _option("--output", "N", "tokens to generate")],
-    ttft: Annotated[str, _option("--ttft", "TIME", "time to first token: 500ms")],
-    tpot: Annotated[str, _option("--tpot", "TIME", "time per further token: 20ms")],
-    users: Annotated[str, _option("--users", "N", "requests under way at once (1)")] = "1",
-    on: Annotated[str | None, _option("--on", "NAME,…", "only these devices of the catalogue")] = None,
-    weights: Annotated[str | None, _option("--weights", "FORMAT", "weights of the linear layers", PLAN)] = None,
-    acts: Annotated[str | None, _option("--acts", "FORMAT", "what matrix products read", PLAN)] = None,
-    kv: Annotated[str | None, _option("--kv", "FORMAT", "keys and values in the cache", PLAN)] = None,
-    engine: Annotated[str, _option("--engine", "NAME", "vllm, sglang or trtllm", PLAN)] = "vllm",
+    prompt: Annotated[str, valued("--prompt", "N", "prompt tokens of a request", GOAL)],
+    output: Annotated[str, valued("--output", "N", "tokens to generate", GOAL)],
+    ttft: Annotated[str, valued("--ttft", "TIME", "time to first token: 500ms", GOAL)],
+    tpot: Annotated[str, valued("--tpot", "TIME", "time per further token: 20ms", GOAL)],
+    users: Annotated[str, valued("--users", "N", "requests under way at once (1)", GOAL)] = "1",
+    on: Annotated[str | None, valued("--on", "NAME,…", "only these devices of the catalogue", GOAL)] = None,
+    weights: Weights = None,
+    acts: Acts = None,
+    kv: Kv = None,
+    engine: Engine = "vllm",
     every: Annotated[bool, typer.Option("--all", help="List every machine.")] = False,
     citations: Citations = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,

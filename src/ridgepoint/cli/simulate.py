@@ -11,53 +11,52 @@ from ridgepoint.cli.cascades import Cascades, Routes, further
 from ridgepoint.cli.citing import Citations, print_answer
 from ridgepoint.cli.deployments import takes_deployment
 from ridgepoint.cli.files import Charts, Html, chart_files, write_charts
-from ridgepoint.cli.loads import load_of
+from ridgepoint.cli.loads import LOAD, Arrivals, Output, Prompt, Rate, Seed, Trace, load_of
 from ridgepoint.cli.numbers import whole_number
 from ridgepoint.cli.output import command_line, print_json, progress_bar, teller
+from ridgepoint.cli.panels import valued
 from ridgepoint.errors import RidgepointError
 from ridgepoint.units import parse_quantity
 
 if TYPE_CHECKING:
     from ridgepoint.serving.workload import Requests
 
-LOAD, GOALS, OUT = "Load", "Goals", "Output"
-
-
-def _option(words: str, metavar: str, text: str, panel: str = LOAD) -> Any:
-    return typer.Option(words, metavar=metavar, help=text, rich_help_panel=panel, show_default=False)
+GOALS, OUT = "Goals", "Output"
 
 
 @takes_deployment
 def simulate(
     given: Any,
-    trace: Annotated[Path | None, _option("--trace", "FILE", "arrivals and lengths: arrival_s,input_tokens,…")] = None,
-    rate: Annotated[str | None, _option("--rate", "R", "requests per second; with --trace its gaps are scaled")] = None,
+    trace: Trace = None,
+    rate: Rate = None,
     concurrency: Annotated[
-        str | None, _option("--concurrency", "N", "clients, each with one request at a time")
+        str | None, valued("--concurrency", "N", "clients, each with one request at a time", LOAD)
     ] = None,
-    prompt: Annotated[
-        str | None, _option("--prompt", "LENGTH", "1k, lognormal:1k:0.8, uniform:128:2k … (lognormal:1k)")
+    prompt: Prompt = None,
+    output: Output = None,
+    arrivals: Arrivals = None,
+    turns: Annotated[
+        float | None, valued("--turns", "N", "mean turns of conversations that share prefixes", LOAD)
     ] = None,
-    output: Annotated[str | None, _option("--output", "LENGTH", "as --prompt (lognormal:256)")] = None,
-    arrivals: Annotated[
-        str | None, _option("--arrivals", "KIND", "poisson, even, bursty:CV or diurnal:DEPTH:PERIOD (poisson)")
-    ] = None,
-    turns: Annotated[float | None, _option("--turns", "N", "mean turns of conversations that share prefixes")] = None,
-    think: Annotated[str | None, _option("--think", "TIME", "mean pause of a user between turns (10s)")] = None,
+    think: Annotated[str | None, valued("--think", "TIME", "mean pause of a user between turns (10s)", LOAD)] = None,
     system: Annotated[
-        str | None, _option("--system", "N", "tokens of a system prompt that all conversations share (0)")
+        str | None, valued("--system", "N", "tokens of a system prompt that all conversations share (0)", LOAD)
     ] = None,
-    urgent: Annotated[float | None, _option("--urgent", "P", "part of the requests that go before others")] = None,
-    requests: Annotated[str | None, _option("--requests", "N", "requests to simulate (2000; a trace's: all)")] = None,
-    hashed: Annotated[int | None, _option("--hash-tokens", "N", "tokens of a block in prefix_hash_ids (512)")] = None,
-    seed: Annotated[int, _option("--seed", "N", "of everything drawn")] = 0,
-    ttft: Annotated[str | None, _option("--ttft", "TIME", "goal: time to first token", GOALS)] = None,
-    tpot: Annotated[str | None, _option("--tpot", "TIME", "goal: mean time per further token", GOALS)] = None,
-    latency: Annotated[str | None, _option("--latency", "TIME", "goal: time in all", GOALS)] = None,
+    urgent: Annotated[float | None, valued("--urgent", "P", "part of the requests that go before others", LOAD)] = None,
+    requests: Annotated[
+        str | None, valued("--requests", "N", "requests to simulate (2000; a trace's: all)", LOAD)
+    ] = None,
+    hashed: Annotated[
+        int | None, valued("--hash-tokens", "N", "tokens of a block in prefix_hash_ids (512)", LOAD)
+    ] = None,
+    seed: Seed = 0,
+    ttft: Annotated[str | None, valued("--ttft", "TIME", "goal: time to first token", GOALS)] = None,
+    tpot: Annotated[str | None, valued("--tpot", "TIME", "goal: mean time per further token", GOALS)] = None,
+    latency: Annotated[str | None, valued("--latency", "TIME", "goal: time in all", GOALS)] = None,
     cascade: Cascades = None,
     route: Routes = None,
-    table: Annotated[Path | None, _option("--csv", "FILE", "one row per request", OUT)] = None,
-    perfetto: Annotated[Path | None, _option("--perfetto", "FILE", "a trace for ui.perfetto.dev", OUT)] = None,
+    table: Annotated[Path | None, valued("--csv", "FILE", "one row per request", OUT)] = None,
+    perfetto: Annotated[Path | None, valued("--perfetto", "FILE", "a trace for ui.perfetto.dev", OUT)] = None,
     html: Html = None,
     chart: Charts = None,
     citations: Citations = False,
