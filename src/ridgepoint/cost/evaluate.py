@@ -186,6 +186,8 @@ class Cost:
     @cached_property
     def unknown_share(self) -> Num:
         """Part of the time that ops without a rule are responsible for."""
+        if not self.unknown:
+            return plain(np.zeros(np.shape(self.time_s)))
         labels = {f"{op.label}\0{op.kind}" for op in self.unknown}
         time = sum((c.critical_s for c in self.components if f"{c.label}\0{c.kind}" in labels), 0.0)
         return plain(time / np.maximum(self.time_s, 1e-300))

@@ -268,6 +268,17 @@ class Deployment:
         return checked(self)
 
 
+def language_model(model: Model | str) -> Model:
+    """The model of that name, which generates tokens.
+
+    Errors: unknown names, ``bad_task`` for networks.
+    """
+    found = find(model) if isinstance(model, str) else model
+    if isinstance(found, Network):
+        raise RidgepointError("bad_task", f"{found.name} generates no tokens", "give a language model")
+    return found
+
+
 def deployment(
     model: Model | str,
     on: Machine | str,
@@ -285,9 +296,7 @@ def deployment(
 
     Errors: unknown names, ``bad_task`` for networks, ``bad_plan`` for degrees that do not fit.
     """
-    found = find(model) if isinstance(model, str) else model
-    if isinstance(found, Network):
-        raise RidgepointError("bad_task", f"{found.name} generates no tokens", "give a language model")
+    found = language_model(model)
     machine = find_machine(on) if isinstance(on, str) else on
     chosen = plan or Plan()
     given = Deployment(found, machine, chosen, engine, scheduling, speculation, routing, prefill_replicas, power_cap_w)

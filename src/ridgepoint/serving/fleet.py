@@ -23,9 +23,8 @@ from ridgepoint.errors import RidgepointError
 from ridgepoint.machines.catalog import find_device
 from ridgepoint.machines.machine import Machine
 from ridgepoint.models.architecture import Model
-from ridgepoint.models.networks.network import Network
-from ridgepoint.scenario import find
 from ridgepoint.serving.citing import reliance_of
+from ridgepoint.serving.deployment import language_model
 from ridgepoint.serving.integer import integer_program
 from ridgepoint.serving.offers import (
     Bucket,
@@ -162,11 +161,8 @@ def plan_serve(
 
     Errors: ``no_goal``, ``no_plan`` where nothing keeps the goals (with the nearest and what binds), unknown names.
     """
-    found = find(model) if isinstance(model, str) else model
-    if isinstance(found, Network):
-        raise RidgepointError("bad_task", f"{found.name} generates no tokens", "give a language model")
-    if slo.ttft_s is None and slo.tpot_s is None:
-        raise RidgepointError("no_goal", "no latency goal is given", "add --ttft 500ms, --tpot 30ms or both")
+    found = language_model(model)
+    slo.needed()
     if requests.closed or requests.rate <= 0.0:
         raise RidgepointError("bad_workload", "a fleet is sized for arrivals at a rate", "give a trace or a rate")
     if not 0.0 < attainment < 1.0:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ridgepoint.cost.energy import idle_w, usd
+from ridgepoint.errors import RidgepointError
 from ridgepoint.serving.capacity import Cache
 from ridgepoint.serving.citing import reliance_of
 from ridgepoint.serving.clock import Clock
@@ -40,6 +41,11 @@ class Slo:
 
     def __bool__(self) -> bool:
         return any(v is not None for v in (self.ttft_s, self.tpot_s, self.latency_s))
+
+    def needed(self) -> None:
+        """Errors: ``no_goal`` where no goal says what a step may take: nothing can be sized without."""
+        if self.ttft_s is None and self.tpot_s is None:
+            raise RidgepointError("no_goal", "no latency goal is given", "add --ttft 500ms, --tpot 30ms or both")
 
 
 @dataclass(frozen=True)

@@ -25,10 +25,9 @@ import numpy as np
 from ridgepoint.errors import RidgepointError
 from ridgepoint.machines.catalog import find_device, find_machine
 from ridgepoint.models.architecture import Model
-from ridgepoint.models.networks.network import Network
 from ridgepoint.plan import Plan
-from ridgepoint.scenario import find
 from ridgepoint.serving.citing import reliance_of
+from ridgepoint.serving.deployment import language_model
 from ridgepoint.serving.loops import Pace
 from ridgepoint.serving.offers import Bucket, Offer, Refused, Space, buckets_of, offer_of, offers_on
 from ridgepoint.serving.outcome import Slo
@@ -121,11 +120,8 @@ def plan_power(
 
     Errors: ``bad_budget``, ``no_goal``, ``no_plan`` where nothing keeps the goals within the budget, unknown names.
     """
-    found = find(model) if isinstance(model, str) else model
-    if isinstance(found, Network):
-        raise RidgepointError("bad_task", f"{found.name} generates no tokens", "give a language model")
-    if slo.ttft_s is None and slo.tpot_s is None:
-        raise RidgepointError("no_goal", "no latency goal is given", "add --ttft 500ms, --tpot 30ms or both")
+    found = language_model(model)
+    slo.needed()
     if not (np.isfinite(budget_w) and budget_w > 0.0):
         raise RidgepointError("bad_budget", f"the power budget is {budget_w:g} W", "write it like --power 1M")
     buckets, _ = buckets_of(requests)
