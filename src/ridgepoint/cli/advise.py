@@ -11,6 +11,7 @@ from ridgepoint.cli.citing import Citations, print_answer
 from ridgepoint.cli.files import Charts, Html, chart_files, write_charts
 from ridgepoint.cli.options import takes_scenario
 from ridgepoint.cli.output import command_line, print_json
+from ridgepoint.cli.panels import Json
 from ridgepoint.errors import RidgepointError
 from ridgepoint.request import Request, to_scenario
 from ridgepoint.units import parse_quantity
@@ -73,7 +74,7 @@ def advise(
     html: Html = None,
     chart: Charts = None,
     citations: Citations = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+    as_json: Json = False,
 ) -> None:
     """What would lift the limit: techniques ranked by what they bring, and hardware that would do as much."""
     from ridgepoint.advice.advice import advice

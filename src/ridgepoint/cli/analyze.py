@@ -11,6 +11,7 @@ from ridgepoint.cli.citing import Citations, print_citations
 from ridgepoint.cli.files import Charts, Html, Perfetto, chart_files, write_charts, write_trace
 from ridgepoint.cli.options import takes_scenario
 from ridgepoint.cli.output import command_line, console, print_json, print_page
+from ridgepoint.cli.panels import Json
 from ridgepoint.files import write_whole
 from ridgepoint.request import Request, to_scenario
 from ridgepoint.scenario_file import write_request
@@ -34,7 +35,7 @@ def analyze(
     chart: Charts = None,
     perfetto: Perfetto = None,
     citations: Citations = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+    as_json: Json = False,
 ) -> None:
     """What a model takes on a machine: time, its limit, the bottleneck, memory, energy and money."""
     if request.task == "serve":

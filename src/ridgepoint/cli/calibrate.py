@@ -12,6 +12,7 @@ import typer
 
 from ridgepoint.cli.citing import Citations
 from ridgepoint.cli.output import print_json
+from ridgepoint.cli.panels import Json
 from ridgepoint.errors import RidgepointError, unknown_name
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def calibrate(
         ),
     ] = False,
     citations: Citations = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Coefficients of a machine or a family, fitted to measurements; printed as the section of its catalogue file."""
     from ridgepoint.evidence.calibrate import cross_validated, fit_all

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from ridgepoint.cli.output import print_json, progress_bar
+from ridgepoint.cli.panels import Json
 from ridgepoint.errors import RidgepointError
 
 
@@ -27,7 +28,7 @@ def capture(
         int, typer.Option("--ranks", metavar="N", min=1, help="Ranks that a factory may spread its module over.")
     ] = 1,
     out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Where to write (NAME.work.json).")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Capture what a model really does: kernels and sizes, without weights and without the target machine."""
     from ridgepoint.capture.session import capture as captured

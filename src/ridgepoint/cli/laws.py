@@ -9,13 +9,13 @@ import typer
 
 from ridgepoint.cli.citing import Citations, print_citations
 from ridgepoint.cli.output import console, print_json, print_page
+from ridgepoint.cli.panels import Json
 from ridgepoint.errors import RidgepointError
 
 if TYPE_CHECKING:
     from ridgepoint.laws.registry import Law
 
 app = typer.Typer(help="Scaling laws and calculators of papers: list, show, run.", add_completion=False)
-Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A law's name")]
 
 

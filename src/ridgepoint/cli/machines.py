@@ -9,6 +9,7 @@ import typer
 from ridgepoint.citations import coefficients_of
 from ridgepoint.cli.citing import Citations, print_answer
 from ridgepoint.cli.output import console, print_json, print_page
+from ridgepoint.cli.panels import Json
 from ridgepoint.errors import RidgepointError, nearest
 from ridgepoint.machines.catalog import find_machine, names
 from ridgepoint.machines.description import numbers, provenance
@@ -16,7 +17,6 @@ from ridgepoint.machines.machine import Machine
 from ridgepoint.machines.ridge import facts, ridges
 
 app = typer.Typer(help="Machines: what is known of them, and from where.", add_completion=False)
-Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 SORTS = {
     "name": "name",
     "kind": "kind",

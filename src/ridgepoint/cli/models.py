@@ -9,12 +9,12 @@ import typer
 
 from ridgepoint.cli.citing import Citations, print_answer
 from ridgepoint.cli.output import console, print_json, print_page
+from ridgepoint.cli.panels import Json
 from ridgepoint.models.architecture import Model
 from ridgepoint.models.networks.network import Network
 from ridgepoint.units import parse_count
 
 app = typer.Typer(help="Models: shapes, parameters, anatomy.", add_completion=False)
-Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 
 
 @app.command("list")

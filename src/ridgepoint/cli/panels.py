@@ -12,6 +12,7 @@ def valued(words: str, metavar: str | None, text: str, panel: str) -> Any:
     return typer.Option(words, metavar=metavar, help=text, rich_help_panel=panel, show_default=False)
 
 
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 PLAN = "Plan"
 Weights = Annotated[str | None, valued("--weights", "FORMAT", "weights of the linear layers", PLAN)]
 Acts = Annotated[str | None, valued("--acts", "FORMAT", "what matrix products read", PLAN)]

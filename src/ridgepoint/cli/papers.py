@@ -7,10 +7,10 @@ from typing import Annotated
 import typer
 
 from ridgepoint.cli.output import console, print_json, print_page
+from ridgepoint.cli.panels import Json
 from ridgepoint.evidence.papers.catalog import find_paper, list_papers
 
 app = typer.Typer(help="Papers: what they do, what they report, what is run for them.", add_completion=False)
-Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 
 
 @app.command("list")

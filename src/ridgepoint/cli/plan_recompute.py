@@ -10,6 +10,7 @@ from ridgepoint.cli.citing import Citations, print_answer
 from ridgepoint.cli.numbers import whole_number
 from ridgepoint.cli.options import input_sizes
 from ridgepoint.cli.output import print_json, progress_bar
+from ridgepoint.cli.panels import Json
 from ridgepoint.cli.plan_train import takes_training
 from ridgepoint.errors import RidgepointError
 from ridgepoint.request import Request, named_machine, plan_values
@@ -35,7 +36,7 @@ def recompute(
     ] = None,
     seconds: Annotated[float, typer.Option("--seconds", metavar="T", min=1.0, help="Longest exact search.")] = 60.0,
     citations: Citations = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+    as_json: Json = False,
 ) -> None:
     """What to compute again in the backward pass: op by op, within a memory budget."""
     from ridgepoint.report.recompute import page

@@ -10,6 +10,7 @@ import typer
 from ridgepoint.cli.citing import Citations, print_answer
 from ridgepoint.cli.files import Charts, Html, chart_files, write_charts
 from ridgepoint.cli.output import command_line, print_json, progress_bar
+from ridgepoint.cli.panels import Json
 from ridgepoint.errors import RidgepointError
 
 
@@ -25,7 +26,7 @@ def reproduce(
     html: Html = None,
     chart: Charts = None,
     citations: Citations = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Papers' figures predicted: reported, predicted, ratio, and what had to be assumed."""
     from ridgepoint.evidence.claims import claims

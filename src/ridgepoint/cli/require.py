@@ -8,7 +8,7 @@ import typer
 
 from ridgepoint.cli.citing import Citations, print_answer
 from ridgepoint.cli.output import print_json
-from ridgepoint.cli.panels import Acts, Engine, Kv, Weights, valued
+from ridgepoint.cli.panels import Acts, Engine, Json, Kv, Weights, valued
 from ridgepoint.units import parse_count, parse_quantity
 
 GOAL = "Goal"
@@ -28,7 +28,7 @@ def require(
     engine: Engine = "vllm",
     every: Annotated[bool, typer.Option("--all", help="List every machine.")] = False,
     citations: Citations = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+    as_json: Json = False,
 ) -> None:
     """What a platform must have to serve a model within latency goals, and which catalogue machines do."""
     from ridgepoint.plan import Plan

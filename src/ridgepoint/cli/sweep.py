@@ -12,6 +12,7 @@ from ridgepoint.cli.citing import Citations, print_answer
 from ridgepoint.cli.files import Charts, Html, chart_files, write_named
 from ridgepoint.cli.options import takes_scenario
 from ridgepoint.cli.output import command_line, print_json, progress_bar, teller
+from ridgepoint.cli.panels import Json
 from ridgepoint.errors import RidgepointError
 from ridgepoint.request import Request
 
@@ -38,7 +39,7 @@ def sweep(
     html: Html = None,
     chart: Charts = None,
     citations: Citations = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Every combination of what varies: time, limit, bottleneck, memory, energy and money at each point."""
     from ridgepoint.search.axes import parse_axis

@@ -7,9 +7,9 @@ from typing import Annotated
 import typer
 
 from ridgepoint.cli.output import console, print_json, print_page
+from ridgepoint.cli.panels import Json
 
 app = typer.Typer(help="Techniques: list, show.", add_completion=False)
-Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 
 
 @app.command("list")

@@ -11,6 +11,7 @@ from ridgepoint.cli.citing import Citations, print_answer
 from ridgepoint.cli.files import Charts, Html, chart_files, write_charts
 from ridgepoint.cli.options import may_take_scenario
 from ridgepoint.cli.output import command_line, print_json, progress_bar
+from ridgepoint.cli.panels import Json
 from ridgepoint.errors import RidgepointError
 from ridgepoint.request import Request, to_scenario
 
@@ -29,7 +30,7 @@ def trace(
     html: Html = None,
     chart: Charts = None,
     citations: Citations = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Time by op and by component, idle time and why, launches, overlap; with --model and --on also a prediction."""
     from ridgepoint.estimates import Estimate

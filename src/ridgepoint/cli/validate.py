@@ -11,6 +11,7 @@ import typer
 from ridgepoint.cli.citing import Citations, print_answer
 from ridgepoint.cli.files import Charts, Html, chart_files, write_charts
 from ridgepoint.cli.output import command_line, print_json, progress_bar
+from ridgepoint.cli.panels import Json
 from ridgepoint.errors import RidgepointError
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def validate(
     html: Html = None,
     chart: Charts = None,
     citations: Citations = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Predictions beside measurements: errors by group, and the plain roofline's."""
     if kind and kind not in KINDS:
