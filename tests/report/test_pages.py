@@ -65,6 +65,8 @@ def test_what_does_not_fit_says_so_and_what_would() -> None:
     text = drawn(page(ESTIMATES["too large"], 100), 100)
     assert "does not fit: 11.3× what is usable" in text
     assert "Warnings" in text
+    assert text.index("It does not fit in memory") < text.index("Time per step")
+    assert "does not fit" not in drawn(page(ESTIMATES["decode"], 100), 100)
 
 
 # design §10

@@ -12,7 +12,7 @@ from rich.text import Text
 from ridgepoint.estimates import Estimate
 from ridgepoint.report.headline import headline, results, summary
 from ridgepoint.report.limits import limit_table
-from ridgepoint.report.memory import memory_table, memory_text
+from ridgepoint.report.memory import fit_words, memory_table, memory_text
 from ridgepoint.report.where import component_table
 
 SIDE_BY_SIDE = 96
@@ -29,6 +29,8 @@ def page(est: Estimate, width: int) -> RenderableType:
 def _sections(est: Estimate, width: int) -> Iterator[RenderableType]:
     yield headline(est)
     yield Text("")
+    if not est.memory.fits:
+        yield _refusal(est)
     yield indented(results(est, width - INDENT))
     yield Text("")
     yield summary(est, width)
@@ -38,6 +40,13 @@ def _sections(est: Estimate, width: int) -> Iterator[RenderableType]:
     yield section("Where the time goes", component_table(est, width - INDENT))
     yield from notes("Warnings", est.warnings, "yellow")
     yield from notes("Assumptions", est.assumptions, "dim")
+
+
+def _refusal(est: Estimate) -> RenderableType:
+    """Above every figure, so that nobody plans with the time of a run that cannot start."""
+    fits, used, most = fit_words(est)
+    but = f" ({most})" if most else ""
+    return indented(Text.assemble((f"It {fits} in memory", "bold red"), f": {used}{but}. If it did:"))
 
 
 def _limits_and_memory(est: Estimate, width: int) -> RenderableType:
