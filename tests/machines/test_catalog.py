@@ -170,6 +170,37 @@ def test_aliases_case_and_spaces(written: str, meant: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("NVIDIA A100-SXM4-80GB", "a100-sxm-80gb"),
+        ("Tesla V100-SXM2-16GB", "v100-sxm-16gb"),
+        ("NVIDIA GeForce GTX 1080 Ti", "gtx-1080ti"),
+        ("NVIDIA RTX A6000", "rtx-a6000"),
+        ("AMD Instinct MI300X", "mi300x"),
+        ("Google TPU v4", "tpu-v4"),
+        ("TPUv4", "tpu-v4"),
+        ("rtx4090", "rtx-4090"),
+        ("Apple M4 Max", "m4-max"),
+        ("AWS Trainium2", "trainium-2"),
+        ("Cerebras CS-3", "wse-3"),
+        ("Google Pixel 6", "tensor-g1"),
+        ("8x NVIDIA H100", "h100-sxm"),
+        ("NVIDIA DGX A100", "a100-sxm-80gb"),
+    ],
+)
+def test_names_as_drivers_and_papers_print_them(written: str, meant: str) -> None:
+    # Issue "Catalogues": every machine that the papers and their readers name; a user's table holds what the driver says.
+    assert find_machine(written).device.name == meant
+
+
+@pytest.mark.parametrize(
+    "written", ["NVIDIA", "NVIDIA GeForce RTX 4090 X", "snapdragon-888-gpu", "m2-pro-cpu", "h-10-0x"]
+)
+def test_what_only_resembles_a_machine_is_not_taken_for_it(written: str) -> None:
+    assert refusal(written).kind == "unknown_machine"
+
+
+@pytest.mark.parametrize(
     ("written", "nodes", "per_node"),
     [
         ("h100-sxm", 1, 1),
@@ -206,6 +237,7 @@ def test_counts(written: str, nodes: int, per_node: int) -> None:
         ("9xh100-sxm", "bad_machine", "at most 8", "NODESx8xh100-sxm"),
         ("2x16xh100-sxm", "bad_machine", "at most 8", "NODESx8xh100-sxm"),
         ("2x8xrtx-4090", "bad_machine", "no network link", "network"),
+        ("8xrtx-3090", "bad_machine", "no network link", "server-8x-rtx-3090"),
         ("32xrtx-4090", "bad_machine", "no network link", "network"),
         ("2xraspberry-pi-5", "bad_machine", "no link between devices", "link"),
         ("nowhere/mine.toml", "unknown_machine", "nowhere/mine.toml", "path"),

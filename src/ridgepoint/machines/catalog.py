@@ -2,6 +2,7 @@
 
     h100-sxm   h100   8xh100-sxm   16x8xh100-sxm     a device, its alias, a node, nodes of it
     dgx-h100   4xdgx-h100                            a system, and four of it
+    NVIDIA GeForce RTX 4090   Tesla T4               the names that drivers and papers print
     h100-sxm@bandwidth=4.8T   custom:bf16=400T,…     with other figures; one's own (custom.py)
     ./mine.toml   8x./mine.toml                      a sheet in a file
 
@@ -27,6 +28,14 @@ from ridgepoint.machines.systems import System, SystemSheet, read_system, system
 _COUNTED = re.compile(r"(?:(\d{1,9})[x×*])?(?:(\d{1,9})[x×*])?(.+)", re.ASCII)
 _ALIASES = re.compile(r"^aliases\s*=\s*\[(.*?)\]", re.MULTILINE | re.DOTALL)
 _QUOTED = re.compile(r"[\"']([^\"'\n]+)[\"']")
+_MAKERS = frozenset(
+    re.findall(
+        r"\w+",
+        "nvidia geforce tesla amd radeon instinct intel google apple qualcomm aws amazon microsoft azure alibaba huawei"
+        " hisilicon samsung mediatek rockchip broadcom cerebras sambanova graphcore xilinx arm",
+    )
+)
+"""Words that drivers and papers put before a name and that tell no two machines apart."""
 MAX_DEVICES = 10_000_000
 USUAL_NODE = 16
 """Devices that a node may have where the sheet does not say."""
@@ -109,7 +118,10 @@ def _named(name: str) -> Device | System:
     folded = _fold(name)
     if folded in device_files():
         return find_device(name)
-    return find_system(name) if folded in system_files() or folded in _aliases("systems") else find_device(name)
+    exactly = folded in system_files() or folded in _aliases("systems")
+    if exactly or (_path(name, "machines") is None and _path(name, "systems") is not None):
+        return find_system(name)
+    return find_device(name)
 
 
 def _file(name: str) -> Device:
@@ -139,7 +151,7 @@ def _compose(name: str, device: Device, nodes: int, per_node: int) -> Machine:
         raise RidgepointError(
             "bad_machine",
             f"{name}: {device.name} has no network link between nodes in its sheet",
-            f"use one node, or say what it is: {with_options(name, {'network': '50G'})}",
+            f"use one node{_sold(device, nodes * per_node)}, or say what it is: {with_options(name, {'network': '50G'})}",
         )
     if per_node > 1 and machine.link("node") is None:
         raise RidgepointError(
@@ -150,15 +162,27 @@ def _compose(name: str, device: Device, nodes: int, per_node: int) -> Machine:
     return machine
 
 
+def _sold(device: Device, count: int) -> str:
+    """The systems in the catalogue that are one node of so many of the device: what a hint may offer."""
+    sheets = {name: _load_system(path) for name, path in system_files().items()}
+    found = [
+        n for n, s in sheets.items() if (find_device(s.device).name, s.devices, s.nodes) == (device.name, count, 1)
+    ]
+    return f" ({' or '.join(found[:3])})" if found else ""
+
+
 def _largest_node(device: Device) -> int:
     sizes = [link.devices for link in device.links.values() if link.scope == "node" and link.devices]
     return max(sizes, default=USUAL_NODE)
 
 
 def find_device(name: str) -> Device:
-    """The device of that name or alias (case and spaces do not matter)."""
-    folded = _fold(name)
-    path = device_files().get(folded) or device_files().get(_aliases("machines").get(folded, ""))
+    """The device of that name or alias; case, spaces, dashes and the maker's name do not matter.
+
+    >>> find_device("NVIDIA GeForce RTX 4090").name, find_device("Tesla V100-SXM2-32GB").name
+    ('rtx-4090', 'v100-sxm-32gb')
+    """
+    path = _path(name, "machines")
     if path is None:
         raise _unknown(name)
     return _load(path)
@@ -166,20 +190,24 @@ def find_device(name: str) -> Device:
 
 def find_system(name: str) -> System:
     """The system of that name or alias."""
-    folded = _fold(name)
-    path = system_files().get(folded) or system_files().get(_aliases("systems").get(folded, ""))
+    path = _path(name, "systems")
     if path is None:
         raise _unknown(name)
     sheet = _load_system(path)
     return system_of(sheet, find_device(sheet.device), path.name)
 
 
+def _path(name: str, kind: str) -> Path | None:
+    """The file of the machine or system that a name means: as written in the catalogue, or else but for the maker."""
+    files, folded = _files(_catalog(), kind), _fold(name)
+    meant = folded if folded in files else _aliases(kind).get(folded) or _bare_table(_catalog(), kind).get(_bare(name))
+    return files.get(meant or "")
+
+
 def _unknown(name: str) -> RidgepointError:
     """The error for an unknown name: the nearest names, and what the nearest aliases stand for."""
-    known = {known: known for known in names()}
-    for kind in ("machines", "systems"):
-        known |= _aliases(kind)
-    close = list(dict.fromkeys(known[found] for found in nearest(_fold(name), known, count=5)))[:3]
+    known = {bare: meant for kind in ("systems", "machines") for bare, meant in _bare_table(_catalog(), kind).items()}
+    close = list(dict.fromkeys(known[found] for found in nearest(_bare(name), filter(known.get, known), count=5)))[:3]
     if not close:
         return unknown_name("machine", name, ())
     return RidgepointError("unknown_machine", f"unknown machine '{name}'", f"did you mean {' or '.join(close)}?")
@@ -255,6 +283,24 @@ def _alias_table(catalog: str, kind: str) -> dict[str, str]:
 
 def _aliases(kind: str) -> dict[str, str]:
     return _alias_table(_catalog(), kind)
+
+
+@cache
+def _bare_table(catalog: str, kind: str) -> dict[str, str]:
+    """Bare name or alias → name; what would mean two machines means none."""
+    table: dict[str, str] = {}
+    for written, name in [*((n, n) for n in _files(catalog, kind)), *_alias_table(catalog, kind).items()]:
+        known = table.setdefault(_bare(written), name)
+        table[_bare(written)] = name if known == name else ""
+    return table
+
+
+def _bare(name: str) -> str:
+    """A name without its maker, trade marks and punctuation: what is left of ``NVIDIA RTX A6000`` is ``rtxa6000``."""
+    words = re.findall(r"[a-z0-9.+]+", re.sub(r"\((r|tm|c)\)|[®™]", " ", name.lower()))
+    kept = [word for word in words if word not in _MAKERS] or words
+    # Joined by a letter where two numbers meet: 8 480 is not 84 80.
+    return re.sub(r"(?<=\d)-(?=\d)", "_", "-".join(kept)).replace("-", "")
 
 
 def _fold(name: str) -> str:
