@@ -53,7 +53,8 @@ def calibrate(
         bool,
         typer.Option(
             "--write",
-            help="Write the section into your own copy of the machine's sheet (in a checkout: the catalogue's).",
+            help="Write the section into your own copy of the machine's sheet (in a checkout: the catalogue's); families'"
+            " are written in a checkout only.",
         ),
     ] = False,
     citations: Citations = False,
@@ -61,12 +62,21 @@ def calibrate(
 ) -> None:
     """Coefficients of a machine or a family, fitted to measurements; printed as the section of its catalogue file."""
     from ridgepoint.evidence.calibrate import cross_validated, fit_all
-    from ridgepoint.evidence.coefficient_files import copied, merged, own_sheet, section, write_section
+    from ridgepoint.evidence.coefficient_files import (
+        copied,
+        merged,
+        own_sheet,
+        section,
+        writable_family,
+        write_section,
+    )
     from ridgepoint.evidence.free import OPS
     from ridgepoint.evidence.leave_one_out import GENERATION
     from ridgepoint.machines.catalog import device_files
     from ridgepoint.machines.coefficients import family_file
 
+    if family and write:
+        writable_family(family)
     if table == NETWORKS:
         _networks(source, family, write, citations, as_json)
         return

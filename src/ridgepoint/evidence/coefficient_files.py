@@ -11,8 +11,10 @@ from typing import Any
 
 import msgspec
 
+from ridgepoint.errors import RidgepointError
 from ridgepoint.files import write_whole
 from ridgepoint.machines.calibration import Fit
+from ridgepoint.machines.coefficients import family_file
 from ridgepoint.machines.machine import Machine
 from ridgepoint.models.catalog import user_catalog
 
@@ -77,6 +79,20 @@ def own_sheet(path: Path) -> Path:
     if not path.is_relative_to(package) or (is_checkout(package) and not os.environ.get("RIDGEPOINT_CATALOG")):
         return path
     return user_catalog() / "machines" / path.name
+
+
+def writable_family(name: str) -> Path:
+    """The file of a family, which all its machines share: it is written in a checkout only.
+
+    Errors: ``bad_option`` in an installed package.
+    """
+    if not is_checkout(Path(str(resources.files("ridgepoint")))):
+        raise RidgepointError(
+            "bad_option",
+            "a family's coefficients belong to the package, and an installed one is not written",
+            "leave --write away and put the printed section under [coefficients.…] of your machine's sheet, or fit --machine",
+        )
+    return family_file(name)
 
 
 def is_checkout(package: Path) -> bool:
