@@ -88,6 +88,17 @@ def test_what_makes_a_model_fit_comes_first():
     assert fits == sorted(fits, reverse=True)
 
 
+def test_steps_lead_to_a_run_that_fits():
+    """A run that cannot start gains nothing from being faster: bytes come first until it fits, and it keeps fitting."""
+    found = rp.advise("llama-3.1-70b", on="h100-sxm", task=rp.Train(batch=8, seq=4096))
+    assert not any(r.fits for r in found.remedies)
+    sizes = [r.memory_ratio for r in found.remedies]
+    assert sizes == sorted(sizes)
+    fits = [step.remedy.fits for step in found.steps]
+    assert fits[-1]
+    assert fits == sorted(fits)
+
+
 def test_the_document_has_the_contracts_keys(found):
     """Design §10, advise."""
     said = found.to_dict()

@@ -18,7 +18,7 @@ from typing import Any
 
 from ridgepoint.advice.combine import Combination, Step, compatible_sets, waterfall
 from ridgepoint.advice.hardware import FasterPart, OtherMachine, faster_parts, other_machines
-from ridgepoint.advice.objective import Objective, find_objective, gain
+from ridgepoint.advice.objective import Objective, find_objective, gain, merit
 from ridgepoint.advice.remedies import Limits, Remedy, attempt, ranked
 from ridgepoint.errors import RidgepointError
 from ridgepoint.estimates import Estimate
@@ -56,9 +56,13 @@ class Advice:
 
     @cached_property
     def _helping(self) -> tuple[Remedy, ...]:
-        fits = bool(self.baseline.memory.fits)
         found = ranked(self.tried, self.objective)
-        return tuple(r for r in found if self.gain(r) >= HELPS or r.fits > fits)
+        return tuple(r for r in found if self._helps(r))
+
+    def _helps(self, remedy: Remedy) -> bool:
+        """Whether it gains; beside a baseline that does not fit, whether it makes it fit or takes less memory."""
+        fits, better = merit(self.objective, self.baseline, remedy.changed)
+        return better >= HELPS or fits > bool(self.baseline.memory.fits)
 
     @cached_property
     def useless(self) -> tuple[Remedy, ...]:

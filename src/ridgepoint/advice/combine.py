@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from ridgepoint.advice.objective import Objective, gain
+from ridgepoint.advice.objective import Objective, gain, merit
 from ridgepoint.advice.remedies import Limits, Remedy, attempt
 from ridgepoint.errors import RidgepointError
 from ridgepoint.estimates import Estimate
@@ -45,31 +45,26 @@ class Combination:
 def waterfall(baseline: Estimate, remedies: Sequence[Remedy], objective: Objective, limits: Limits) -> list[Step]:
     """The best technique, then the best on top of it, and so on while one brings at least 2 %.
 
-    Where the baseline does not fit, what fits comes first.
+    Until it fits, the steps that count are those towards fitting (``merit``).
     """
     alone = {r.technique.name: gain(objective, baseline, r.changed) for r in remedies}
-    left = [r for r in remedies if alone[r.technique.name] > 1.0 or r.fits > bool(baseline.memory.fits)][:CANDIDATES]
+    left = list(remedies[:CANDIDATES])
     steps: list[Step] = []
     now = baseline
     while left and len(steps) < STEPS:
         tried = [attempt(baseline, now.scenario, r.technique.written(r.given), limits) for r in left]
         left = [r for r, result in zip(left, tried, strict=True) if result.applies]
-        options = [(_better(objective, now, r.changed), r) for r in tried if r.applies]
+        options = [(merit(objective, now, r.changed), r) for r in tried if r.applies]
         if not options:
             break
-        (_, further), best = max(options, key=lambda option: option[0])
-        makes_fit = best.fits and not bool(now.memory.fits)
-        if further < WORTH and not makes_fit:
+        (fits, better), best = max(options, key=lambda option: option[0])
+        fitted = bool(now.memory.fits)
+        if (better < WORTH and fits == fitted) or fits < fitted:
             break
-        steps.append(Step(best, alone[best.technique.name], further))
+        steps.append(Step(best, alone[best.technique.name], gain(objective, now, best.changed)))
         now = best.changed
         left = [r for r in left if not conflict(r.technique, best.technique)]
     return steps
-
-
-def _better(objective: Objective, now: Estimate, then: Estimate) -> tuple[bool, float]:
-    """A key that puts what makes a run fit first, and then the gain."""
-    return bool(then.memory.fits) > bool(now.memory.fits), gain(objective, now, then)
 
 
 def compatible_sets(
@@ -88,4 +83,4 @@ def compatible_sets(
                 continue
             if not limits.broken_by(est):
                 found.append(Combination(texts, est, gain(objective, baseline, est)))
-    return sorted(found, key=lambda c: (not bool(c.estimate.memory.fits), -c.gain))
+    return sorted(found, key=lambda c: merit(objective, baseline, c.estimate), reverse=True)

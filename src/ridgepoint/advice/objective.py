@@ -83,3 +83,14 @@ def gain(objective: Objective, before: Estimate, after: Estimate) -> float:
             "rank by --objective latency, throughput or memory",
         )
     return old / new
+
+
+def merit(objective: Objective, before: Estimate, after: Estimate) -> tuple[bool, float]:
+    """A key that is larger for the better change: what fits comes before what does not; of what does, the gain counts.
+
+    While nothing fits yet, bytes count: a run that cannot start gains nothing from being faster.
+    """
+    fits = bool(after.memory.fits)
+    if fits or bool(before.memory.fits):
+        return fits, gain(objective, before, after)
+    return False, gain(OBJECTIVES["memory"], before, after)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ridgepoint.advice.objective import Objective, gain
+from ridgepoint.advice.objective import Objective, merit
 from ridgepoint.cost.evaluate import Cost
 from ridgepoint.errors import RidgepointError
 from ridgepoint.estimates import NORMAL_90, Estimate
@@ -137,11 +137,6 @@ def attempt(baseline: Estimate, on: Scenario, text: str, limits: Limits) -> Reme
 
 
 def ranked(remedies: Iterable[Remedy], objective: Objective) -> list[Remedy]:
-    """Those that apply, best first: what makes a scenario fit comes before what only makes it better."""
+    """Those that apply, best first: what fits before what does not."""
     found = [r for r in remedies if r.applies]
-
-    def key(remedy: Remedy) -> tuple[bool, float]:
-        helps = remedy.fits and not bool(remedy.baseline.memory.fits)
-        return (not helps, -gain(objective, remedy.baseline, remedy.changed))
-
-    return sorted(found, key=key)
+    return sorted(found, key=lambda r: merit(objective, r.baseline, r.changed), reverse=True)

@@ -11,6 +11,7 @@ from rich.text import Text
 from ridgepoint.advice.advice import Advice
 from ridgepoint.advice.evidence import evidence
 from ridgepoint.advice.remedies import Remedy
+from ridgepoint.estimates import Estimate
 from ridgepoint.report.headline import headline, summary
 from ridgepoint.report.objective import shown
 from ridgepoint.report.table import Cell, fitted
@@ -63,7 +64,8 @@ def _baseline(found: Advice, width: int) -> Text:
 
 def _remedies(found: Advice, width: int, top: int) -> RenderableType:
     shown = found.remedies[:top]
-    title = f"What would help ({found.objective.better}; {found.limits.quality} quality)"
+    aim = found.objective.better if found.baseline.memory.fits else "what brings it nearest to fitting first"
+    title = f"What would help ({aim}; {found.limits.quality} quality)"
     if not shown:
         wider = "" if found.limits.quality == "any" else "; --quality any tries techniques that change answers"
         return section(title, Text(f"nothing that is known here{wider}"))
@@ -124,20 +126,28 @@ def _together(found: Advice, width: int) -> Iterator[RenderableType]:
     now = told.figure(found.baseline)
     figures = [told.figure(step.remedy.changed) for step in found.steps]
     most = max(now, *figures)
-    rows: list[list[Cell]] = [["now", "", "", told.say(now), _bar(now / most)]]
+    rows: list[list[Cell]] = [["now", "", "", told.say(now), *_room(found, found.baseline), _bar(now / most)]]
     for step, figure in zip(found.steps, figures, strict=True):
-        name = f"+ {step.remedy.technique.name}"
-        rows.append([name, ratio(step.gain), ratio(step.alone), told.say(figure), _bar(figure / most)])
+        name, room = f"+ {step.remedy.technique.name}", _room(found, step.remedy.changed)
+        rows.append([name, ratio(step.gain), ratio(step.alone), told.say(figure), *room, _bar(figure / most)])
+    room_titles = ["memory", "fits"][: 0 if found.baseline.memory.fits else 2]
     yield Text("")
-    titles = ["one after the other", "gain", "alone", told.title, ""]
-    yield section("Together", fitted(titles, rows, width, wordy=(0,), left=(4,)))
+    titles = ["one after the other", "gain", "alone", told.title, *room_titles, ""]
+    yield section("Together", fitted(titles, rows, width, wordy=(0,), left=(len(titles) - 1,)))
     if found.combinations:
         best: list[list[Cell]] = [
-            [" + ".join(c.techniques), ratio(c.gain), told.say(told.figure(c.estimate))]
+            [" + ".join(c.techniques), ratio(c.gain), told.say(told.figure(c.estimate)), *_room(found, c.estimate)]
             for c in found.combinations[:PARTS]
         ]
         yield Text("")
-        yield section("Best sets", fitted(["techniques", "gain", told.title], best, width, wordy=(0,)))
+        yield section("Best sets", fitted(["techniques", "gain", told.title, *room_titles], best, width, wordy=(0,)))
+
+
+def _room(found: Advice, est: Estimate) -> list[str]:
+    """Memory and whether it fits, where the run as it is does not."""
+    if found.baseline.memory.fits:
+        return []
+    return [gigabytes(float(est.memory.total_bytes)), "yes" if est.memory.fits else "no"]
 
 
 def _bar(part: float) -> Text:
