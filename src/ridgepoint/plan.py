@@ -47,7 +47,9 @@ class Plan:
     ``rank_order`` says whose ranks are neighbours, innermost first: tp-cp-dp-pp, or tp-pp-dp (stages inside, replicas apart).
     Engine: ``fused_attention`` (one I/O-aware kernel), ``graph_capture`` (kernel launches without the host),
     ``compiled`` (elementwise chains fused), ``custom_all_reduce`` (short sums over ranks in one kernel, as serving engines
-    have; default: in compiled inference; else NCCL's), ``memory_fraction`` (part of device memory that the engine may use).
+    have; default: in compiled inference; else NCCL's), ``memory_fraction`` (part of device memory that the engine may use),
+    ``appended_cache`` (every decode step joins its keys and values to the cache by copying all of it, as Transformers'
+    dynamic cache does; engines write them in place).
     Decoding: ``speculated`` draft tokens per sequence that one decode step verifies beside the token of its own.
     Training: ``zero_stage`` 0–3, ``recompute`` none, selective (attention scores), full, sqrt (segments of layers of which only
     the input is kept) in the part ``recomputed_layers`` of the layers, or planned: what must be dropped to fit is chosen op by
@@ -88,6 +90,7 @@ class Plan:
     graph_capture: bool | None = None
     compiled: bool = True
     custom_all_reduce: bool | None = None
+    appended_cache: bool = False
     memory_fraction: float | None = None
     expert_imbalance: Num = 0.0
     speculated: Num = 0.0

@@ -116,6 +116,10 @@ SETTINGS = (
         *("--custom-all-reduce/--no-custom-all-reduce", "plan", "custom_all_reduce", "", ENGINE),
         *("short sums over ranks in one kernel, or NCCL's", True),
     ),
+    Setting(
+        *("--appended-cache/--no-appended-cache", "plan", "appended_cache", "", ENGINE),
+        *("all of the cache copied in every step, as dynamic caches do", True),
+    ),
     Setting("--memory-fraction", "plan", "memory_fraction", "F", ENGINE, "part of device memory that may be used"),
     Setting("--capacity", "machine", "capacity", "SIZE", MACHINE, "main memory of a device: 64G"),
     Setting("--hbm", "machine", "hbm", "RATE", MACHINE, "bandwidth of the main memory: 2T"),

@@ -24,6 +24,7 @@ from ridgepoint.plan import Plan
 from ridgepoint.tasks import Decode, Forward, Generate, Prefill, Sample, Task, Train
 from ridgepoint.tasks.activations import recompute_words
 from ridgepoint.tasks.inference import (
+    appended,
     decode_work,
     forward_work,
     generate_parts,
@@ -49,7 +50,7 @@ class Phase:
 
     ``role``: ``first`` leads to the first token, ``next`` happens for every further token of a sequence (``count`` is then
     per token and may be fractional), ``""`` is anything else. ``captured``: the host starts it as one graph; ``eager``: an
-    interpreter starts its kernels.
+    interpreter starts its kernels. ``appended``: keys and values join the cache by a copy of all of it.
     """
 
     name: str
@@ -58,10 +59,12 @@ class Phase:
     role: str = ""
     captured: bool = False
     eager: bool = False
+    appended: bool = False
 
     def hosted(self, machine: Machine) -> Work:
         """All of it beside the host that launches it."""
-        return times(self.count, with_host(self.work, machine, self.captured, self.eager))
+        work = appended(self.work) if self.appended else self.work
+        return times(self.count, with_host(work, machine, self.captured, self.eager))
 
 
 @dataclass(frozen=True)
@@ -193,8 +196,12 @@ def _prefill(model: Model, run: Execution, layout: Layout, task: Prefill, plan: 
 def _decode(model: Model, run: Execution, layout: Layout, task: Decode, plan: Plan) -> dict[str, Any]:
     source = input_length(model, task.context)
     work = decode_work(model, run, layout, task.batch, task.context, source, 1.0 + plan.speculated)
-    phase = Phase("decode", work, role="next", captured=_captured(plan, True), eager=not plan.compiled)
-    return {"phases": (phase,), "tokens": task.batch, "samples": task.batch}
+    return {"phases": (_steps(work, plan),), "tokens": task.batch, "samples": task.batch}
+
+
+def _steps(work: Work, plan: Plan) -> Phase:
+    captured = _captured(plan, True)
+    return Phase("decode", work, 1.0, "next", captured, not plan.compiled, plan.appended_cache)
 
 
 def _generate(model: Model, run: Execution, layout: Layout, task: Generate, plan: Plan) -> dict[str, Any]:
@@ -202,7 +209,7 @@ def _generate(model: Model, run: Execution, layout: Layout, task: Generate, plan
     return {
         "phases": (
             Phase("prefill", first, role="first", captured=_captured(plan, False), eager=not plan.compiled),
-            Phase("decode", step, role="next", captured=_captured(plan, True), eager=not plan.compiled),
+            _steps(step, plan),
         ),
         "steps": np.maximum(task.output - 1.0, 0.0),
         "tokens": task.batch * task.output,

@@ -9,7 +9,7 @@ import numpy as np
 
 from ridgepoint.cost.evaluate import rules_of
 from ridgepoint.formats import FORMATS
-from ridgepoint.kernels import scan
+from ridgepoint.kernels import attention, scan
 from ridgepoint.machines.machine import Machine
 from ridgepoint.models.architecture import Model, Stack
 from ridgepoint.models.execution import Execution, Tokens
@@ -20,7 +20,7 @@ from ridgepoint.numeric import Num, plain
 from ridgepoint.ops import Attention, Collective, Conv, Gemm, Host, Scan, Stream
 from ridgepoint.tasks import Generate
 from ridgepoint.tasks.layout import Layout
-from ridgepoint.work import Mix, Op, Overlap, Pipeline, Repeat, Seq, Stage, Work
+from ridgepoint.work import Mix, Op, Overlap, Pipeline, Repeat, Seq, Stage, Work, mapped
 
 # Nodes and weights of three-point Gauss–Legendre quadrature on [0, 1]: exact for step times up to the fifth power of context.
 _NODES = (0.5 - np.sqrt(0.15), 0.5, 0.5 + np.sqrt(0.15))
@@ -170,6 +170,34 @@ def generate_parts(model: Model, run: Execution, layout: Layout, task: Generate,
     return first, Mix(*cases)
 
 
+def appended(work: Work) -> Work:
+    """Decode steps that join their keys and values to the cache by concatenation: what was there is read, and all of it
+    written anew, before attention reads it. (Transformers' ``DynamicCache.update``: one ``torch.cat`` each for both.)
+
+    >>> op = Attention(batch=1.0, heads=8.0, kv_heads=8.0, q_len=1.0, kv_len=100.0, head_dim=64.0)
+    >>> copy, _ = appended(op).parts
+    >>> copy.read_bytes, copy.write_bytes
+    (202752.0, 204800.0)
+    """
+
+    def rule(op: Op) -> Work:
+        if isinstance(op, Attention) and op.causal and not op.backward:
+            return _joined(op, attention.kv_bytes(op), op.q_len / op.kv_len)
+        if isinstance(op, Gemm) and op.label.endswith(_SCORES):
+            return _joined(op, 2.0 * op.batch * op.n * op.k * FORMATS[op.weights].bytes, 1.0 / op.n)
+        return op
+
+    return mapped(work, rule)
+
+
+def _joined(op: Attention | Gemm, size: Num, new: Num) -> Work:
+    """The op behind a copy of ``size`` bytes of cache, of which the part ``new`` comes from this step."""
+    copy = Stream(read_bytes=size * (1.0 - new), write_bytes=size, launches=2.0, label=f"{op.label}.cache_copy")
+    return Seq(copy, op)
+
+
+_SCORES = ".attention.attention.scores"
+"""Label of the first product of unfused attention."""
 _DISPATCH, _GRAPH = "host.dispatch", "host.graph_launch"
 """Labels of what the host does to start kernels."""
 

@@ -111,9 +111,14 @@ def _denoised(built: Built, given: Scenario, values: Values) -> Built:
     full, few = one_pass(whole), one_pass(np.maximum(task.output / 2.0, 1.0))
     often = 1.0 / values["refresh"] if values["cached"] else 1.0
     steps = values["steps"]
-    phases = [Phase("denoise", full, count=steps * often, captured=True)]
+    how = next(phase for phase in built.phases if phase.role == "next")  # how the plan's software starts kernels
+
+    def passes(name: str, work: Work, count: Any) -> Phase:
+        return Phase(name, work, count, captured=how.captured, eager=how.eager)
+
+    phases = [passes("denoise", full, steps * often)]
     if values["cached"]:
-        phases.append(Phase("denoise.cached", few, count=steps * (1.0 - often), captured=True))
+        phases.append(passes("denoise.cached", few, steps * (1.0 - often)))
     changed = replace(built, phases=tuple(phases), steps=1.0)
     return changed if values["cached"] else with_entries(changed, kv=0.0)
 
