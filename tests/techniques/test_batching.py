@@ -1,4 +1,4 @@
-"""How requests share a device (design §6); the closed form of ``serving/steady.py`` is the oracle of the schedule."""
+"""How requests share a device (design §6); the balance of work is the oracle of the schedule."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 import ridgepoint as rp
-from ridgepoint.serving.steady import Load, Service, steady
 
 SCHEDULES = ("continuous-batching", "chunked-prefill", "prefill-beside-decode")
 
@@ -21,15 +20,13 @@ def test_a_larger_batch_is_that_batch():
 
 
 @pytest.mark.parametrize("batch", [4, 32])
-def test_the_steady_state_is_that_of_the_serving_model(batch):
-    """TPOT and service time of Little's balance, from the same prefill and step."""
+def test_the_steady_state_conserves_work(batch):
+    """While one request is served the device reads a prompt for each of the batch and makes its 255 further tokens."""
     alone, static = run(batch=1), run(batch=batch)
-    service = Service(decode_s=static.tpot_s, prefill_s=alone.ttft_s, shared_prefill_s=alone.ttft_s)
-    oracle = steady(Load(clients=float(batch), output=256.0), service)
     est = run("continuous-batching", batch=batch)
     assert est.ttft_s == pytest.approx(alone.ttft_s)
-    assert est.tpot_s == pytest.approx(float(oracle.tpot_s), rel=0.01)
-    assert est.time_s == pytest.approx(float(oracle.service_s), rel=0.01)
+    assert est.tpot_s == pytest.approx(static.tpot_s + (batch - 1) * alone.ttft_s / 255, rel=0.01)
+    assert est.time_s == pytest.approx(batch * alone.ttft_s + 255 * static.tpot_s, rel=0.01)
 
 
 @pytest.mark.parametrize("name", SCHEDULES)

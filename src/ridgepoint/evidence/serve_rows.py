@@ -1,29 +1,37 @@
-"""Serving rows: the steady state of continuous batching at the row's concurrency."""
+"""Serving rows: the steady state of a deployment at the row's concurrency, as ``analyze --task serve`` has it.
+
+Clients of benchmarks do not come at random: ``Clients`` says how they do, and what that moves from between tokens to
+before the first one.
+"""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ridgepoint.cost.energy import power_w
 from ridgepoint.evidence.rows import InexpressibleError, Rows
 from ridgepoint.evidence.run_scenarios import Figure, Figures, Timed, degrees, timed, whole, with_formats
-from ridgepoint.evidence.step_rows import engine_of
+from ridgepoint.evidence.step_rows import engine_name
 from ridgepoint.machines.machine import Machine
 from ridgepoint.models.architecture import Model
 from ridgepoint.models.networks.network import Network
-from ridgepoint.numeric import Num
+from ridgepoint.numeric import Array, Num
 from ridgepoint.plan import Plan
-from ridgepoint.serving.capacity import capacity_of
-from ridgepoint.serving.engines import Engine, speeds, step
-from ridgepoint.serving.steady import Load, Service, Steady, riding, running, steady
+from ridgepoint.serving.deployment import Deployment
+from ridgepoint.serving.engines import Engine, engines, servers, speeds, step
+from ridgepoint.serving.loops import Pace, Steady, closed_loop
+from ridgepoint.serving.operating import paces
 from ridgepoint.tasks import Decode, Prefill
 from ridgepoint.tasks.build import build
 
 PROMPTS = {"lm-arena-chat": 500.0, "gpqa": 250.0}
 """Mean prompt tokens of data sets that rows name instead of a length: a guess for GPQA, and for the chats what makes the
 growth of TPOT with concurrency come out, since nothing states them."""
+DEGREES = ("tp", "pp", "dp", "ep", "cp")
+MOST_CLIENTS = 1e8
+"""Clients of rows that send all requests at once."""
 
 
 def serving_figures(rows: Rows, model: Model | Network, machine: Machine) -> Figures:
@@ -32,24 +40,17 @@ def serving_figures(rows: Rows, model: Model | Network, machine: Machine) -> Fig
         raise InexpressibleError(f"{model.name} generates no tokens")
     if rows.text("framework") == "mlperf":
         raise InexpressibleError("layout, batch and lengths of a tuned submission are not stated")
-    engine = engine_of(rows)
+    name = engine_name(rows)
+    engine = engines()[name]
     plan = _plan(rows, model, machine, engine)
-    load = _load(rows, engine)
-    prompt = _prompt(rows)
-    capacity = capacity_of(model, machine, plan, engine, prompt, load.output)
-    count = running(load.clients, capacity)
-    each = _decode(model, machine, plan, engine, count, prompt + load.output / 2.0)
-    first = _prefill(model, machine, plan, engine, prompt)
-    shared = _shared_prefill(model, machine, plan, engine, prompt, load, count)
-    chunks = np.ceil(prompt / engine.token_budget)
-    fixed = {"chunks": chunks, "capacity": capacity}
-    request = engine.request_s + (EQUAL_REQUEST_S if engine.mixed and _is_sweep(rows) else 0.0)
-    expected = steady(
-        load,
-        Service(each.seconds, first.seconds, shared.seconds, lag=engine.lag, request_s=request, **fixed),
+    clients, prompt = _clients(rows, engine), rows.number("prompt", PROMPTS.get(rows.tag("workload")))
+    found = _expected(
+        Deployment(model, machine, plan, name if name in servers() else "vllm"), clients, prompt, len(rows)
     )
-    bound = steady(replace(load, burst=0.0), Service(each.roofline, first.roofline, shared.roofline, **fixed))
-    return _figures(machine, expected, bound, each, shared)
+    each = _decode(model, machine, plan, engine, found.running, prompt + clients.output / 2.0)
+    first = _prefill(model, machine, plan, engine, prompt)
+    among = _prefill_among_others(model, machine, plan, engine, prompt, clients.output, found.running)
+    return _figures(machine, found, _bound(found, each, first, among), each, among)
 
 
 def _plan(rows: Rows, model: Model, machine: Machine, engine: Engine) -> Plan:
@@ -67,41 +68,79 @@ def _plan(rows: Rows, model: Model, machine: Machine, engine: Engine) -> Plan:
     return replace(plan, kv=engine.kv) if engine.kv and narrow and plan.kv is None else plan
 
 
-def _load(rows: Rows, engine: Engine) -> Load:
-    """Benchmarks send ten requests per client, the first of each at once; sweeps of equal lengths keep theirs in step."""
-    output = rows.number("output")
-    if rows.text("source") != "aiconfigurator-silicon":
-        return Load(rows.number("concurrency", 1e9), output)
-    clients = rows.number("concurrency")
-    if engine.mixed:
-        return Load(clients, output, together=EQUAL_TOGETHER if _equal(rows) else 1.0, burst=BURST)
-    return Load(clients, output, together=np.maximum(clients * (1.0 if _equal(rows) else IN_STEP), 1.0), burst=BURST)
+@dataclass(frozen=True)
+class Clients:
+    """``count`` requests under way at any time, ``output`` tokens each; ``together`` of them arrive at a time, and the part
+    ``burst`` of all at once, before anything runs; ``request_s`` is their own part of every first token.
+    """
+
+    count: Num
+    output: Num
+    together: Num = 1.0
+    burst: float = 0.0
+    request_s: float = 0.0
+
+    def seen(self, found: Steady, prompt_s: Array) -> Steady:
+        """``found``, which is that of clients at random, as these see it: prompts (``prompt_s`` each) that arrive with the
+        own one lie before its first token and no longer between its tokens; those of the burst lie before it, too.
+        """
+        count, further = np.asarray(found.running), np.maximum(np.asarray(self.output) - 1.0, 1.0)
+        with_it = (np.minimum(self.together, count) - 1.0) * prompt_s / 2.0
+        moved = np.minimum(with_it, MOST_MOVED * found.tpot_s * further)
+        ahead = self.burst * (count - 1.0) * prompt_s / 2.0
+        first = found.ttft_s + with_it + ahead + self.request_s
+        return replace(found, ttft_s=first, tpot_s=found.tpot_s - moved / further)
 
 
 BURST = 0.12
 """Part of the requests that arrive at once: the first of eight to ten of every client; fitted to TTFT."""
-EQUAL_TOGETHER = 4.2
+EQUAL_TOGETHER = 2.0
 """Requests that reach an engine together which mixes prompts and decode steps, where all have the same length; fitted."""
-IN_STEP = 0.2
+IN_STEP = 0.5
 """Part of the requests in step on an engine that takes prompts first, where lengths vary by a tenth; fitted."""
+EQUAL_REQUEST_S = 0.02
+"""What the client of sweeps over equal lengths adds to every first token; fitted."""
+MOST_MOVED = 0.9
+"""Largest part of the time between tokens that was others' prompts."""
 
 
-EQUAL_REQUEST_S = 0.045
-"""What the client of such sweeps adds to every first token; fitted."""
+def _clients(rows: Rows, engine: Engine) -> Clients:
+    """Benchmarks send ten requests per client, the first of each at once; sweeps of equal lengths keep theirs in step."""
+    output = rows.number("output")
+    if rows.text("source") != "aiconfigurator-silicon":
+        return Clients(rows.number("concurrency", MOST_CLIENTS), output)
+    count, equal = rows.number("concurrency"), not rows.text("precision") or rows.tag("ver") == "1.0.0rc3"
+    if engine.mixed:
+        return Clients(count, output, EQUAL_TOGETHER if equal else 1.0, BURST, EQUAL_REQUEST_S if equal else 0.0)
+    return Clients(count, output, np.maximum(count * (1.0 if equal else IN_STEP), 1.0), BURST)
 
 
-def _is_sweep(rows: Rows) -> bool:
-    """Whether all requests of a row have the same length."""
-    return rows.text("source") == "aiconfigurator-silicon" and _equal(rows)
+def _expected(given: Deployment, clients: Clients, prompt: Num, size: int) -> Steady:
+    """The steady state of every row: layout by layout, all sizes of one at once; of all replicas together."""
+    columns = [getattr(given.plan, degree) for degree in DEGREES]
+    columns = [1.0 if column is None else column for column in columns] + [prompt, clients.output, clients.count]
+    table = np.stack([np.broadcast_to(np.asarray(column, dtype=float), (size,)) for column in columns], axis=1)
+    answers = np.full((5, size), np.nan)
+    for layout in np.unique(table[:, : len(DEGREES)], axis=0):
+        mine = np.flatnonzero((table[:, : len(DEGREES)] == layout).all(axis=1))
+        tp, pp, dp, ep, cp = map(float, layout)
+        of_layout = replace(given, plan=replace(given.plan, tp=tp, pp=pp, dp=dp, ep=ep, cp=cp))
+        sizes = sorted({(float(p), float(o)) for p, o in table[mine, len(DEGREES) : -1]})
+        for (p, o), pace in zip(sizes, paces(of_layout, sizes, least=1.0), strict=True):
+            here = mine[(table[mine, -3] == p) & (table[mine, -2] == o)]
+            if pace is not None:
+                answers[:, here] = _at(pace, table[here, -1], float(of_layout.replicas))
+    count, first, each, service, prompt_s = answers
+    return clients.seen(Steady(count, first, each, service, np.zeros(size), clients.output), prompt_s)
 
 
-def _equal(rows: Rows) -> bool:
-    return not rows.text("precision") or rows.tag("ver") == "1.0.0rc3"
-
-
-def _prompt(rows: Rows) -> Num:
-    workload = rows.tag("workload")
-    return rows.number("prompt", PROMPTS.get(workload))
+def _at(pace: Pace, clients: Array, replicas: float) -> Array:
+    """(requests running on all replicas, TTFT, TPOT, service, what a further prompt costs) for clients of all replicas."""
+    found = closed_loop(pace, np.maximum(np.minimum(clients, MOST_CLIENTS) / replicas, 1.0))
+    prompt_s = np.interp(np.asarray(found.running), pace.concurrency, pace.further_s) / pace.lanes / replicas
+    return np.stack(
+        np.broadcast_arrays(found.running * replicas, found.ttft_s, found.tpot_s, found.service_s, prompt_s)
+    )
 
 
 def _decode(model: Model, machine: Machine, plan: Plan, engine: Engine, count: Num, context: Num) -> Timed:
@@ -112,39 +151,41 @@ def _decode(model: Model, machine: Machine, plan: Plan, engine: Engine, count: N
 
 
 def _prefill(model: Model, machine: Machine, plan: Plan, engine: Engine, prompt: Num, prompts: Num = 1.0) -> Timed:
-    """Seconds of a step that takes in ``prompts`` prompts on every replica, per prompt of one replica."""
+    """A step that takes in ``prompts`` prompts on every replica."""
     replicas = plan.dp if plan.dp is not None else 1.0
     built = build(model, machine, Prefill(batch=whole(prompts * replicas), prompt=whole(prompt)), plan)
     return timed(step(built.device, machine, engine, prompts), built.device, machine, speeds(machine, engine))
 
 
-def _shared_prefill(
-    model: Model, machine: Machine, plan: Plan, engine: Engine, prompt: Num, load: Load, count: Num
+def _prefill_among_others(
+    model: Model, machine: Machine, plan: Plan, engine: Engine, prompt: Num, output: Num, count: Num
 ) -> Timed:
-    """What one prompt costs among others: as many share a step as arrive in one, up to the engine's token budget; the
-    weights are read for the decode tokens anyway.
-    """
+    """What one prompt of all replicas takes where as many share a step as arrive in one, up to the token budget."""
     replicas = plan.dp if plan.dp is not None else 1.0
     room = np.maximum(np.floor(engine.token_budget / prompt), 1.0)
-    prompts = np.clip(np.ceil(count / replicas / load.output), 1.0, room)
-    run = _prefill(model, machine, plan, engine, prompt, prompts)
-    each = run.seconds / prompts
-    if engine.mixed:
-        alone = _decode(model, machine, plan, engine, replicas, prompt)
-        each = riding(each, alone.seconds, prompts)
-    busy = {name: seconds / prompts / replicas for name, seconds in run.busy_s.items()}
-    return Timed(each / replicas, run.roofline / prompts / replicas, run.spread, busy)
+    prompts = np.clip(np.ceil(count / replicas / output), 1.0, room)
+    run, part = _prefill(model, machine, plan, engine, prompt, prompts), prompts * replicas
+    busy: dict[str, Num] = {name: seconds / part for name, seconds in run.busy_s.items()}
+    return Timed(run.seconds / part, run.roofline / part, run.spread, busy)
 
 
-def _figures(machine: Machine, found: Steady, bound: Steady, each: Timed, first: Timed) -> Figures:
+def _bound(found: Steady, each: Timed, first: Timed, among: Timed) -> Steady:
+    """The same at the physical limit: while one request is served, the prompts of all that run are read once."""
+    further, others = np.maximum(found.output - 1.0, 0.0), (found.running - 1.0) * among.roofline
+    tpot = each.roofline + others / np.maximum(further, 1.0)
+    service = first.roofline + others + further * each.roofline
+    return Steady(found.running, first.roofline, tpot, service, found.wait_s, found.output)
+
+
+def _figures(machine: Machine, found: Steady, bound: Steady, each: Timed, among: Timed) -> Figures:
     spread = each.spread
     figures = {
-        "ttft_ms": Figure(found.ttft_s * 1e3, bound.ttft_s * 1e3, first.spread),
+        "ttft_ms": Figure(found.ttft_s * 1e3, bound.ttft_s * 1e3, among.spread),
         "tpot_ms": Figure(found.tpot_s * 1e3, bound.tpot_s * 1e3, spread),
         "throughput_tok_s": Figure(found.tokens_per_s, bound.tokens_per_s, spread),
         "throughput_samples_s": Figure(found.requests_per_s, bound.requests_per_s, spread),
     }
-    power = power_w(machine, _busy(found, each, first), found.service_s)
+    power = power_w(machine, _busy(found, each, among), found.service_s)
     limit = float(machine.device.power.tdp or 0.0)
     if power is not None:
         every = power * machine.devices
@@ -154,8 +195,8 @@ def _figures(machine: Machine, found: Steady, bound: Steady, each: Timed, first:
     return figures
 
 
-def _busy(found: Steady, each: Timed, first: Timed) -> dict[str, Num]:
+def _busy(found: Steady, each: Timed, among: Timed) -> dict[str, Num]:
     """Seconds that each resource is busy while one request is served: its decode steps and all running requests' prompts."""
     steps = np.maximum(found.output - 1.0, 0.0)
-    names = {**each.busy_s, **first.busy_s}
-    return {name: steps * each.busy_s.get(name, 0.0) + found.running * first.busy_s.get(name, 0.0) for name in names}
+    names = {**each.busy_s, **among.busy_s}
+    return {name: steps * each.busy_s.get(name, 0.0) + found.running * among.busy_s.get(name, 0.0) for name in names}

@@ -26,8 +26,13 @@ STAND_INS = {"forward": "tensorrt", "train_step": "nemo", "finetune_step": "nemo
 
 def engine_of(rows: Rows) -> Engine:
     """The engine that the rows' framework and mode name, or the one that stands in for it."""
+    return engines()[engine_name(rows)]
+
+
+def engine_name(rows: Rows) -> str:
+    """Its name in the catalogue."""
     name = described(*(rows.text(column) for column in ("source", "framework", "mode")))
-    return engines()[name or stand_in(rows.text("task"), rows.text("mode"))]
+    return name or stand_in(rows.text("task"), rows.text("mode"))
 
 
 def described(source: str, framework: str, mode: str) -> str:

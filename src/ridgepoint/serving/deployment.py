@@ -24,7 +24,7 @@ from ridgepoint.serving.adapters import Adapters, AdapterTable
 from ridgepoint.serving.budget import PowerBudget
 from ridgepoint.serving.capacity import Cache, cache_of
 from ridgepoint.serving.clock import Clock
-from ridgepoint.serving.engines import Engine, engines, with_software
+from ridgepoint.serving.engines import Engine, engines, servers, with_software
 from ridgepoint.serving.failures import Failures
 from ridgepoint.serving.passes import Passes, passes
 from ridgepoint.serving.scaling import Scaling
@@ -36,8 +36,6 @@ from ridgepoint.serving.together import assumptions_of, checked
 from ridgepoint.tasks.trained import adapter_parameters
 from ridgepoint.work import Work
 
-ENGINES = ("vllm", "sglang", "trtllm")
-"""Engines whose scheduler is simulated."""
 ROUTINGS = ("round_robin", "least_loaded", "power_of_two", "prefix_aware")
 
 
@@ -72,8 +70,8 @@ class Deployment:
     reading: Deployment | None = None
 
     def __post_init__(self) -> None:
-        if self.engine not in ENGINES:
-            raise unknown_name("engine", self.engine, ENGINES)
+        if self.engine not in servers():
+            raise unknown_name("engine", self.engine, servers())
         if self.routing not in ROUTINGS:
             raise unknown_name("routing", self.routing, ROUTINGS)
 

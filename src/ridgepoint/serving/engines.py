@@ -34,6 +34,8 @@ class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     title: str
     provenance: Provenance
+    serves: bool = False
+    """Whether it schedules requests, so that deployments of it can be simulated."""
     captured: bool = True
     """Whether decode steps (and whole fused engines) are launched as one graph."""
     compiled: bool = True
@@ -86,6 +88,16 @@ def engines() -> dict[str, Engine]:
     """All engines of the catalogue by name."""
     raw = tomllib.loads((resources.files("ridgepoint.catalog") / "engines.toml").read_text("utf-8"))
     return {name: msgspec.convert(values, Engine) for name, values in raw.items()}
+
+
+@cache
+def servers() -> tuple[str, ...]:
+    """Names of the engines whose deployments can be simulated.
+
+    >>> servers()[:3]
+    ('vllm', 'sglang', 'trtllm')
+    """
+    return tuple(name for name, engine in engines().items() if engine.serves)
 
 
 def step(

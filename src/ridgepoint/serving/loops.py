@@ -33,9 +33,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ridgepoint.numeric import Array
+from ridgepoint.numeric import Array, Num
 from ridgepoint.serving.engines import Engine
-from ridgepoint.serving.steady import Steady, running
 
 FEW_OTHERS = 0.05
 """Least mean number of others: where a request is almost always alone."""
@@ -63,6 +62,39 @@ class Pace:
     mixed: bool
     lanes: float
     engine: Engine
+
+
+@dataclass(frozen=True)
+class Steady:
+    """What clients see that wait for their answers: requests running, seconds to the first token, per further token, of
+    service, and of waiting for room.
+    """
+
+    running: Num
+    ttft_s: Num
+    tpot_s: Num
+    service_s: Num
+    wait_s: Num
+    output: Num
+
+    @property
+    def tokens_per_s(self) -> Num:
+        """Output tokens of all running requests per second."""
+        return self.running * self.output / self.service_s
+
+    @property
+    def requests_per_s(self) -> Num:
+        """Requests completed per second."""
+        return self.running / self.service_s
+
+
+def running(clients: Num, capacity: Num) -> Num:
+    """Requests that run at once: all clients', or as many as fit; never less than one.
+
+    >>> float(running(64.0, 40.5))
+    40.0
+    """
+    return np.maximum(np.minimum(clients, np.floor(capacity)), 1.0)
 
 
 @dataclass(frozen=True)

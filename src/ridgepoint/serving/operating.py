@@ -19,11 +19,10 @@ from ridgepoint.numeric import Array
 from ridgepoint.serving.citing import reliance_of
 from ridgepoint.serving.deployment import Deployment
 from ridgepoint.serving.engines import Engine, speeds
-from ridgepoint.serving.loops import Pace, closed_loop
+from ridgepoint.serving.loops import Pace, Steady, closed_loop
 from ridgepoint.serving.passes import Passes
 from ridgepoint.serving.reach import beyond
 from ridgepoint.serving.scheduling import FULL, MIXED
-from ridgepoint.serving.steady import Steady
 from ridgepoint.serving.tables import clocked, launches
 from ridgepoint.work import Seq, Work
 
@@ -118,9 +117,11 @@ def operating(given: Deployment, prompt: float, output: float, concurrency: Arra
     return Operating(given, count, pace, closed_loop(pace, count))
 
 
-def paces(given: Deployment, sizes: Sequence[tuple[float, float]]) -> list[Pace | None]:
-    """Step times of one replica for every (prompt, output) of ``sizes``, evaluated together; None where one does not fit."""
-    held = [_capacity(given, prompt, output) for prompt, output in sizes]
+def paces(given: Deployment, sizes: Sequence[tuple[float, float]], least: float = 0.0) -> list[Pace | None]:
+    """Step times of one replica for every (prompt, output) of ``sizes``, evaluated together; None where one does not fit.
+    ``least``: requests that it holds whatever its memory, where it is known to run.
+    """
+    held = [max(_capacity(given, prompt, output), least) for prompt, output in sizes]
     budget = float(given.rules.token_budget)
     groups: dict[int, list[int]] = {}
     for i, (prompt, _) in enumerate(sizes):

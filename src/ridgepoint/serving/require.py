@@ -29,7 +29,8 @@ from ridgepoint.models.networks.network import Network
 from ridgepoint.plan import Plan
 from ridgepoint.scenario import find
 from ridgepoint.serving.citing import SCHEDULING
-from ridgepoint.serving.deployment import ENGINES, Deployment
+from ridgepoint.serving.deployment import Deployment
+from ridgepoint.serving.engines import servers
 from ridgepoint.serving.operating import Operating, operating
 from ridgepoint.serving.reach import beyond
 from ridgepoint.tasks import Decode, Prefill
@@ -176,8 +177,8 @@ def require(
         raise RidgepointError(
             "bad_task", f"{found.name} is no decoder-only language model", "name one, like llama-3.1-8b"
         )
-    if engine not in ENGINES:
-        raise unknown_name("engine", engine, ENGINES)
+    if engine not in servers():
+        raise unknown_name("engine", engine, servers())
     goal = Goal(prompt, output, users, ttft_s, tpot_s)
     chosen = plan or Plan()
     counted = _counted(found, chosen, goal)

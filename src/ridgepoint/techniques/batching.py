@@ -1,7 +1,7 @@
 """How requests share a device: larger batches, prompts between, inside or beside the decode steps of others.
 
 A static batch reads all its prompts, then decodes. An engine in its steady state runs b requests at different stages:
-while one writes its o tokens, the prompts of the b − 1 others are read (``serving/steady.py`` has the closed form, with
+while one writes its o tokens, the prompts of the b − 1 others are read (``serving/loops.py`` has the closed form, with
 queues and bursts). Total work is the same; what changes is when the first token comes, and what a step carries.
 """
 

@@ -17,7 +17,7 @@ from ridgepoint.report.simulation import facts as fact_rows
 from ridgepoint.report.simulation import subjects
 from ridgepoint.request import Request
 from ridgepoint.serving.deployment import Deployment, deployment
-from ridgepoint.serving.engines import engines
+from ridgepoint.serving.engines import servers
 from ridgepoint.serving.outcome import Outcome, Slo
 from ridgepoint.serving.simulate import simulate_requests
 from ridgepoint.serving.summary import document
@@ -101,8 +101,8 @@ def _question(body: Body) -> Question:
     given = table(body, "the body", (*KEYS, "load", "goals", "engine", "view"))
     asked = read_scenario({key: value for key, value in given.items() if key in KEYS})
     engine = given.get("engine", "vllm")
-    if not isinstance(engine, str) or engine not in engines():
-        raise bad(f"engine is '{str(engine)[:40]}'", "use one of " + ", ".join(engines()))
+    if not isinstance(engine, str) or engine not in servers():
+        raise bad(f"engine is '{str(engine)[:40]}'", "use one of " + ", ".join(servers()))
     load = USUAL | _texts(given.get("load", {}), "load", LOAD)
     goals = _texts(given.get("goals", {}), "goals", GOALS)
     served = _deployment(asked, engine)
