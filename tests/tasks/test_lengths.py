@@ -111,7 +111,7 @@ def test_distributions_have_the_moments_that_they_say():
         ({"lengths": "gauss:1k"}, "not understood"),
         ({"lengths": "1k", "cp": 2}, "one device's attention"),
         ({"lengths": "1k", "fused_attention": False}, "fused kernel"),
-        ({"lengths": "1k", "micro_batch": [1, 2]}, "one scenario"),
+        ({"lengths": "1k", "communication_share": [0.1, 0.2]}, "one scenario"),
         ({"lengths": "1k", "padding": "none"}, "packed"),
         ({"jitter": 2.0}, "jitter"),
     ],
@@ -119,3 +119,22 @@ def test_distributions_have_the_moments_that_they_say():
 def test_bad_input_is_refused(plan, says):
     with pytest.raises(rp.RidgepointError, match=says):
         _ = step(**plan).time_s
+
+
+@pytest.mark.parametrize("padding", ["packed", "longest", "padded"])
+def test_a_sweep_over_layouts_is_its_layouts_one_by_one(padding):
+    """The search ranks with drawn lengths: an array must say of each layout what an estimate of it alone says."""
+    layouts = {
+        "tp": [1.0, 2.0, 2.0, 4.0],
+        "dp": [8.0, 4.0, 2.0, 2.0],
+        "pp": [1.0, 1.0, 2.0, 1.0],
+        "micro_batch": [1.0, 2.0, 2.0, 4.0],
+        "zero_stage": [0.0, 3.0, 1.0, 2.0],
+        "recomputed_layers": [0.0, 0.5, 1.0, 0.0],
+    }
+    given = {"recompute": "full", "lengths": "lognormal:1k:1", "padding": padding}
+    together = step(**layouts, **given)
+    for place in range(4):
+        alone = step(**{name: values[place] for name, values in layouts.items()}, **given)
+        assert together.time_s[place] == pytest.approx(alone.time_s)
+        assert np.broadcast_to(together.built.tokens, 4)[place] == pytest.approx(alone.built.tokens)

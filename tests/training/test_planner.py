@@ -13,7 +13,7 @@ from ridgepoint.models.catalog import find_model
 from ridgepoint.plan import Plan
 from ridgepoint.tasks import Train
 from ridgepoint.training.layouts import model_flop
-from ridgepoint.training.planner import measure, plan_train
+from ridgepoint.training.planner import base_plan, implied, measure, plan_train
 from ridgepoint.training.search import search, step_seconds
 from ridgepoint.training.space import sweeps
 
@@ -205,11 +205,11 @@ def test_layers_of_stages_say_how_many_stages_there_are():
 
 
 def test_stages_that_do_not_fit_are_no_plan():
-    """The search has equal stages; a plan whose uneven ones need more than a device has would be a wrong answer."""
+    """Searched with equal stages, a plan whose uneven ones need more than a device has would be a wrong answer."""
     asked: dict[str, Any] = {"on": "8xa100-sxm-40gb", "batch": 32, "seq": 4096, "tp": 2, "top": 2}
     even = plan_train("llama-3.1-8b", **asked, stages="8,8,8,8", dp=1)
     assert all(layout.estimate.memory.fits for layout in even.layouts)
-    with pytest.raises(RidgepointError, match="with these stages"):
+    with pytest.raises(RidgepointError, match="it would fit with --stages balanced"):
         plan_train("llama-3.1-8b", **asked, stages="29,1,1,1", dp=1)
 
 
@@ -226,3 +226,38 @@ def test_failures_are_checked_before_anything_is_searched(mtbf):
 
     with pytest.raises(RidgepointError, match="time between failures"):
         plan_train(MODEL, on=MACHINE, batch=16, seq=2048, mtbf_hours=mtbf, progress=told)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"stages": "balanced"},
+        {"stages": "balanced", "recompute": "selective", "fused_attention": False},
+        {"stages": "3,5,5,3"},
+        {"lengths": "lognormal:512:1", "padding": "longest"},
+        {"lengths": "lognormal:512:1"},
+        {"shard_group": 2},
+    ],
+)
+def test_the_search_ranks_with_what_is_asked(more):
+    """Uneven stages, drawn lengths and groups that share states decide the ranking: the search gives the very time and memory
+    that the estimate of the layout then has.
+    """
+    fixed = implied(MODEL, {"tp": 1, **more})
+    base, space = base_plan(fixed), sweeps(MODEL, MACHINE, 16, 2048, fixed)
+    answer = search(MODEL, MACHINE, TASK, base, space, 0.95 * MACHINE.memory_bytes, keep=60)
+    for one in answer.best[::12]:
+        est = rp.estimate(MODEL, on=MACHINE, task=TASK, plan=replace(base, **one.plan))
+        assert est.time_s == pytest.approx(one.time_s)
+        assert est.memory.total_bytes == pytest.approx(one.memory_bytes)
+
+
+def test_what_gives_the_best_stages_is_looked_for_among_all_layouts():
+    """Ranked by even stages first, the best layout with balanced ones can be missed: none of those tried is better."""
+    asked: dict[str, Any] = {"on": MACHINE, "batch": 16, "seq": 2048, "pp": 4, "top": 1}
+    best = plan_train(MODEL, **asked, stages="balanced").best
+    assert isinstance(best.plan.stages, tuple)
+    for even in plan_train(MODEL, **{**asked, "top": 20}).layouts:
+        same = rp.estimate(MODEL, on=MACHINE, task=TASK, plan=replace(even.plan, stages="balanced", chunks=1.0))
+        fits = even.plan.schedule != "interleaved" and same.memory.fits
+        assert not fits or best.step_time_s <= same.time_s * (1 + 1e-9)

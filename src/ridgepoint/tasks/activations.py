@@ -76,7 +76,7 @@ def in_flight(layout: Layout, plan: Plan, count: Num) -> Num:
     The last one holds 1, interleaved those of all its chunks but the last.
     """
     if layout.apart:
-        return in_flight_at(plan, len(layout.layers), float(np.max(count)), layout.stage)
+        return in_flight_at(plan, len(layout.layers), count, layout.stage)
     pp = np.asarray(layout.pp, dtype=float)
     if layout.end == "last" and plan.schedule in ("1f1b", "interleaved"):
         held = (pp * (plan.chunks - 1.0) + 1.0) / plan.chunks if plan.schedule == "interleaved" else 1.0

@@ -13,7 +13,9 @@ Sources: Krell et al. 2021 (packing), Dao 2023 (attention over packed sequences)
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,10 +28,11 @@ from ridgepoint.models.architecture import Model
 from ridgepoint.models.execution import Execution, Tokens
 from ridgepoint.numeric import Num
 from ridgepoint.ops import Attention, Gemm
-from ridgepoint.plan import Plan
+from ridgepoint.plan import DEGREES, Plan
 from ridgepoint.tasks import Train
 from ridgepoint.tasks.layout import Layout, is_sweep
 from ridgepoint.tasks.training import micro_batch, passes
+from ridgepoint.tasks.updates import at_stage
 from ridgepoint.units import parse_count
 from ridgepoint.work import Op, Work, mapped
 
@@ -50,6 +53,8 @@ DRAWN = 16384
 """Sequences that a distribution is judged by."""
 SUMS, MOST_TOGETHER = 2048, 256
 """Sums of micro-batches that are drawn at least, and micro-batches of each at most."""
+_OF_LAYOUTS = ("micro_batch", "zero_stage", "recomputed_layers", "chunks", "shard_group")
+"""Fields that a sweep over layouts gives as arrays besides the degrees."""
 POINTS = 9
 """Lengths at which the machine's time is evaluated; between them it is interpolated."""
 
@@ -105,14 +110,14 @@ def _read(spec: str) -> tuple[str, list[float]]:
 class Batching:
     """A step over drawn lengths: ``seq`` tokens of the rows that are computed, ``attended`` those that attend to each other,
     ``useful`` the part of the computed tokens that is data, ``spread`` the coefficient of variation of normal times that would
-    have replicas wait as long for the slowest.
+    have replicas wait as long for the slowest. Over a sweep of layouts they are arrays.
     """
 
-    seq: float
-    attended: float
-    useful: float
-    spread: float
-    words: str
+    seq: Num
+    attended: Num
+    useful: Num
+    spread: Num
+    words: str = ""
 
 
 def batching(
@@ -120,32 +125,65 @@ def batching(
 ) -> Batching | None:
     """What the plan's lengths make of a step; None where every sequence is as long as the task says.
 
-    Errors: ``bad_plan`` for a sweep, context parallelism, and packed rows with unfused attention; ``bad_length``.
+    Errors: ``bad_plan`` for a sweep over anything but layouts, context parallelism, and packed rows with unfused attention;
+    ``bad_length``.
     """
     if plan.lengths is None:
         return None
-    if is_sweep(layout, task, plan):
-        raise RidgepointError("bad_plan", "lengths are drawn for one scenario at a time", "give single values")
-    if plan.padding == "packed" and (not plan.fused_attention or float(layout.cp) > 1.0):
+    if plan.padding == "packed" and (not plan.fused_attention or np.any(np.asarray(layout.cp) > 1.0)):
         raise RidgepointError(
             "bad_plan",
             "packed sequences need the fused kernel of one device's attention",
             "use --fused-attention without --cp, or --padding longest",
         )
-    seq = float(task.seq)
-    lengths = np.minimum(draw(plan.lengths, DRAWN, np.random.default_rng(0)), seq).astype(float)
+    if is_sweep(layout, task, plan):
+        return _over_layouts(model, machine, run, layout, task, plan)
     size, count = (float(v) for v in micro_batch(task, plan, layout))
-    rows = {"padded": _padded, "longest": _longest, "packed": _packed}[plan.padding](lengths, seq, int(size))
-    seconds = _seconds(model, machine, run, task, plan, size, rows)
-    together = 1 if float(np.max(plan.zero_stage)) >= 3.0 else round(count)
-    waits = slowest_of(seconds, together, float(layout.dp))
-    spread = (waits - 1.0) / float(expected_maximum(float(layout.dp))) if float(layout.dp) > 1.0 else 0.0
-    computed, attended, useful = rows.computed.mean(), rows.pairs.sum() / rows.computed.sum(), rows.useful
+    rows = _rows(plan, float(task.seq), size)
+    (seconds,) = _seconds(model, machine, run, task, plan, size, [rows])
+    spread, waits = _spread(seconds, count, float(layout.dp), float(at_stage(plan, 3.0, 1.0, 0.0)))
     words = (
-        f"lengths {plan.lengths}, {plan.padding}: {useful:.0%} of the computed tokens are data; "
+        f"lengths {plan.lengths}, {plan.padding}: {rows.useful:.0%} of the computed tokens are data; "
         f"the slowest replica takes {waits - 1.0:.1%} longer than the mean"
     )
-    return Batching(float(computed), float(attended), float(useful), spread, words)
+    return Batching(rows.seq, rows.attended, rows.useful, spread, words)
+
+
+def _over_layouts(
+    model: Model, machine: Machine, run: Execution, layout: Layout, task: Train, plan: Plan
+) -> Batching:
+    """The same for arrays of layouts: what differs is found once for all that share it.
+
+    Errors: ``bad_plan`` for arrays of lengths, or of anything else that the time of a layer varies with.
+    """
+    varies = [f.name for f in fields(plan) if isinstance(getattr(plan, f.name), np.ndarray)]
+    if np.ndim(task.seq) or np.ndim(task.batch) or not set(varies) <= {*DEGREES, *_OF_LAYOUTS}:
+        raise RidgepointError("bad_plan", "lengths are drawn for one scenario at a time", "give single values")
+    size, count = micro_batch(task, plan, layout)
+    cut, apart = run.cut, at_stage(plan, 3.0, 1.0, 0.0)
+    named = (size, cut.tp, cut.ep, cut.cp, plan.recomputed_layers, count, layout.dp, apart)
+    shape = np.broadcast_shapes(*map(np.shape, named))
+    table = np.stack([np.broadcast_to(np.asarray(v, dtype=float), shape).ravel() for v in named])
+    kinds, member = np.unique(table, axis=1, return_inverse=True)
+    layers, of = np.unique(kinds[:5], axis=1, return_inverse=True)
+    rows = {float(one): _rows(plan, float(task.seq), float(one)) for one in np.unique(layers[0])}
+    mine = replace(run, cut=replace(cut, tp=layers[1], ep=layers[2], cp=layers[3]))
+    each = [rows[float(one)] for one in layers[0]]
+    seconds = _seconds(model, machine, mine, task, replace(plan, recomputed_layers=layers[4]), layers[0], each)
+    found = np.array(
+        [
+            (each[layer].seq, each[layer].attended, each[layer].useful, _spread(seconds[layer], *kinds[5:, kind])[0])
+            for kind, layer in enumerate(of.ravel())
+        ]
+    ).T
+    seq, attended, useful, spread = (row[member.ravel()].reshape(shape) for row in found)
+    return Batching(seq, attended, useful, spread)
+
+
+def _spread(seconds: Floats, count: float, replicas: float, each: float) -> tuple[float, float]:
+    """(coefficient of variation, the slowest replica over the mean) of steps of ``count`` micro-batches, or of ``each`` one."""
+    waits = slowest_of(seconds, 1 if each else round(count), replicas)
+    return max(waits - 1.0, 0.0) / float(expected_maximum(replicas)) if replicas > 1.0 else 0.0, waits
 
 
 def slowest_of(seconds: Floats, together: int, ranks: float) -> float:
@@ -158,15 +196,20 @@ def slowest_of(seconds: Floats, together: int, ranks: float) -> float:
     >>> round(slowest_of(np.array([0.0, 1.0]), 1, 2.0), 1)  # 3/4 over 1/2
     1.5
     """
-    rng = np.random.default_rng(1)
     many = min(together, MOST_TOGETHER)
-    draws = rng.choice(seconds, size=(max(DRAWN // many, SUMS), many)) if many > 1 else seconds[:, None]
+    draws = seconds[_picked(len(seconds), many)] if many > 1 else seconds[:, None]
     mean = float(np.mean(seconds))
     # More micro-batches than are drawn: their sum varies less by the square root of how many more.
     sums = mean + (draws.mean(axis=1) - float(draws.mean())) * np.sqrt(many / together)
     upper = np.arange(1, len(sums) + 1) / len(sums)
     weights = upper**ranks - (upper - 1.0 / len(sums)) ** ranks
     return float(np.sort(sums) @ weights / mean)
+
+
+@lru_cache(maxsize=16)
+def _picked(among: int, many: int) -> Ints:
+    """Which micro-batches each of the drawn sums is made of."""
+    return np.random.default_rng(1).integers(0, among, size=(max(DRAWN // many, SUMS), many))
 
 
 @dataclass(frozen=True)
@@ -176,6 +219,27 @@ class _Rows:
     computed: Floats
     pairs: Floats
     useful: float
+
+    @property
+    def seq(self) -> float:
+        """Tokens of a row that are computed, in the mean."""
+        return float(self.computed.mean())
+
+    @property
+    def attended(self) -> float:
+        """Tokens that attend to each other, in the mean over pairs."""
+        return float(self.pairs.sum() / self.computed.sum())
+
+
+def _rows(plan: Plan, seq: float, size: float) -> _Rows:
+    """The micro-batches of ``size`` rows that the plan makes of its lengths."""
+    lengths = np.minimum(_drawn(str(plan.lengths)), seq).astype(float)
+    return {"padded": _padded, "longest": _longest, "packed": _packed}[plan.padding](lengths, seq, int(size))
+
+
+@lru_cache(maxsize=4)
+def _drawn(spec: str) -> Ints:
+    return draw(spec, DRAWN, np.random.default_rng(0))
 
 
 def _padded(lengths: Floats, seq: float, size: int) -> _Rows:
@@ -206,22 +270,22 @@ def _packed(lengths: Floats, seq: float, size: int) -> _Rows:
 
 
 def _seconds(
-    model: Model, machine: Machine, run: Execution, task: Train, plan: Plan, size: float, rows: _Rows
-) -> Floats:
-    """Seconds of one layer's passes over every drawn micro-batch, from the machine's at ``POINTS`` of their range."""
-    attended = rows.pairs / rows.computed
-    varies = rows.computed if plan.padding != "packed" else attended
-    grid = np.unique(np.linspace(varies.min(), varies.max(), POINTS))
-    taken = []
-    for value in grid:
-        seq = float(value) if plan.padding != "packed" else float(task.seq)
-        work = passes(model, run, Tokens(size, seq, seq, keep=seq), plan, "middle", 1.0 / model.main.depth)
-        whole = [attend(part, seq, float(value)) if plan.padding == "packed" else part for part in work]
-        taken.append(sum(float(evaluate(part, machine).time_s) for part in whole))
-    return np.interp(varies, grid, taken)
+    model: Model, machine: Machine, run: Execution, task: Train, plan: Plan, size: Num, rows: Sequence[_Rows]
+) -> list[Floats]:
+    """Seconds of one layer's passes over every drawn micro-batch, from the machine's at ``POINTS`` of their range: for each
+    layout of the sweep that ``run``, ``plan`` and ``size`` are (one, without arrays), with the micro-batches of each.
+    """
+    packed = plan.padding == "packed"
+    varies = [one.pairs / one.computed if packed else one.computed for one in rows]
+    grid = np.stack([np.linspace(each.min(), each.max(), POINTS) for each in varies], axis=1)
+    seq = float(task.seq) if packed else grid
+    work = passes(model, run, Tokens(size, seq, seq, keep=seq), plan, "middle", 1.0 / model.main.depth)
+    whole = [attend(part, seq, grid) if packed else part for part in work]
+    taken = np.broadcast_to(sum((evaluate(part, machine).time_s for part in whole), 0.0), grid.shape)
+    return [np.interp(each, at, t) for each, at, t in zip(varies, grid.T, taken.T, strict=True)]
 
 
-def attend(work: Work, seq: Num, attended: float) -> Work:
+def attend(work: Work, seq: Num, attended: Num) -> Work:
     """``work`` in which rows of ``seq`` tokens attend within ``attended`` tokens only: as many tokens, fewer pairs."""
 
     def rule(op: Op) -> Work:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -51,7 +52,8 @@ def ledger(model: Model, machine: Machine, run: Execution, layout: Layout, task:
     equal stages that is the first, which holds most micro-batches, or the last, which has the logits.
     """
     if isinstance(task, Train) and isinstance(plan.stages, tuple):
-        return max(stage_ledgers(model, machine, run, layout, task, plan), key=lambda one: float(one.total_bytes))
+        fullest = _may_be_fullest(plan.stages)
+        return reduce(_fuller, stage_ledgers(model, machine, run, layout, task, plan, fullest))
     if isinstance(task, Train) and np.any(np.asarray(layout.pp) > 1.0):
         return _fuller(*end_ledgers(model, machine, run, layout, task, plan))
     return _one_ledger(model, machine, run, layout, task, plan)
@@ -73,12 +75,26 @@ def _fuller(one: Ledger, other: Ledger) -> Ledger:
     return replace(one, entries=entries, away=away)
 
 
+def _may_be_fullest(layers: Sequence[float]) -> list[int]:
+    """The stages of which one is the fullest: the first and the last, and of those between them the first of every size, for
+    a stage holds no more micro-batches than one before it.
+    """
+    inner = {layers[stage]: stage for stage in range(len(layers) - 2, 0, -1)}
+    return sorted({0, len(layers) - 1, *inner.values()})
+
+
 def stage_ledgers(
-    model: Model, machine: Machine, run: Execution, layout: Layout, task: Train, plan: Plan
+    model: Model,
+    machine: Machine,
+    run: Execution,
+    layout: Layout,
+    task: Train,
+    plan: Plan,
+    only: Sequence[int] | None = None,
 ) -> list[Ledger]:
-    """The ledger of every pipeline stage: its own layers, tables, micro-batches in flight; logits on the last one."""
+    """The ledger of every pipeline stage (or of some): its own layers, tables, micro-batches in flight; logits on the last one."""
     layers = sizes(model, plan, layout.pp)
-    each = (replace(layout, layers=layers, stage=stage) for stage in range(len(layers)))
+    each = (replace(layout, layers=layers, stage=stage) for stage in (range(len(layers)) if only is None else only))
     return [_one_ledger(model, machine, run, one, task, plan) for one in each]
 
 

@@ -9,11 +9,12 @@ from ridgepoint.errors import RidgepointError
 from ridgepoint.machines.machine import Machine
 from ridgepoint.models.architecture import Model
 from ridgepoint.models.execution import Execution, Tokens
+from ridgepoint.numeric import Num
 from ridgepoint.plan import Plan
 from ridgepoint.tasks import Train
 from ridgepoint.tasks.activations import chain, in_flight, kinds_of
 from ridgepoint.tasks.buffers import behind_logits
-from ridgepoint.tasks.layout import Layout, is_sweep
+from ridgepoint.tasks.layout import Layout, complete, execution, is_sweep
 from ridgepoint.tasks.memory import end_ledgers, ledger, usable_fraction
 from ridgepoint.tasks.recomputation import Kind, Parts, choices, planned
 from ridgepoint.tasks.stages import balanced, fullest, sizes
@@ -61,20 +62,33 @@ def with_balanced(model: Model, machine: Machine, run: Execution, layout: Layout
         return plan
     if is_sweep(layout, task, plan):
         raise RidgepointError("bad_plan", "stages are balanced for one scenario at a time", "give the layers of each")
-    pp, depth = round(float(layout.pp)), model.main.depth
+    pp = round(float(layout.pp))
     if pp == 1:
         return replace(plan, stages="uniform")
+    layer, first, last = balancing_seconds(model, machine, task, plan, layout, run)
+    return replace(plan, stages=balanced(model.main.depth, pp, float(layer), float(first), float(last)))
+
+
+def balancing_seconds(
+    model: Model, machine: Machine, task: Train, plan: Plan, layout: Layout | None = None, run: Execution | None = None
+) -> tuple[Num, Num, Num]:
+    """Forward and backward seconds of one layer, and what the first and the last stage take besides (embedding; head and loss).
+
+    Nothing is resolved for them: planned recomputation counts as full.
+    """
     rule = "full" if plan.recompute == "planned" else plan.recompute
     given = replace(plan, stages="uniform", recompute=rule)
-    size, _ = micro_batch(task, plan, layout)
+    degrees = layout if layout is not None else complete(model, machine, given, True)
+    cut = run if run is not None else execution(model, given, degrees, True)[0]
+    size, _ = micro_batch(task, plan, degrees)
     tokens = Tokens(size, task.seq, task.seq, keep=task.seq)
 
-    def seconds(part: str) -> float:
-        works = passes(model, run, tokens, given, part, 1.0 / depth, layout)
-        return sum(float(evaluate(work, machine).time_s) for work in works)
+    def seconds(part: str) -> Num:
+        works = passes(model, cut, tokens, given, part, 1.0 / model.main.depth, degrees)
+        return sum((evaluate(work, machine).time_s for work in works), 0.0)
 
     layer = seconds("middle")
-    return replace(plan, stages=balanced(depth, pp, layer, seconds("first") - layer, seconds("last") - layer))
+    return layer, seconds("first") - layer, seconds("last") - layer
 
 
 def _cheapest_that_fits(

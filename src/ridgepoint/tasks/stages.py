@@ -15,7 +15,7 @@ import numpy as np
 
 from ridgepoint.errors import RidgepointError
 from ridgepoint.models.architecture import Model
-from ridgepoint.numeric import Num
+from ridgepoint.numeric import Num, plain
 from ridgepoint.plan import Plan
 
 
@@ -64,22 +64,24 @@ def balanced(depth: int, pp: int, layer_s: float, first_s: float, last_s: float)
     return tuple(map(float, found))
 
 
-def in_flight_at(plan: Plan, stages: int, count: float, stage: int) -> float:
+def in_flight_at(plan: Plan, stages: int, count: Num, stage: int) -> Num:
     """Micro-batches whose activations a stage holds at once: all for GPipe; for 1F1B one for itself and each stage behind it;
     with v chunks 2·(p − s − 1) + (v − 1)·p + 1 chunks; pp for ZB-H1 and 2·pp − 1 for ZB-H2, which put off gradients of weights.
     """
-    schedule, chunks = plan.schedule, float(np.max(plan.chunks))
+    schedule, chunks = plan.schedule, plan.chunks
     if stages == 1:
         return 1.0
     if schedule == "gpipe":
         return count
-    if schedule == "interleaved" and chunks > 1.0:
-        return min(2.0 * (stages - stage - 1) + (chunks - 1.0) * stages + 1.0, count * chunks) / chunks
     most = {"zero_bubble": stages, "zero_bubble_2": 2 * stages - 1}.get(schedule, stages - stage)
-    return min(float(most), count)
+    one_chunk = np.minimum(float(most), count)
+    if schedule != "interleaved":
+        return plain(one_chunk)
+    held = np.minimum(2.0 * (stages - stage - 1) + (chunks - 1.0) * stages + 1.0, count * chunks) / chunks
+    return plain(np.where(np.asarray(chunks) > 1.0, held, one_chunk))
 
 
 def fullest(plan: Plan, layers: Sequence[float], count: float) -> int:
     """The stage that holds the most activations: the most layers times micro-batches."""
-    held = [n * in_flight_at(plan, len(layers), count, stage) for stage, n in enumerate(layers)]
+    held = [n * float(in_flight_at(plan, len(layers), count, stage)) for stage, n in enumerate(layers)]
     return int(np.argmax(held))

@@ -39,8 +39,8 @@ OBJECTIVES = ("time", "cost", "energy")
 DEGREES = ("tp", "pp", "cp", "dp", "ep", "schedule")
 """Layouts that share these are variants of one; a plan shows the best of each."""
 _ALL_DEVICES = ("tp", "pp", "cp", "dp")
-AFTERWARDS = ("stages", "lengths", "padding")
-"""Fields of a plan that are for one scenario at a time."""
+TOLD_APART = ("stages", "lengths", "padding")
+"""Fields of a plan that say something of the degrees."""
 FASTER = 2.0
 """How much faster a resource is made to see what it would bring."""
 
@@ -176,7 +176,7 @@ def plan_train(
     check_failures(mtbf_hours, restart_s)
     task = Train(batch=batch, seq=seq)
     fixed = implied(found, fixed)
-    base = replace(base_plan(fixed), stages="uniform", lengths=None)
+    base = base_plan(fixed)
     usable = machine.memory_bytes * usable_fraction(base, True)
     usable = usable if max_memory is None else min(usable, max_memory)
     searches: list[Search] = []
@@ -194,10 +194,6 @@ def plan_train(
     if fixed.get("recompute") == "planned":
         base = replace(base, memory_fraction=usable / machine.memory_bytes)
         ranked = [replace(r, plan={**r.plan, "recompute": "planned", "recomputed_layers": 1.0}) for r in ranked]
-    base = replace(base, **{name: fixed[name] for name in ("lengths", "padding") if name in fixed})
-    if "stages" in fixed:
-        own = {"stages": fixed["stages"]}
-        ranked = [replace(r, plan={**r.plan, **own}) if r.plan["pp"] > 1.0 else r for r in ranked]
     layouts = _best(found, machine, task, base, ranked, objective, top, usable)
     return TrainPlan(
         found,
@@ -240,7 +236,7 @@ def implied(model: Model, fixed: Mapping[str, Any]) -> dict[str, Any]:
 
     Errors: ``bad_plan`` where the layers of the stages do not make up the model, or contradict a given ``pp``.
     """
-    plan = Plan(**{name: value for name, value in fixed.items() if name in AFTERWARDS})
+    plan = Plan(**{name: value for name, value in fixed.items() if name in TOLD_APART})
     found = dict(fixed)
     if isinstance(plan.stages, tuple):
         if fixed.get("pp") is None:
@@ -252,8 +248,8 @@ def implied(model: Model, fixed: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def searched_with(fixed: Mapping[str, Any]) -> dict[str, Any]:
-    """What is fixed in the search: the rest (``AFTERWARDS``, planned recomputation) is for the best layouts that it finds."""
-    return {name: v for name, v in fixed.items() if (name, v) != ("recompute", "planned") and name not in AFTERWARDS}
+    """What is fixed in the search: recomputation is planned for the best layouts that it finds."""
+    return {name: v for name, v in fixed.items() if (name, v) != ("recompute", "planned")}
 
 
 def base_plan(fixed: Mapping[str, Any]) -> Plan:
@@ -289,7 +285,7 @@ def _best(
 ) -> tuple[LaidOut, ...]:
     """The best variant of each set of degrees, estimated in full and put in order of the objective.
 
-    Errors: ``does_not_fit`` where what comes after the search (uneven stages) makes all of them too large.
+    Errors: ``does_not_fit`` where planned recomputation, which comes after the search, cannot make any of them fit.
     """
     distinct: dict[tuple[Any, ...], Ranked] = {}
     # Dollars go with device-seconds and joules nearly so: the order by them says which layouts to estimate in full.
@@ -303,8 +299,8 @@ def _best(
         least = min(float(one.estimate.memory.total_bytes) for one in found)
         raise RidgepointError(
             "does_not_fit",
-            f"with these stages {model.name} needs at least {least / 1e9:.1f} GB of the {usable / 1e9:.1f} GB that may be "
-            f"used per device of {machine.name}",
-            "use --stages balanced, or leave --stages out",
+            f"with planned recomputation {model.name} needs at least {least / 1e9:.1f} GB of the {usable / 1e9:.1f} GB that "
+            f"may be used per device of {machine.name}",
+            "leave --recompute planned out: parts of the layers are then recomputed in full",
         )
     return tuple(sorted(fitting, key=lambda one: measure(one, objective))[:top])

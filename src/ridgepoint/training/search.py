@@ -26,6 +26,7 @@ from ridgepoint.tasks.build import build
 from ridgepoint.tasks.layout import complete, execution
 from ridgepoint.tasks.memory import ledger
 from ridgepoint.training.space import Sweep
+from ridgepoint.training.staged import divisions
 from ridgepoint.work import Op
 
 CHUNK = 262144
@@ -68,24 +69,58 @@ def search(
     best: list[Ranked] = []
     leanest: Ranked | None = None
     for sweep, points in _pieces(sweeps):
-        plan = replace(base, **sweep.plan(points))
-        memory = _memory(model, machine, task, plan)
-        least = int(np.argmin(memory))
-        if leanest is None or memory[least] < leanest.memory_bytes:
-            leanest = Ranked(_scalars(sweep.plan(int(points[least]))), np.inf, float(memory[least]))
-        inside = points[memory <= usable_bytes]
-        fitting += inside.size
-        if inside.size:
-            times = step_seconds(model, machine, task, replace(base, **sweep.plan(inside)))
-            first = np.argsort(times, kind="stable")[:keep]
-            sizes = memory[memory <= usable_bytes]
-            best += [Ranked(_scalars(sweep.plan(int(inside[i]))), float(times[i]), float(sizes[i])) for i in first]
-            best = sorted(best, key=lambda r: r.time_s)[:keep]
+        for plan, members in divisions(model, machine, task, base, sweep, points):
+            memory = _memory(model, machine, task, plan)
+            leanest = _leaner(leanest, plan, sweep, members, memory)
+            inside = memory <= usable_bytes
+            fitting += np.count_nonzero(inside)
+            best = sorted([*best, *_fastest(model, machine, task, plan, sweep, members, inside, memory, keep)], key=_time)
+            best = best[:keep]
         seen += points.size
         if progress is not None:
             progress(seen, total)
     assert leanest is not None
-    return Search(tuple(best), total, fitting, leanest)
+    return Search(tuple(best), total, int(fitting), leanest)
+
+
+def _fastest(
+    model: Model,
+    machine: Machine,
+    task: Train,
+    plan: Plan,
+    sweep: Sweep,
+    members: NDArray[np.int64],
+    inside: NDArray[np.bool_],
+    memory: Array,
+    keep: int,
+) -> list[Ranked]:
+    """The ``keep`` fastest of the layouts that are ``inside``."""
+    chosen, sizes = members[inside], memory[inside]
+    if not chosen.size:
+        return []
+    times = step_seconds(model, machine, task, replace(plan, **sweep.plan(chosen)))
+    first = np.argsort(times, kind="stable")[:keep]
+    return [_ranked(plan, sweep, int(chosen[i]), float(times[i]), float(sizes[i])) for i in first]
+
+
+def _leaner(
+    so_far: Ranked | None, plan: Plan, sweep: Sweep, members: NDArray[np.int64], memory: Array
+) -> Ranked:
+    """The leanest layout so far."""
+    least = int(np.argmin(memory))
+    if so_far is not None and so_far.memory_bytes <= memory[least]:
+        return so_far
+    return _ranked(plan, sweep, int(members[least]), np.inf, float(memory[least]))
+
+
+def _ranked(plan: Plan, sweep: Sweep, point: int, time_s: float, memory_bytes: float) -> Ranked:
+    """One layout of a sweep, with the layers of its stages where they are told apart."""
+    said = _scalars(sweep.plan(point))
+    return Ranked(said if plan.stages == "uniform" else {**said, "stages": plan.stages}, time_s, memory_bytes)
+
+
+def _time(one: Ranked) -> float:
+    return one.time_s
 
 
 def frontier(
@@ -97,19 +132,19 @@ def frontier(
     found: list[Ranked] = []
     leanest: Ranked | None = None
     for sweep, points in _pieces(sweeps):
-        memory = _memory(model, machine, task, replace(base, **sweep.plan(points)))
-        least = int(np.argmin(memory))
-        if leanest is None or memory[least] < leanest.memory_bytes:
-            leanest = Ranked(_scalars(sweep.plan(int(points[least]))), np.inf, float(memory[least]))
-        inside, sizes = points[memory <= usable_bytes], memory[memory <= usable_bytes]
-        if not inside.size:
-            continue
-        times = step_seconds(model, machine, task, replace(base, **sweep.plan(inside)))
-        found += [
-            Ranked(_scalars(sweep.plan(int(inside[i]))), float(times[i]), float(sizes[i]))
-            for stage in np.unique(sweep.axes["zero_stage"][inside])
-            for i in _front(times, sizes, sweep.axes["zero_stage"][inside] == stage)
-        ]
+        for plan, members in divisions(model, machine, task, base, sweep, points):
+            memory = _memory(model, machine, task, plan)
+            leanest = _leaner(leanest, plan, sweep, members, memory)
+            inside, sizes = members[memory <= usable_bytes], memory[memory <= usable_bytes]
+            if not inside.size:
+                continue
+            times = step_seconds(model, machine, task, replace(plan, **sweep.plan(inside)))
+            stages = sweep.axes["zero_stage"][inside]
+            found += [
+                _ranked(plan, sweep, int(inside[i]), float(times[i]), float(sizes[i]))
+                for stage in np.unique(stages)
+                for i in _front(times, sizes, stages == stage)
+            ]
     assert leanest is not None
     return _overall(found) or [leanest]
 
@@ -136,8 +171,9 @@ def _overall(found: list[Ranked]) -> list[Ranked]:
 def least_memory(model: Model, machine: Machine, task: Train, base: Plan, sweeps: list[Sweep]) -> float:
     """Bytes on the fullest device under the leanest layout."""
     return min(
-        float(np.min(_memory(model, machine, task, replace(base, **sweep.plan(points)))))
+        float(np.min(_memory(model, machine, task, plan)))
         for sweep, points in _pieces(sweeps)
+        for plan, _ in divisions(model, machine, task, base, sweep, points)
     )
 
 

@@ -1,8 +1,9 @@
-"""Every layout of a training step that could run: parallel degrees, micro-batches, ZeRO stages, recomputation (design §10).
+"""Every layout of a training step that could run: parallel degrees, micro-batches, ZeRO stages and the groups that share
+states, recomputation, schedules, order of ranks (design §10).
 
 A layout is one value per axis. Axes that the caller fixes keep their value; the others take all values that divide what they
-must: heads, layers, experts, devices and the batch. Names of schedules cannot be an array, so that a space has one ``Sweep``
-of arrays for each of them.
+must: heads, layers, experts, devices and the batch. Names (of schedules, of orders) cannot be an array, so that a space has one
+``Sweep`` of arrays for each of them.
 
 >>> from ridgepoint.machines.catalog import find_machine
 >>> from ridgepoint.models.catalog import find_model
@@ -25,11 +26,12 @@ from ridgepoint.models.architecture import Experts, Model
 from ridgepoint.numeric import Array
 from ridgepoint.tasks.layout import takes
 from ridgepoint.training.divisors import divisors
+from ridgepoint.training.neighbours import in_order, orders, with_shards
 from ridgepoint.training.refused import no_layout, not_possible
 
-AXES = ("tp", "pp", "cp", "dp", "ep", "micro_batch", "zero_stage", "recomputed_layers", "chunks")
+AXES = ("tp", "pp", "cp", "dp", "ep", "micro_batch", "zero_stage", "recomputed_layers", "chunks", "shard_group")
 """The fields of a plan that a sweep gives as arrays."""
-CHOSEN = ("schedule", "sequence_parallel")
+CHOSEN = ("schedule", "sequence_parallel", "rank_order")
 """The fields that a sweep holds."""
 SCHEDULES = ("1f1b", "interleaved", "zero_bubble")
 RECOMPUTED = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -42,12 +44,13 @@ LARGEST_TP = 64
 
 @dataclass(frozen=True, eq=False)
 class Sweep:
-    """Layouts of one schedule: an array of one length for each axis."""
+    """Layouts of one schedule and one order of ranks: an array of one length for each axis."""
 
     schedule: str
     sequence_parallel: bool
     axes: Mapping[str, Array]
     recompute: str = "full"
+    rank_order: str = "tp-cp-dp-pp"
 
     @property
     def size(self) -> int:
@@ -57,19 +60,22 @@ class Sweep:
     def plan(self, points: slice | NDArray[np.int64] | int) -> dict[str, Any]:
         """Fields of a plan for some of the layouts, or for one."""
         found: dict[str, Any] = {name: values[points] for name, values in self.axes.items()}
+        if np.all(found.get("shard_group", np.inf) >= found["dp"] * found["cp"]):
+            found.pop("shard_group", None)  # all copies share: nothing to say
         return {
             **found,
             "recompute": self.recompute,
             "schedule": self.schedule,
             "sequence_parallel": self.sequence_parallel,
+            "rank_order": self.rank_order,
         }
 
 
 def sweeps(
     model: Model, machine: Machine, batch: int, seq: int, fixed: Mapping[str, Any] | None = None, devices: int = 0
 ) -> list[Sweep]:
-    """The whole space on ``devices`` of the machine (all of them by default), one sweep per schedule and way of sequence
-    parallelism.
+    """The whole space on ``devices`` of the machine (all of them by default), one sweep per schedule, way of sequence
+    parallelism and order of ranks.
 
     Errors: ``bad_plan`` where a fixed degree leaves nothing, with the values that would.
     """
@@ -82,8 +88,11 @@ def sweeps(
             rows = _of_schedule(grid, model, batch, schedule, given)
             if not sequence and "sequence_parallel" not in given:
                 rows = {name: values[rows["tp"] > 1.0] for name, values in rows.items()}
-            if rows["tp"].size:
-                found.append(Sweep(schedule, sequence, rows, rule if rule in ("selective", "sqrt") else "full"))
+            for order in orders(machine, given):
+                placed = with_shards(in_order(rows, order, machine, given), order, machine, given)
+                if placed["tp"].size:
+                    again = rule if rule in ("selective", "sqrt") else "full"
+                    found.append(Sweep(schedule, sequence, placed, again, order))
     if not found:
         raise no_layout(model, devices or machine.devices, batch, given)
     return found
@@ -132,12 +141,6 @@ def _useful(grid: dict[str, Array], given: Mapping[str, Any]) -> dict[str, Array
     if "zero_stage" not in given:
         keep &= ~alone | (grid["zero_stage"] == 0.0)
         keep &= (grid["pp"] == 1.0) | (grid["zero_stage"] != 2.0)
-    if given.get("rank_order") == "tp-pp-dp":
-        keep &= (grid["cp"] == 1.0) & (grid["ep"] <= grid["tp"])
-    if "shard_group" in given:
-        copies = grid["dp"] * grid["cp"]
-        keep &= grid["zero_stage"] > 0.0
-        keep &= copies % float(given["shard_group"]) == 0.0
     return {name: values[keep] for name, values in grid.items()}
 
 

@@ -51,8 +51,9 @@ def refuse_with_remedy(
 
 
 def _by_plan(model: Model, machine: Machine, task: Train, fixed: Mapping[str, Any], usable_bytes: float) -> list[str]:
-    """The first change of the plan with which something fits."""
-    for words, change in CHANGES:
+    """The first change of the plan with which something fits; stages of other sizes are the smallest of all."""
+    own = "stages" in fixed and fixed["stages"] != "balanced"
+    for words, change in (*((("--stages balanced", {"stages": "balanced"}),) if own else ()), *CHANGES):
         if all(fixed.get(name) == value for name, value in change.items()):
             continue
         if _least(model, machine, task, {**fixed, **change}) <= usable_bytes:
