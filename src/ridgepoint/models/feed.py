@@ -140,7 +140,8 @@ def _grouped(
         label=f"{at}.weighted_sum",
     )
     narrow = FORMATS[inputs].bits < FORMATS[run.formats.stream].bits
-    cast = [quantize(run, f"{at}.quantize", pooled * inner, inputs)] if narrow else []
+    rows = expert_rows if run.training else pooled
+    cast = [quantize(run, f"{at}.quantize", rows * inner, inputs)] if narrow else []
     if run.training:
         cast = [_permute(expert_rows * inner, run, f"{at}.permute"), *cast]
     alone = narrow and not quantized_before(run, f"{at}.shared.down")
