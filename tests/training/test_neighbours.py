@@ -45,7 +45,11 @@ def test_an_order_is_looked_at_only_where_it_moves_something():
     for sweep in ordered:
         assert np.all((sweep.axes["tp"] < 8.0) & (sweep.axes["pp"] > 1.0) & (sweep.axes["cp"] == 1.0))
     one, other = (
-        float(rp.estimate(MODEL, on=NODES, task=Train(batch=128, seq=4096), plan=Plan(tp=8, pp=4, rank_order=order)).time_s)
+        float(
+            rp.estimate(
+                MODEL, on=NODES, task=Train(batch=128, seq=4096), plan=Plan(tp=8, pp=4, rank_order=order)
+            ).time_s
+        )
         for order in ("tp-cp-dp-pp", "tp-pp-dp")
     )
     assert one == pytest.approx(other)

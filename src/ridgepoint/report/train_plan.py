@@ -8,6 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from ridgepoint.plan import RANK_ORDERS
 from ridgepoint.report.headline import SAID, verdict
 from ridgepoint.report.memory import memory_table, memory_text
 from ridgepoint.report.schedule import pipeline_page
@@ -55,10 +56,10 @@ def _headline(found: TrainPlan) -> Text:
 
 
 def _layouts(found: TrainPlan, width: int) -> Table:
-    titles = ["", "devices", "tp", "pp", "dp", "ep", "cp", "ZeRO", "mb", "remat", "schedule"]
+    titles = ["", "devices", "tp", "pp", "dp", "ep", "cp", "order", "ZeRO", "mb", "remat", "schedule"]
     titles += ["step", "MFU", "GB", "bubble", "links", "energy" if found.objective == "energy" else "cost"]
     rows = [_row(found, i, layout) for i, layout in enumerate(found.layouts)]
-    return fitted(titles, rows, width, wordy=(), left=(9, 10))
+    return fitted(titles, rows, width, wordy=(), left=(7, 10, 11))
 
 
 def _row(found: TrainPlan, place: int, layout: LaidOut) -> list[Cell]:
@@ -76,6 +77,7 @@ def _row(found: TrainPlan, place: int, layout: LaidOut) -> list[Cell]:
         Text(f"{place + 1}", "bold" if place == 0 else "dim"),
         "" if len({float(other.estimate.devices) for other in found.layouts}) == 1 else f"{est.devices:g}",
         *(degree(name) for name in ("tp", "pp", "dp", "ep", "cp")),
+        "" if all(other.plan.rank_order == RANK_ORDERS[0] for other in found.layouts) else plan.rank_order,
         sharing(plan),
         f"{float(plan.micro_batch or 1.0):g}",
         recompute_words(plan).replace("full ", ""),
@@ -161,6 +163,7 @@ def _sentences(found: TrainPlan, width: int) -> Iterator[Text]:
 def _told(found: TrainPlan) -> Iterator[tuple[str, list[str]]]:
     """What is said of the plan besides its best layout's verdict: a label and its phrases."""
     for label, phrases in (
+        ("Links:", _links(found)),
         ("Twice as fast:", _sensitivity(found)),
         ("The runner-up:", _runner_up(found)),
         ("Critical batch:", _critical(found)),
@@ -178,6 +181,23 @@ def sentences(found: TrainPlan) -> Iterator[str]:
 
 def _label(found: TrainPlan, name: str) -> str:
     return resource(found.machine.resource_label(name))
+
+
+def _links(found: TrainPlan) -> list[str]:
+    """Which group of ranks lies on which links, under the best layout's order."""
+    phrases = []
+    for group in found.best.groups:
+        names = " and ".join(_link(found, name) for name in group.links)
+        inside = f" ({group.local} in a node)" if len(group.links) > 1 else ""
+        phrases.append(f"{group.name} {group.ranks} on {names}{inside},")
+    if not phrases:
+        return []
+    several = found.best.plan.rank_order if found.machine.nodes > 1 else ""
+    return [*phrases[:-1], phrases[-1].rstrip(",") + (f" (ranks in the order {several})." if several else ".")]
+
+
+def _link(found: TrainPlan, name: str) -> str:
+    return _label(found, name).removesuffix(" bandwidth")
 
 
 def _sensitivity(found: TrainPlan) -> list[str]:

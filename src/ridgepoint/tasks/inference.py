@@ -204,7 +204,7 @@ _DISPATCH, _GRAPH = "host.dispatch", "host.graph_launch"
 
 def has_host(machine: Machine) -> bool:
     """Whether another processor launches the device's kernels; CPUs and boards that compute on theirs have none."""
-    return machine.device.kind not in ("cpu", "mcu") and machine.device.family not in ("x86", "arm")
+    return machine.device.kind not in ("cpu", "mcu") and not machine.coefficients.device.processor
 
 
 def with_host(work: Work, machine: Machine, captured: bool, eager: bool = False) -> Work:

@@ -149,9 +149,7 @@ def batching(
     return Batching(rows.seq, rows.attended, rows.useful, spread, words)
 
 
-def _over_layouts(
-    model: Model, machine: Machine, run: Execution, layout: Layout, task: Train, plan: Plan
-) -> Batching:
+def _over_layouts(model: Model, machine: Machine, run: Execution, layout: Layout, task: Train, plan: Plan) -> Batching:
     """The same for arrays of layouts: what differs is found once for all that share it.
 
     Errors: ``bad_plan`` for arrays of lengths, or of anything else that the time of a layer varies with.

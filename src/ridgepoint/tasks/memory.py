@@ -92,7 +92,7 @@ def stage_ledgers(
     plan: Plan,
     only: Sequence[int] | None = None,
 ) -> list[Ledger]:
-    """The ledger of every pipeline stage (or of some): its own layers, tables, micro-batches in flight; logits on the last one."""
+    """The ledger of every pipeline stage (or of ``only`` some): its layers, tables, micro-batches in flight, logits."""
     layers = sizes(model, plan, layout.pp)
     each = (replace(layout, layers=layers, stage=stage) for stage in (range(len(layers)) if only is None else only))
     return [_one_ledger(model, machine, run, one, task, plan) for one in each]

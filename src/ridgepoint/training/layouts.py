@@ -20,6 +20,7 @@ from ridgepoint.tasks.activations import recompute_words
 from ridgepoint.tasks.anatomy import SINGLE, counted
 from ridgepoint.tasks.inference import forward_work
 from ridgepoint.tasks.layout import execution
+from ridgepoint.training.neighbours import Placed, placed
 from ridgepoint.work import Pipeline, Work, walk
 
 WAITING = ("link_latency", "network_latency")
@@ -110,6 +111,11 @@ class LaidOut:
         """Bytes on the fullest device."""
         return float(self.estimate.memory.total_bytes)
 
+    @property
+    def groups(self) -> list[Placed]:
+        """Which groups of ranks communicate, and over which links."""
+        return placed(self.estimate.built.layout, self.plan, self.machine)
+
     def to_dict(self) -> dict[str, Any]:
         """The row of design §10's ``layouts``."""
         layout, plan, est = self.estimate.built.layout, self.plan, self.estimate
@@ -123,6 +129,9 @@ class LaidOut:
             "recomputed_layers": float(plan.recomputed_layers) if plan.recompute != "none" else 0.0,
             "schedule": plan.schedule if layout.pp > 1 else "none",
             "chunks": int(plan.chunks),
+            "stages": list(plan.stages) if isinstance(plan.stages, tuple) else plan.stages,
+            "rank_order": plan.rank_order,
+            "groups": [group.to_dict() for group in self.groups],
             "sequence_parallel": bool(plan.sequence_parallel) and layout.tp > 1,
             "mfu": self.mfu,
             "step_time_s": self.step_time_s,

@@ -7,13 +7,18 @@ they stay in a node, in a pod, or cross the whole network.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from ridgepoint.kernels.groups import place
 from ridgepoint.machines.machine import Machine
-from ridgepoint.numeric import Array
-from ridgepoint.plan import RANK_ORDERS
+from ridgepoint.numeric import Array, Num
+from ridgepoint.ops import Collective
+from ridgepoint.plan import RANK_ORDERS, Plan
+from ridgepoint.tasks.layout import Layout
+from ridgepoint.tasks.updates import ever, spans
 
 Rows = dict[str, Array]
 NODES = (1, 8, 64)
@@ -47,7 +52,9 @@ def _near(machine: Machine) -> float:
 def _pod(machine: Machine) -> int | None:
     """Nodes of a pod where what leaves it shares fewer links."""
     link = machine.link("cluster")
-    return int(link[1].pod) if link is not None and link[1].pod and float(link[1].oversubscription or 1.0) > 1.0 else None
+    return (
+        int(link[1].pod) if link is not None and link[1].pod and float(link[1].oversubscription or 1.0) > 1.0 else None
+    )
 
 
 def with_shards(rows: Rows, order: str, machine: Machine, given: Mapping[str, Any]) -> Rows:
@@ -57,9 +64,9 @@ def with_shards(rows: Rows, order: str, machine: Machine, given: Mapping[str, An
     """
     copies = rows["dp"] * rows["cp"]
     if "shard_group" in given:
-        size = float(given["shard_group"])
-        kept = _kept(rows, (rows["zero_stage"] > 0.0) & (copies % size == 0.0))
-        return {**kept, "shard_group": np.full(kept["tp"].size, size)}
+        only = float(given["shard_group"])
+        kept = _kept(rows, (rows["zero_stage"] > 0.0) & (copies % only == 0.0))
+        return {**kept, "shard_group": np.full(kept["tp"].size, only)}
     pieces = [{**rows, "shard_group": copies}]
     for size in _sizes(rows, order, machine):
         keep = (rows["zero_stage"] > 0.0) & (size > 1.0) & (size < copies) & (copies % size == 0.0)
@@ -86,3 +93,44 @@ def _whole_experts(rows: Rows, size: Array) -> Any:
 
 def _kept(rows: Rows, keep: Any) -> Rows:
     return {name: values[keep] for name, values in rows.items()}
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A group of ranks and where it lies: ``local`` of its ``ranks`` in each of ``nodes`` nodes, over these links."""
+
+    name: str
+    ranks: int
+    local: int
+    nodes: int
+    links: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {**vars(self), "links": list(self.links)}
+
+
+def placed(layout: Layout, plan: Plan, machine: Machine) -> list[Placed]:
+    """Every group of a layout that communicates, innermost first.
+
+    >>> from ridgepoint.machines.catalog import find_machine
+    >>> layout = Layout(4.0, 2.0, 4.0, 1.0, 1.0)
+    >>> for one in placed(layout, Plan(), find_machine("4x8xh100-sxm")):
+    ...     print(one.name, one.ranks, one.local, one.links)
+    tensor 4 4 ('nvlink',)
+    data 4 2 ('nvlink', 'network')
+    pipeline 2 1 ('network',)
+    """
+    hybrid = layout.shards is not None and ever(plan, 1.0)
+    named: list[tuple[str, tuple[Num, Num]]] = [("tensor", (layout.tp, 1.0)), ("context", (layout.cp, layout.tp))]
+    named += [("expert", (layout.ep, 1.0))]
+    named += [("shards", spans(layout, "shards")), ("between shards", spans(layout, "groups"))] if hybrid else []
+    named += [] if hybrid else [("data", spans(layout, "all"))]
+    named += [("pipeline", (layout.pp, layout.stage_stride))]
+    return [_placed(name, *size, machine) for name, size in named if float(size[0]) > 1.0]
+
+
+def _placed(name: str, ranks: Num, stride: Num, machine: Machine) -> Placed:
+    group = place(Collective(operation="all_gather", bytes=0.0, ranks=ranks, stride=stride), machine)
+    links = tuple(link[0] for link in (group.node_link, group.network) if link is not None)
+    return Placed(name, round(float(ranks)), round(float(group.local)), round(float(group.nodes)), links)

@@ -73,14 +73,16 @@ def search(
             memory = _memory(model, machine, task, plan)
             leanest = _leaner(leanest, plan, sweep, members, memory)
             inside = memory <= usable_bytes
-            fitting += np.count_nonzero(inside)
-            best = sorted([*best, *_fastest(model, machine, task, plan, sweep, members, inside, memory, keep)], key=_time)
+            fitting += int(np.count_nonzero(inside))
+            best = sorted(
+                [*best, *_fastest(model, machine, task, plan, sweep, members, inside, memory, keep)], key=_time
+            )
             best = best[:keep]
         seen += points.size
         if progress is not None:
             progress(seen, total)
     assert leanest is not None
-    return Search(tuple(best), total, int(fitting), leanest)
+    return Search(tuple(best), total, fitting, leanest)
 
 
 def _fastest(
@@ -103,9 +105,7 @@ def _fastest(
     return [_ranked(plan, sweep, int(chosen[i]), float(times[i]), float(sizes[i])) for i in first]
 
 
-def _leaner(
-    so_far: Ranked | None, plan: Plan, sweep: Sweep, members: NDArray[np.int64], memory: Array
-) -> Ranked:
+def _leaner(so_far: Ranked | None, plan: Plan, sweep: Sweep, members: NDArray[np.int64], memory: Array) -> Ranked:
     """The leanest layout so far."""
     least = int(np.argmin(memory))
     if so_far is not None and so_far.memory_bytes <= memory[least]:

@@ -61,7 +61,7 @@ class Sweep:
         """Fields of a plan for some of the layouts, or for one."""
         found: dict[str, Any] = {name: values[points] for name, values in self.axes.items()}
         if np.all(found.get("shard_group", np.inf) >= found["dp"] * found["cp"]):
-            found.pop("shard_group", None)  # all copies share: nothing to say
+            found["shard_group"] = None  # all copies share: nothing to say
         return {
             **found,
             "recompute": self.recompute,
