@@ -11,7 +11,7 @@ from ridgepoint.report.html import figure, folded, html_page, notes, scrolled, s
 from ridgepoint.report.html_estimate import body, grounds
 from ridgepoint.report.svg_bars import legend
 from ridgepoint.report.svg_gantt import NAMES, ROLES, gantt_svg, memory_line_svg
-from ridgepoint.report.text import gigabytes, money, percent
+from ridgepoint.report.text import gigabytes, money, number, percent
 from ridgepoint.report.train_plan import sentences
 from ridgepoint.tasks.activations import recompute_words
 from ridgepoint.tasks.updates import sharing
@@ -20,7 +20,7 @@ from ridgepoint.training.layouts import LaidOut
 from ridgepoint.training.planner import TrainPlan
 from ridgepoint.training.schedule import TimeLine
 from ridgepoint.training.timeline import MemoryLine, has_pipeline, memory_line, timeline
-from ridgepoint.units import duration
+from ridgepoint.units import duration, si
 
 
 def train_plan_page(found: TrainPlan, command: str = "") -> str:
@@ -40,28 +40,46 @@ def train_plan_page(found: TrainPlan, command: str = "") -> str:
 
 def layouts_table(found: TrainPlan) -> str:
     """Every layout of the plan, best first."""
-    titles: tuple[str, ...] = ("", "tp", "pp", "dp", "ep", "cp", "ZeRO", "micro-batch", "recompute", "schedule")
-    titles += ("step", "MFU", "memory", "bubble", "links", "cost")
-    return table(titles, [_layout(i, one) for i, one in enumerate(found.layouts)], left=(8, 9))
+    titles: tuple[str, ...] = (
+        "",
+        "tp",
+        "pp",
+        "dp",
+        "ep",
+        "cp",
+        "order",
+        "ZeRO",
+        "micro-batch",
+        "recompute",
+        "schedule",
+    )
+    titles += ("step", "90 % interval", "MFU", "memory", "bubble", "links", "energy", "cost")
+    titles += ("days of the run", "cost of the run") if found.tokens is not None else ()
+    return table(titles, [_layout(i, one, found) for i, one in enumerate(found.layouts)], left=(6, 9, 10))
 
 
-def _layout(place: int, one: LaidOut) -> list[str]:
-    degrees, plan, est = one.estimate.built.layout, one.plan, one.estimate
+def _layout(place: int, one: LaidOut, found: TrainPlan) -> list[str]:
+    degrees, plan, est, run = one.estimate.built.layout, one.plan, one.estimate, found.run(one)
+    low, high = est.interval_s
     piped = float(degrees.pp) > 1.0
     chunks = f" ×{float(plan.chunks):g}" if plan.schedule == "interleaved" else ""
     return [
         f"{place + 1}",
         *(f"{float(getattr(degrees, name)):g}" for name in ("tp", "pp", "dp", "ep", "cp")),
+        plan.rank_order,
         sharing(plan),
         f"{float(plan.micro_batch or 1.0):g}",
         recompute_words(plan),
         f"{plan.schedule}{chunks}" if piped else "–",
         duration(one.step_time_s),
+        f"{duration(float(low))} – {duration(float(high))}",
         percent(one.mfu),
         gigabytes(one.memory_bytes),
         percent(one.bubble),
         percent(one.exposed_communication),
+        "" if est.energy_j is None else si(float(est.energy_j), "J"),
         "" if est.cost_usd is None else money(float(est.cost_usd)),
+        *([number(run["days"] or 0.0), "" if run["cost_usd"] is None else money(run["cost_usd"])] if run else []),
     ]
 
 

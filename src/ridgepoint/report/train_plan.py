@@ -30,6 +30,7 @@ _LEAST_S = 0.0005
 def page(found: TrainPlan, width: int, line: TimeLine | None = None) -> RenderableType:
     """The whole answer, at most ``width`` characters wide, with the best layout's schedule where it is given."""
     parts: list[RenderableType] = [_headline(found), Text(""), _layouts(found, width), Text("")]
+    parts += [_takes(found, width), Text("")]
     parts += [_figures(found, width), Text(""), *_sentences(found, width), Text("")]
     if line is not None:
         parts += [pipeline_page(found.best.estimate, width, line), Text("")]
@@ -89,6 +90,28 @@ def _row(found: TrainPlan, place: int, layout: LaidOut) -> list[Cell]:
         percent(layout.exposed_communication),
         price,
     ]
+
+
+def _takes(found: TrainPlan, width: int) -> Table:
+    """What each layout takes: the interval of its step, its rate and energy, days and money of the run where it is said."""
+    rows: list[list[Cell]] = []
+    for place, layout in enumerate(found.layouts):
+        est, run = layout.estimate, found.run(layout)
+        low, high = est.interval_s
+        rows.append(
+            [
+                Text(f"{place + 1}", "bold" if place == 0 else "dim"),
+                duration(layout.step_time_s),
+                f"{duration(float(low))} – {duration(float(high))}",
+                number(layout.tokens / layout.step_time_s),
+                "" if est.energy_j is None else si(float(est.energy_j), "J"),
+                number(run["days"] or 0.0) if run else "",
+                "" if not run or run["energy_j"] is None else number(run["energy_j"] / 3.6e9),
+                "" if not run or run["cost_usd"] is None else money(run["cost_usd"]),
+            ]
+        )
+    titles = ["", "step", "90 % interval", "tokens/s", "energy", "days of the run", "MWh", "cost of the run"]
+    return fitted(titles, rows, width, wordy=())
 
 
 def _schedule(layout: LaidOut) -> str:
