@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import ridgepoint as rp
 from ridgepoint.models.architecture import Experts, FeedForward
 from ridgepoint.models.catalog import find_model
 from ridgepoint.models.execution import Tokens
@@ -103,3 +104,29 @@ def test_arrays_of_batches_equal_their_points():
     together = flop(experts(MOE, 64, Tokens(batches, 1.0, 1.0, decode=True), execution(), "m"), "gemm")
     alone = [flop(experts(MOE, 64, Tokens(b, 1.0, 1.0, decode=True), execution(), "m"), "gemm") for b in batches]
     assert np.allclose(together, alone)
+
+
+def test_library_code_runs_a_composed_activation_operation_by_operation():
+    """Transformers' NewGELUActivation (gelu_new) is eight kernels in eager code and one where chains are fused: without
+    them the baseline of papers on fused kernels would be too quick."""
+
+    def passes(model: str, compiled: bool) -> tuple[float, float]:
+        plan = rp.Plan(compiled=compiled, graph_capture=False)
+        est = rp.estimate(model, on="a100-sxm-40gb", task=rp.Forward(batch=8, seq=512), plan=plan)
+        op = next(c for c in est.cost.components if c.label.endswith("feed.activation"))
+        return float(op.bytes), float(op.bytes) / float(op.count)
+
+    eager, fused = passes("gpt2", False), passes("gpt2", True)
+    assert eager[0] == pytest.approx(9.0 * fused[0])
+    assert passes("bert-base", False)[0] == pytest.approx(passes("bert-base", True)[0]), "gelu is one kernel"
+
+
+def test_training_keeps_what_a_composed_activation_needs_for_its_gradient():
+    """Autograd keeps the inputs of the power, of the tanh and of both products."""
+
+    def kept(compiled: bool) -> float:
+        plan = rp.Plan(micro_batch=8, compiled=compiled)
+        est = rp.estimate("gpt2", on="a100-sxm-40gb", task=rp.Train(batch=8, seq=512), plan=plan)
+        return float(est.memory.entries["activations"])
+
+    assert kept(False) > kept(True)

@@ -134,6 +134,7 @@ Mixer: TypeAlias = SelfAttention | LatentAttention | DeltaAttention | Mamba2 | M
 class FeedForward:
     """Dense feed-forward part; ``gated``: two projections in (SwiGLU, GeGLU), else one.
 
+    ``composed``: the nonlinearity by the name of one that library code writes as a chain of operations (``gelu_new``).
     ``receptance``: a projection as wide as the model gates the output, and inputs blend two tokens (RWKV).
     """
 
@@ -141,6 +142,7 @@ class FeedForward:
     gated: bool = True
     bias: bool = False
     receptance: bool = False
+    composed: str = ""
 
 
 @dataclass(frozen=True)

@@ -26,16 +26,18 @@ def dense(feed: FeedForward, hidden: int, tokens: Tokens, run: Execution, at: st
         ]
     return Seq(
         *gate,
-        *_two_projections(run, at, rows, hidden, feed.width / run.cut.tp, feed.gated),
+        *_two_projections(run, at, rows, hidden, feed.width / run.cut.tp, feed.gated, feed.composed),
         sum_over_ranks(run, f"{at}.all_reduce", rows, hidden),
     )
 
 
-def _two_projections(run: Execution, at: str, rows: Num, hidden: int, width: Num, gated: bool) -> list[Work]:
+def _two_projections(
+    run: Execution, at: str, rows: Num, hidden: int, width: Num, gated: bool, composed: str = ""
+) -> list[Work]:
     up = f"{at}.gate_up" if gated else f"{at}.up"
     return [
         projection(run, "feed", up, rows, (2.0 if gated else 1.0) * width, hidden),
-        activation(run, f"{at}.activation", rows * width, gated),
+        activation(run, f"{at}.activation", rows * width, gated, composed),
         projection(run, "feed", f"{at}.down", rows, hidden, width),
     ]
 
@@ -153,8 +155,19 @@ def _grouped(
         activation(run, f"{at}.experts.activation", expert_rows * width, feed.gated),
         *recast,
         product(f"{at}.experts.down", inner, width),
+        *([_weighted_bias(expert_rows * inner, run, f"{at}.experts.bias")] if feed.bias and run.training else []),
         combine,
     ]
+
+
+def _weighted_bias(values: Num, run: Execution, label: str) -> Stream:
+    """Each expert's output bias times the router's 32-bit weights, added expert by expert (Megatron-LM's ``_apply_bias``): a
+    product, a sum and their concatenation in 32 bits, then back to the stream's format.
+    """
+    width = FORMATS[run.formats.stream].bytes
+    return Stream(
+        read_bytes=(width + 12.0) * values, write_bytes=(width + 12.0) * values, flop=2.0 * values, launches=4.0, label=label
+    )
 
 
 def _permute(values: Num, run: Execution, label: str) -> Stream:

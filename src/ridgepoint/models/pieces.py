@@ -104,8 +104,20 @@ def pointwise(
     )
 
 
-def activation(run: Execution, label: str, values: Num, gated: bool) -> Stream:
-    """The nonlinearity between the projections: gated ones read two inputs per output (SwiGLU), others one (GELU)."""
+COMPOSED: dict[str, tuple[float, float]] = {"gelu_new": (10.0, 8.0), "gelu_fast": (12.0, 9.0), "quick_gelu": (4.0, 3.0)}
+"""Values read and written per value by nonlinearities that Transformers composes of elementary operations, each of which is
+a kernel in eager code (``transformers/activations.py``: ``gelu_new`` is a power, three products, two sums, a tanh, a half)."""
+
+
+def activation(run: Execution, label: str, values: Num, gated: bool, composed: str = "") -> Stream:
+    """The nonlinearity between the projections: gated ones read two inputs per output (SwiGLU), others one (GELU).
+
+    ``composed``: in eager code a kernel for each operation of a formula.
+    """
+    if composed and not run.fused_elementwise:
+        reads, writes = COMPOSED[composed] if not gated else np.add(COMPOSED[composed], (2.0, 1.0))
+        op = pointwise(run, label, values, reads=reads, writes=writes, flop=writes, special=1.0, launches=writes)
+        return replace(op, saved_bytes=4.0 * values * FORMATS[run.formats.stream].bytes)
     kernels = 1.0 if run.fused_elementwise or not gated else 2.0
     reads = 2.0 if gated else 1.0
     op = pointwise(run, label, values, reads=reads, flop=6.0, special=1.0, launches=kernels)

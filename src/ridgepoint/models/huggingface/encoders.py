@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from ridgepoint.models.architecture import Embedding, Experts, Feed, FeedForward, Layer, Model, SelfAttention, Stack
 from ridgepoint.models.huggingface.fields import Fields
-from ridgepoint.models.huggingface.style import Style, experts, finish, head_dim, runs
+from ridgepoint.models.huggingface.style import Style, composed, experts, finish, head_dim, runs
 from ridgepoint.models.huggingface.towers import read_classifier
 
 DISTIL = {
@@ -36,7 +36,8 @@ def read_distilbert(f: Fields, name: str) -> Model:
 def _encoder(f: Fields, name: str, types: int, extra_positions: int, pooler: bool = True) -> Model:
     hidden, heads = f.count("hidden_size"), f.count("num_attention_heads")
     mixer = SelfAttention(heads, heads, head_dim(f, heads), bias=True, output_bias=True, rope=False)
-    layer = Layer(mixer, FeedForward(f.count("intermediate_size"), gated=False, bias=True), norm_bias=True)
+    feed = FeedForward(f.count("intermediate_size"), gated=False, bias=True, composed=composed(f))
+    layer = Layer(mixer, feed, norm_bias=True)
     has_head = any(
         "MaskedLM" in str(a) or "LMHead" in str(a) or "PreTraining" in str(a) for a in f.items("architectures") or ()
     )

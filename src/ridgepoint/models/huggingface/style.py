@@ -20,6 +20,7 @@ from ridgepoint.models.architecture import (
 )
 from ridgepoint.models.huggingface.fields import Fields
 from ridgepoint.models.huggingface.precision import read_precision
+from ridgepoint.models.pieces import COMPOSED
 
 Flag: TypeAlias = bool | tuple[str, bool]
 """A fixed answer, or the key that answers and what it means when it is missing."""
@@ -134,7 +135,13 @@ def head_dim(f: Fields, heads: int) -> int:
 def feed_forward(f: Fields, style: Style) -> FeedForward:
     """The family's dense feed-forward part."""
     width = f.count("intermediate_size", style.width)
-    return FeedForward(width, gated=style.gated, bias=answer(f, style.feed_bias))
+    return FeedForward(width, gated=style.gated, bias=answer(f, style.feed_bias), composed=composed(f))
+
+
+def composed(f: Fields) -> str:
+    """The activation's name where eager library code runs it operation by operation."""
+    name = f.text("hidden_act") if isinstance(f.find("hidden_act")[1], str) else ""
+    return name if name in COMPOSED else ""
 
 
 def experts(f: Fields, style: Style, shared_width: int = 0, **changes: Any) -> Experts:
