@@ -68,12 +68,16 @@ OWN = (
     Own("failures", "--failures", "MTBF[:REPAIR]", "time between failures of a device, and until its replica is back"),
     Own("autoscale", "--autoscale", "N[:LEAST:START]", "N requests per replica; START until a new one serves"),
 )
+SWITCHES = (
+    Own("prefix_cache", "--prefix-cache/--no-prefix-cache", "", "keep prefixes for later"),
+    Own("chunked", "--chunked-prefill/--no-chunked-prefill", "", "cut prompts to the token budget of a step"),
+)
 CONDITIONS = ("host_cache", "disk_cache", "adapters", "power_budget", "failures", "autoscale", "sharing")
 
 
 def takes_deployment(command: Callable[..., None]) -> Callable[..., None]:
     """A command whose parameter ``given`` is filled with a ``Deployment`` of what was said; its own options follow."""
-    shared = [*subjects(), *(parameter(s) for s in PLAN), *(_parameter(o) for o in OWN), _no_cache()]
+    shared = [*subjects(), *(parameter(s) for s in PLAN), *(_parameter(o) for o in OWN), *map(_switch, SWITCHES)]
     return filled(command, shared, "given", _deployment)
 
 
@@ -82,11 +86,9 @@ def _parameter(own: Own) -> inspect.Parameter:
     return inspect.Parameter(own.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
 
 
-def _no_cache() -> inspect.Parameter:
-    flag = typer.Option("--prefix-cache/--no-prefix-cache", help="keep prefixes for later", rich_help_panel=ENGINE)
-    return inspect.Parameter(
-        "prefix_cache", inspect.Parameter.KEYWORD_ONLY, default=True, annotation=Annotated[bool, flag]
-    )
+def _switch(own: Own) -> inspect.Parameter:
+    flag = typer.Option(own.words, help=own.help, rich_help_panel=ENGINE)
+    return inspect.Parameter(own.name, inspect.Parameter.KEYWORD_ONLY, default=True, annotation=Annotated[bool, flag])
 
 
 def plan_request(values: dict[str, Any]) -> Request:
@@ -174,7 +176,7 @@ def _rules(values: dict[str, Any]) -> dict[str, Any]:
         found["policy"] = values["policy"]
     if values["shed_after"] is not None:
         found["shed_after_s"] = parse_quantity(values["shed_after"], "s")
-    return found | {"prefix_cache": values["prefix_cache"]}
+    return found | {own.name: values[own.name] for own in SWITCHES}
 
 
 def whole(values: dict[str, Any], name: str, default: int = 0) -> int:

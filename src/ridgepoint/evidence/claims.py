@@ -77,7 +77,7 @@ class Served(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A deployment under a load, in place of a scenario: what is compared is the highest rate within goals, as the time (or
     the cost) of one request. ``slowdowns``: goals for ``ttft``, ``tpot`` and ``latency`` by percentile (``p90``), over what
     a request takes alone on ``reference``. ``reading``: machine that reads the prompts for ``machine``.
-    ``graph_capture``: whether decode steps are captured.
+    ``chunked``: whether prompts are cut to the token budget.
     """
 
     model: str
@@ -93,7 +93,8 @@ class Served(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     token_budget: int = 2048
     max_sequences: int = 512
     requests: int = 1000
-    graph_capture: bool = True
+    engine: str = "vllm"
+    chunked: bool = True
 
 
 class Claim(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -77,19 +77,25 @@ def _highest(written: bytes) -> float:
 def _deployment(served: Served) -> Deployment:
     plan, reading = _plan(served), None
     if served.reading:
-        reading = _limited(deployment(served.model, served.reading, plan), served)
+        reading = _limited(deployment(served.model, served.reading, plan, served.engine), served)
     found = deployment(
-        served.model, served.machine, plan, prefill_replicas=served.prefill_replicas, power_cap_w=served.power_cap_w
+        served.model,
+        served.machine,
+        plan,
+        served.engine,
+        prefill_replicas=served.prefill_replicas,
+        power_cap_w=served.power_cap_w,
     )
     return replace(_limited(found, served), reading=reading).checked()
 
 
 def _plan(served: Served) -> Plan:
-    return Plan(tp=float(served.tp), graph_capture=None if served.graph_capture else False)
+    return Plan(tp=float(served.tp))
 
 
 def _limited(given: Deployment, served: Served) -> Deployment:
-    rules = replace(given.rules, token_budget=served.token_budget, max_sequences=served.max_sequences)
+    limits = {"token_budget": served.token_budget, "max_sequences": served.max_sequences, "chunked": served.chunked}
+    rules = replace(given.rules, **limits)
     return replace(given, scheduling=rules)
 
 
@@ -105,7 +111,7 @@ class _Alone:
     def of(served: Served) -> _Alone:
         drawn = poisson_requests(1.0, served.requests, served.prompt, served.output)
         sizes = np.unique(np.quantile(drawn.prompt, np.linspace(0.0, 1.0, SIZES)).round())
-        reference = _limited(deployment(served.model, served.reference, _plan(served)), served)
+        reference = _limited(deployment(served.model, served.reference, _plan(served), served.engine), served)
         found = paces(reference, [(float(size), float(drawn.output.mean())) for size in sizes])
         alone = [closed_loop(pace, np.ones(1)) for pace in found if pace is not None]
         first, each = (np.array([float(np.asarray(getattr(one, n))[0]) for one in alone]) for n in ("ttft_s", "tpot_s"))

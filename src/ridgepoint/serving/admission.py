@@ -25,23 +25,29 @@ def choose(replica: Replica, budget: int, now: float, admit: bool) -> None:
     pieces = replica.pieces = []
     if replica.half == DECODES:
         return
-    largest = replica.rules.token_budget
     for one in replica.reading:
-        if budget <= 0:
+        tokens = _piece(replica, one, budget)
+        if tokens <= 0:
             return
-        tokens = min(one.target - one.read, budget, largest)
         pieces.append((one, tokens))
         budget -= tokens
     if admit and budget > 0 and replica.queued:
         _begin_waiting(replica, budget, now)
 
 
+def _piece(replica: Replica, one: Active, budget: int) -> int:
+    """Tokens of ``one``'s prompt for the next step, ``budget`` of which are left."""
+    rules, left = replica.rules, one.target - one.read
+    if rules.chunked:
+        return min(left, budget, rules.token_budget)
+    return left if left <= budget or not replica.pieces else 0
+
+
 def _begin_waiting(replica: Replica, budget: int, now: float) -> None:
     """Waiting requests as long as they fit; those whose adapter finds no slot, or whose prefix is on its way, let others
     go first.
     """
-    waiting, pieces, slots = replica.waiting, replica.pieces, replica.slots
-    most, largest = replica.most, replica.rules.token_budget
+    waiting, pieces, slots, most = replica.waiting, replica.pieces, replica.slots, replica.most
     if slots is not None:
         for entry in slots.called():
             heappush(waiting, entry)
@@ -50,6 +56,8 @@ def _begin_waiting(replica: Replica, budget: int, now: float) -> None:
         if slots is not None and not slots.has_room(one):
             slots.park(heappop(waiting))
             continue
+        if not replica.rules.chunked and not _piece(replica, one, budget):
+            break
         if replica.running >= most or not _admit(replica, one, now):
             replica.blocked = True
             break
@@ -58,7 +66,7 @@ def _begin_waiting(replica: Replica, budget: int, now: float) -> None:
             heappush(replica.fetching, (one.ready_s, one.order, one))
             continue
         replica.reading.append(one)
-        tokens = min(one.target - one.read, budget, largest)
+        tokens = _piece(replica, one, budget)
         pieces.append((one, tokens))
         budget -= tokens
 

@@ -204,7 +204,7 @@ class Deployment:
         """
         assert self.sharing is not None
         limits = self.limits(longest, longest_prompt)
-        tokens = min(float(self.rules.token_budget), prompt)
+        tokens = min(float(self.rules.step_tokens(prompt)), prompt)
         reading, decoding, left = halves(self.passes, self.software, self.sharing, tokens)
         alone = self._clock(self.passes, limits, self.frequency)
         first = self._clock(reading, limits, self.frequency, self.sharing)
@@ -215,7 +215,7 @@ class Deployment:
         """How far the tables reach."""
         rules, drafted = self.rules, self.speculation.drafted if self.speculation else 0
         sequences = rules.static_batch if rules.policy == STATIC else rules.max_sequences
-        budget = rules.static_batch * longest_prompt if rules.policy == STATIC else rules.token_budget
+        budget = rules.static_batch * longest_prompt if rules.policy == STATIC else rules.step_tokens(longest_prompt)
         lanes = self.passes.lanes
         sequences = int(-(-sequences // lanes)) if rules.policy == STATIC else sequences
         return Limits(int(budget) + sequences * (1 + drafted), sequences, longest + drafted + 1)

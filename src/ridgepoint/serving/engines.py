@@ -65,6 +65,10 @@ class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Whether the loss overwrites the logits with their gradient instead of making 32-bit copies."""
     coefficients: dict[str, dict[str, Any]] = {}
     """What kernels of its time reach where they differ from the machine's tables: table → values."""
+    gpu_coefficients: dict[str, dict[str, Any]] = {}
+    """The same of its kernels for GPUs alone, where CPUs run other ones."""
+    folded: bool = False
+    """Whether norms over batches and simple activations are part of the convolutions before them (inference engines)."""
     token_budget: float = 8192.0
     """Prompt tokens that one step takes in."""
     max_sequences: float = 1e9
@@ -136,10 +140,13 @@ def speeds(machine: Machine, engine: Engine) -> dict[str, float]:
 
 def with_software(machine: Machine, engine: Engine) -> Machine:
     """The machine with the coefficients of the engine's own kernels."""
-    if not engine.coefficients:
+    found = engine.coefficients
+    if engine.gpu_coefficients and not machine.coefficients.device.processor:
+        found = found | engine.gpu_coefficients
+    if not found:
         return machine
     device = machine.device
     tables = dict(device.coefficients)
-    for name, values in engine.coefficients.items():
+    for name, values in found.items():
         tables[name] = dict(tables.get(name, {})) | values
     return replace(machine, device=msgspec.structs.replace(device, coefficients=tables))

@@ -122,16 +122,15 @@ def paces(given: Deployment, sizes: Sequence[tuple[float, float]], least: float 
     ``least``: requests that it holds whatever its memory, where it is known to run.
     """
     held = [max(_capacity(given, prompt, output), least) for prompt, output in sizes]
-    budget = float(given.rules.token_budget)
-    groups: dict[int, list[int]] = {}
+    groups: dict[tuple[float, int], list[int]] = {}
     for i, (prompt, _) in enumerate(sizes):
         if held[i] >= 1.0:
-            groups.setdefault(len(_pieces(prompt, budget)), []).append(i)
+            budget = float(given.rules.step_tokens(prompt))
+            groups.setdefault((budget, len(_pieces(prompt, budget))), []).append(i)
     found: list[Pace | None] = [None] * len(sizes)
-    for members in groups.values():
-        for i, pace in zip(
-            members, _paces(given, [sizes[i] for i in members], [held[i] for i in members]), strict=True
-        ):
+    for (budget, _), members in groups.items():
+        timed = _paces(given, [sizes[i] for i in members], [held[i] for i in members], budget)
+        for i, pace in zip(members, timed, strict=True):
             found[i] = pace
     return found
 
@@ -149,10 +148,12 @@ def _capacity(given: Deployment, prompt: float, output: float) -> float:
     return float(min(fits, rules.max_sequences * given.passes.lanes))
 
 
-def _paces(given: Deployment, sizes: Sequence[tuple[float, float]], held: Sequence[float]) -> list[Pace]:
-    """The same for prompts of as many pieces; a row of every array is one size."""
+def _paces(
+    given: Deployment, sizes: Sequence[tuple[float, float]], held: Sequence[float], budget: float
+) -> list[Pace]:
+    """The same for prompts of as many pieces of ``budget`` tokens; a row of every array is one size."""
     found, engine, rules = given.passes, given.software, given.rules
-    lanes, mixed, budget = found.lanes, rules.policy == MIXED, float(rules.token_budget)
+    lanes, mixed = found.lanes, rules.policy == MIXED
     speed = speeds(found.machine, engine) | under_cap(given)
     prompt, output = (np.array(column)[:, None] for column in zip(*sizes, strict=True))
     count = np.stack([np.rint(np.geomspace(1.0, most, POINTS)) for most in held])

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from ridgepoint.errors import RidgepointError
+from ridgepoint.numeric import Num
 from ridgepoint.serving.engines import Engine
 
 MIXED, PREFILL_FIRST, STATIC = "mixed", "prefill_first", "static"
@@ -23,7 +26,8 @@ class Scheduling:
     ``admits``: ``grow`` (a prompt must fit; caches grow, and the request admitted last is put back and computed again when
     room ends), ``ratio`` (SGLang: also a part of what the outputs may still take, learnt from retractions) or ``full``
     (TensorRT-LLM's guaranteed completion: the whole output must fit).
-    ``max_waiting``: requests that wait on a replica before further ones are refused. ``shed_after_s``: a request that has
+    ``chunked``: whether prompts are cut to what is left of the budget; else whole ones enter a step as long as they fit, and
+    the first one always. ``max_waiting``: requests that wait on a replica before further ones are refused. ``shed_after_s``: a request that has
     waited that long and was never begun is dropped: nobody waits for its answer any more.
     """
 
@@ -36,6 +40,7 @@ class Scheduling:
     static_batch: int = 32
     static_wait_s: float = 0.1
     shed_after_s: float | None = None
+    chunked: bool = True
 
     def __post_init__(self) -> None:
         for name, value, known in (("policy", self.policy, POLICIES), ("admits", self.admits, (GROW, RATIO, FULL))):
@@ -54,6 +59,14 @@ class Scheduling:
                 f"{self.max_sequences} sequences that decode do not fit a token budget of {self.token_budget}",
                 "raise the budget or lower --max-sequences",
             )
+
+    def step_tokens(self, prompt: Num) -> Num:
+        """Tokens of one step that may be those of a prompt of that length.
+
+        >>> float(Scheduling().step_tokens(20000.0)), float(Scheduling(chunked=False).step_tokens(20000.0))
+        (8192.0, 20000.0)
+        """
+        return float(self.token_budget) if self.chunked else np.maximum(self.token_budget, prompt)
 
 
 DEFAULT_SEQUENCES = 1024

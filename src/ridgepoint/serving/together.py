@@ -90,7 +90,7 @@ def assumptions_of(given: Deployment) -> tuple[str, ...]:
     )
     said.append(
         f"scheduler {rules.policy}, admission {rules.admits}, {rules.token_budget:,} tokens a step, at most "
-        f"{rules.max_sequences:,} sequences; the whole prompt must fit before it is begun"
+        f"{rules.max_sequences:,} sequences{'' if rules.chunked else ', prompts in one piece'}; the whole prompt must fit before it is begun"
     )
     said.append("engines know neither output lengths nor stop early: a request makes exactly its output tokens")
     if given.speculation is not None:
