@@ -16,6 +16,7 @@ SCHEDULES = ("gpipe", "1f1b", "interleaved", "zero_bubble", "zero_bubble_2")
 TIERS = ("none", "host", "nvme")
 TRAINABLE = ("full", "lora", "zeroth_order")
 PADDINGS = ("packed", "longest", "padded")
+GRADIENTS = ("auto", "fp32", "16bit")
 CONTEXT_EXCHANGES = ("all_gather", "ring", "all_to_all")
 RANK_ORDERS = ("tp-cp-dp-pp", "tp-pp-dp")
 CHOICES: dict[str, tuple[str, ...]] = {
@@ -28,6 +29,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "trainable": TRAINABLE,
     "context_exchange": CONTEXT_EXCHANGES,
     "padding": PADDINGS,
+    "gradients": GRADIENTS,
     "rank_order": RANK_ORDERS,
 }
 """Field → the names that it takes."""
@@ -50,6 +52,7 @@ class Plan:
     have; default: in compiled inference; else NCCL's), ``memory_fraction`` (part of device memory that the engine may use),
     ``appended_cache`` (every decode step joins its keys and values to the cache by copying all of it, as Transformers'
     dynamic cache does; engines write them in place).
+    ``whole_tables``: embedding and head stand whole on each tensor-parallel rank, or on the one that the ledger is about.
     Decoding: ``speculated`` draft tokens per sequence that one decode step verifies beside the token of its own.
     Training: ``zero_stage`` 0–3, ``recompute`` none, selective (attention scores), full, sqrt (segments of layers of which only
     the input is kept) in the part ``recomputed_layers`` of the layers, or planned: what must be dropped to fit is chosen op by
@@ -65,9 +68,10 @@ class Plan:
     States: ZeRO shares them among all copies of the weights, or among each ``shard_group`` of neighbours (hybrid sharding),
     between which gradients are then exchanged in shards; ``optimizer`` adam, adam8bit, adafactor (factored second moments),
     lion, sgd (with momentum) or none; ``optimizer_rank`` > 0 keeps its moments of gradients projected to that rank (GaLore);
-    ``master_weights`` in fp32.
-    Exchange: ``gradient_bytes`` per gradient value between replicas (by stage where None), every ``exchange_period`` steps
-    (local updates), for which ``outer_bytes`` per parameter are kept (DiLoCo: 8), ``overlap_gradients``: beside the backward
+    ``master_weights`` in fp32; ``gradients`` are kept and added up in fp32, in 16bit, or (auto) in fp32 where whole ones are
+    kept (ZeRO 0 and 1, as Megatron-LM does) and in 16 bit where shards are (ZeRO 2 and 3, as DeepSpeed does).
+    Exchange: ``gradient_bytes`` per gradient value between replicas (those that are kept where None), every
+    ``exchange_period`` steps (local updates), for which ``outer_bytes`` per parameter are kept (DiLoCo: 8), ``overlap_gradients``: beside the backward
     passes, and ``overlap_parameters``: what ZeRO shares is gathered beside the passes, else before them.
     ``communication_share`` is the part of the multiprocessors that collectives keep from computation beside them (NCCL's 16
     to 24 channels of 108 to 144).
@@ -91,6 +95,7 @@ class Plan:
     compiled: bool = True
     custom_all_reduce: bool | None = None
     appended_cache: bool = False
+    whole_tables: bool = False
     memory_fraction: float | None = None
     expert_imbalance: Num = 0.0
     speculated: Num = 0.0
@@ -113,6 +118,7 @@ class Plan:
     optimizer: str = "adam"
     optimizer_rank: Num = 0.0
     master_weights: bool = True
+    gradients: str = "auto"
     gradient_bytes: Num | None = None
     exchange_period: Num = 1.0
     outer_bytes: Num = 0.0

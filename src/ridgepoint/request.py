@@ -34,7 +34,7 @@ TRAINING_ONLY = (
     *("lengths", "padding", "jitter", "dropout"),
     *("vocab_parallel", "context_exchange"),
     *("trainable", "lora_rank", "trained_layers", "optimizer", "optimizer_rank", "master_weights"),
-    *("gradient_bytes", "exchange_period", "outer_bytes", "communication_share"),
+    *("gradients", "gradient_bytes", "exchange_period", "outer_bytes", "communication_share"),
     *("overlap_gradients", "overlap_parameters"),
     *("offload_optimizer", "offload_params", "offload_activations"),
 )
@@ -235,7 +235,7 @@ _PLAN: Mapping[str, Callable[[str, Value, Request], Any]] = {
     ),
     **dict.fromkeys(("optimizer_rank", "gradient_bytes", "outer_bytes", "communication_share"), _number),
     **dict.fromkeys(("fused_attention", "graph_capture", "compiled", "custom_all_reduce", "sequence_parallel"), _flag),
-    "appended_cache": _flag,
+    **dict.fromkeys(("appended_cache", "whole_tables"), _flag),
     **dict.fromkeys(("vocab_parallel", "master_weights", "overlap_gradients", "overlap_parameters"), _flag),
     "zero_stage": _number,
     "stages": _text,

@@ -89,6 +89,7 @@ SETTINGS = (
     Setting(
         "--master-weights/--no-master-weights", "plan", "master_weights", "", TRAINING, "fp32 copy of the weights", True
     ),
+    Setting("--gradients", "plan", "gradients", "HOW", TRAINING, "kept in: fp32, 16bit, or auto (by ZeRO stage)"),
     Setting("--gradient-bytes", "plan", "gradient_bytes", "X", TRAINING, "exchanged per gradient value"),
     Setting("--exchange-period", "plan", "exchange_period", "N", TRAINING, "steps between exchanges (local updates)"),
     Setting(
@@ -119,6 +120,10 @@ SETTINGS = (
     Setting(
         *("--appended-cache/--no-appended-cache", "plan", "appended_cache", "", ENGINE),
         *("all of the cache copied in every step, as dynamic caches do", True),
+    ),
+    Setting(
+        *("--whole-tables/--no-whole-tables", "plan", "whole_tables", "", ENGINE),
+        *("embedding and head not divided among tensor-parallel ranks", True),
     ),
     Setting("--memory-fraction", "plan", "memory_fraction", "F", ENGINE, "part of device memory that may be used"),
     Setting("--capacity", "machine", "capacity", "SIZE", MACHINE, "main memory of a device: 64G"),

@@ -43,7 +43,8 @@ class Cut:
     ``ep`` ≤ ``tp``: the tensor-parallel ranks each hold whole experts and add their results by the all-reduce that is there
     anyway. ``ep`` > ``tp``: ``ep``/``tp`` data-parallel replicas of the attention pool their tokens and exchange them
     all-to-all. ``sequence``: norms work on 1/tp of the tokens, all-reduces become reduce-scatter and all-gather.
-    ``context_exchange``: how context-parallel ranks attend to each other's tokens (``models/context.py``).
+    ``context_exchange``: how context-parallel ranks attend to each other's tokens (``models/context.py``). ``whole_tables``:
+    embedding and head are not divided.
     """
 
     tp: Num = 1.0
@@ -51,6 +52,12 @@ class Cut:
     cp: Num = 1.0
     sequence: bool = False
     context_exchange: str = "all_gather"
+    whole_tables: bool = False
+
+    @property
+    def table_slices(self) -> Num:
+        """Devices that share embedding and head."""
+        return 1.0 if self.whole_tables else self.tp
 
     @property
     def expert_slices(self) -> Num:

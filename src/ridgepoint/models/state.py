@@ -65,10 +65,10 @@ def _table_bytes(model: Model, run: Execution) -> dict[str, Num]:
     table = model.embedding
     width = table.width or model.hidden
     beside = width if table.narrow else model.hidden
-    values = table.vocab / run.cut.tp * width + (table.learned_positions + table.types) * beside
+    values = table.vocab / run.cut.table_slices * width + (table.learned_positions + table.types) * beside
     if width != model.hidden:
         values = values + 2.0 * width * model.hidden  # to the model's width and back
-    head = 0.0 if table.tied or not table.head else table.vocab * width / run.cut.tp
+    head = 0.0 if table.tied or not table.head else table.vocab * width / run.cut.table_slices
     return {
         "embedding": values * FORMATS[run.formats.weight("embedding")].bytes,
         "head": head * FORMATS[run.formats.weight("head")].bytes,

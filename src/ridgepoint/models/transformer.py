@@ -100,7 +100,7 @@ def embed(model: Model, rows: Num, run: Execution, at: str = "embedding") -> Wor
 
 def logits(model: Model, kept: Num, run: Execution) -> Work:
     """Final norm and output projection for ``kept`` positions, vocabulary split over the tensor-parallel ranks."""
-    table, tp = model.embedding, run.cut.tp
+    table, tp = model.embedding, run.cut.table_slices
     width = table.width or model.hidden
     parts: list[Work] = []
     if model.main.final_norm:
@@ -126,7 +126,7 @@ def sample(model: Model, kept: Num, run: Execution) -> Work:
         launches=3.0,
         label="head.sample",
     )
-    if is_one(run.cut.tp):
+    if is_one(run.cut.table_slices):
         return choose
     return Seq(Collective(operation="all_gather", bytes=gathered, ranks=run.cut.tp, label="head.gather"), choose)
 

@@ -298,7 +298,7 @@ def execution(model: Model, plan: Plan, layout: Layout, training: bool) -> tuple
     sequence = plan.sequence_parallel if plan.sequence_parallel is not None else training
     run = Execution(
         formats=formats,
-        cut=Cut(layout.tp, layout.ep, layout.cp, sequence, plan.context_exchange),
+        cut=Cut(layout.tp, layout.ep, layout.cp, sequence, plan.context_exchange, plan.whole_tables),
         fused_attention=plan.fused_attention,
         fused_elementwise=plan.compiled,
         all_reduce="auto" if _in_one_kernel(plan, training) else "nccl",

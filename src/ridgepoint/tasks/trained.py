@@ -112,7 +112,9 @@ def learned(model: Model, run: Execution, layout: Layout, plan: Plan) -> Trained
     found = _by_component(model, run, layout, plan)
     part = plan.trained_layers
     table = (
-        model.embedding.vocab / run.cut.tp * (model.embedding.width or model.hidden) if model.embedding.head else 0.0
+        model.embedding.vocab / run.cut.table_slices * (model.embedding.width or model.hidden)
+        if model.embedding.head
+        else 0.0
     )
     layers = sum((n for name, n in found.items() if name not in ("tables", "experts", "other")), 0.0)
     return Trained(layers * part + table, found.get("experts", 0.0) * part)

@@ -46,7 +46,8 @@ def layers_bytes(built: Built, given: Scenario) -> Num:
     formats = resolve_formats(model, given.plan)[0]
     table = model.embedding.vocab * (model.embedding.width or model.hidden)
     copies = 1.0 if model.embedding.tied else 2.0
-    kept = copies * table * FORMATS[formats.weight("embedding")].bytes / np.asarray(built.layout.tp)
+    slices = 1.0 if given.plan.whole_tables else np.asarray(built.layout.tp)
+    kept = copies * table * FORMATS[formats.weight("embedding")].bytes / slices
     return plain(np.maximum(weights - kept, 0.0))
 
 
