@@ -71,15 +71,17 @@ class Plan:
     ``master_weights`` in fp32; ``gradients`` are kept and added up in fp32, in 16bit, or (auto) in fp32 where whole ones are
     kept (ZeRO 0 and 1, as Megatron-LM does) and in 16 bit where shards are (ZeRO 2 and 3, as DeepSpeed does).
     Exchange: ``gradient_bytes`` per gradient value between replicas (those that are kept where None), every
-    ``exchange_period`` steps (local updates), for which ``outer_bytes`` per parameter are kept (DiLoCo: 8), ``overlap_gradients``: beside the backward
-    passes, and ``overlap_parameters``: what ZeRO shares is gathered beside the passes, else before them.
+    ``exchange_period`` steps (local updates), for which ``outer_bytes`` per parameter are kept (DiLoCo: 8),
+    ``overlap_gradients``: beside the backward passes, and ``overlap_parameters``: what ZeRO shares is gathered beside the
+    passes, else before them.
     ``communication_share`` is the part of the multiprocessors that collectives keep from computation beside them (NCCL's 16
     to 24 channels of 108 to 144).
     ``dropout`` after attention and feed-forward layers: above 0, masks are drawn, kept and read again.
     Data: ``lengths`` of sequences as a distribution (``lognormal:1k:0.8``; by default all are as long as the task says), and
     ``padding``: packed into rows, longest (of each micro-batch) or padded to the task's length.
     ``jitter`` is the coefficient of variation of a device's time in a step: all wait for the slowest.
-    Offload: ``offload_optimizer``, ``offload_params``, ``offload_activations`` to none, host or nvme.
+    Offload: ``offload_optimizer``, ``offload_params``, ``offload_activations`` to none, host or nvme; ``blocking_offload``:
+    gradients and weights are converted by the host between blocking copies, as in DeepSpeed's ZeRO-3.
     """
 
     weights: str | None = None
@@ -132,6 +134,7 @@ class Plan:
     offload_optimizer: str = "none"
     offload_params: str = "none"
     offload_activations: str = "none"
+    blocking_offload: bool = False
 
     def __post_init__(self) -> None:
         for name in ("weights", "acts", "kv"):

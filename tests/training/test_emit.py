@@ -13,9 +13,10 @@ import pytest
 from ridgepoint.errors import RidgepointError
 from ridgepoint.machines.catalog import find_machine
 from ridgepoint.models.catalog import find_model
+from ridgepoint.models.parameters import total_parameters
 from ridgepoint.plan import Plan
 from ridgepoint.tasks import Train
-from ridgepoint.training.emit import TARGETS, deepspeed, emit, fsdp, megatron, torchtitan
+from ridgepoint.training.emit import SETTINGS, TARGETS, deepspeed, emit, fsdp, megatron, torchtitan
 from ridgepoint.training.emit.facts import ASKED_OF_ALL, BESIDE, Facts, Refusal, documented
 from ridgepoint.training.layouts import laid_out
 from ridgepoint.training.planner import plan_train
@@ -48,7 +49,7 @@ PLANS: list[dict[str, Any]] = [
     {"offload_optimizer": "nvme"},
     {"offload_optimizer": "host", "zero_stage": 1.0},
     {"offload_activations": "host", "recompute": "full"},
-    {"gradient_bytes": 2.0, "zero_stage": 1.0},
+    {"gradients": "16bit", "zero_stage": 1.0},
     {"compiled": False, "graph_capture": True},
     {"compiled": False},
     {"optimizer": "sgd"},
@@ -63,13 +64,18 @@ MODELS: list[dict[str, Any]] = [
 ]
 
 
+TITAN: dict[str, Any] = {"gradients": "16bit", "gradient_bytes": 4.0}
+"""torchtitan keeps shards of FSDP2 and reduces gradients in fp32."""
+
+
 @pytest.mark.parametrize("target", TARGETS)
 def test_every_name_that_is_written_is_documented(target):
     """Names are those of the framework's own documentation, typed in with its version (catalog/frameworks.toml)."""
     known, written = set(documented()[target]["options"]), 0
     for plan in (*PLANS, *MODELS):
+        given = {**TITAN, **plan} if target == "torchtitan" else plan
         try:
-            names = OPTIONS[target].options(facts(**plan), 1e12)
+            names = OPTIONS[target].options(facts(**given), 1e12)
         except RidgepointError:
             continue
         written += 1
@@ -138,7 +144,7 @@ def test_deepspeed_offload_names_the_tiers():
 
 
 def test_torchtitan_file_is_toml_of_the_layout():
-    one = facts("llama-3.1-70b", "8x8xh100-sxm", 64, tp=4, pp=4, dp=4, schedule="interleaved", chunks=5.0)
+    one = facts("llama-3.1-70b", "8x8xh100-sxm", 64, tp=4, pp=4, dp=4, schedule="interleaved", chunks=5.0, **TITAN)
     document = tomllib.loads(torchtitan.text(one, 1e9)[0])
     at = document["parallelism"]
     assert at["pipeline_parallel_layers_per_stage"] * 5 * 4 == 80
@@ -150,7 +156,7 @@ def test_torchtitan_file_is_toml_of_the_layout():
 def test_groups_of_shards_are_replicas_of_shards():
     """Hybrid sharding: replicas × shards are the data-parallel ranks; frameworks without the setting refuse."""
     one = facts(dp=16, shard_group=8.0)
-    at = tomllib.loads(torchtitan.text(one, None)[0])["parallelism"]
+    at = tomllib.loads(torchtitan.text(facts(dp=16, shard_group=8.0, **TITAN), None)[0])["parallelism"]
     assert (at["data_parallel_replicate_degree"], at["data_parallel_shard_degree"]) == (2, 8)
     assert "dp_replicate_size: 2" in fsdp.text(one, None)[0]
     assert "dp_shard_size: 8" in fsdp.text(one, None)[0]
@@ -201,7 +207,7 @@ def test_fsdp_file_is_yaml_of_the_layout():
 )
 def test_what_cannot_be_said_is_refused(target, plan, says):
     with pytest.raises(RidgepointError) as error:
-        OPTIONS[target].text(facts(**plan), None)
+        OPTIONS[target].text(facts(**plan, **(TITAN if target == "torchtitan" else {})), None)
     assert error.value.kind == "not_expressible"
     assert says in error.value.message
     assert error.value.hint
@@ -244,3 +250,37 @@ def test_unknown_targets_are_refused_with_the_nearest():
         emit(found, "megatrn")
     assert error.value.kind == "unknown_target"
     assert "megatron" in error.value.hint
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_plan_for_a_framework_can_be_written_for_it(target):
+    """What a framework has no setting for is not searched; gradients are those that it keeps and exchanges by itself."""
+    asked: dict[str, Any] = {"on": "2x8xh100-sxm", "batch": 64, "seq": 4096, "recompute": "none", "top": 1}
+    written = emit(plan_train("llama-3.1-8b", **asked, **SETTINGS[target]), target)
+    assert any("searched as" in note for note in written.notes)
+    if target == "megatron":
+        assert "--grad-reduce-in-bf16" not in written.text  # its default is fp32
+    if target == "deepspeed":
+        assert json.loads(written.text)["data_types"]["grad_accum_dtype"] == "bf16"
+
+
+@pytest.mark.parametrize(
+    ("plan", "kept", "sent"),
+    [
+        ({"zero_stage": 1.0}, 4.0, 4.0),
+        ({"zero_stage": 3.0}, 2.0, 2.0),
+        ({"zero_stage": 3.0, "gradients": "fp32"}, 4.0, 4.0),
+        ({"zero_stage": 0.0, "gradients": "16bit"}, 2.0, 2.0),
+        ({"zero_stage": 3.0, "weights": "fp32"}, 4.0, 4.0),
+        (TITAN, 2.0, 4.0),
+    ],
+)
+def test_gradients_are_kept_and_sent_as_the_plan_says(plan, kept, sent):
+    """The ledger's bytes per parameter; a step in fp32 has no 16-bit gradients at any stage."""
+    one = facts(**plan)
+    assert one.gradients == (kept, sent)
+    entries = one.layout.estimate.memory
+    parameters = total_parameters(one.model) / (one.degree("dp") if one.stage >= 2 else 1)
+    assert entries["gradients"] == pytest.approx(kept * parameters, rel=0.01)
+    (said,) = (text for text in one.layout.estimate.assumptions if "gradients kept in" in text)
+    assert ("fp32" if kept == 4.0 else "16 bit") in said

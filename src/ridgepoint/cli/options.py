@@ -107,6 +107,10 @@ SETTINGS = (
     Setting("--outer-bytes", "plan", "outer_bytes", "X", TRAINING, "kept per parameter between exchanges"),
     Setting("--offload-optimizer", "plan", "offload_optimizer", "TIER", TRAINING, "none, host or nvme"),
     Setting("--offload-params", "plan", "offload_params", "TIER", TRAINING, "none, host or nvme (with --zero 3)"),
+    Setting(
+        *("--blocking-offload/--no-blocking-offload", "plan", "blocking_offload", "", TRAINING),
+        *("what is offloaded converted by the host between blocking copies", True),
+    ),
     Setting("--offload-activations", "plan", "offload_activations", "TIER", TRAINING, "none, host or nvme"),
     Setting(
         "--fused-attention/--no-fused-attention", "plan", "fused_attention", "", ENGINE, "attention as one kernel", True

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,6 +16,11 @@ from ridgepoint.cli.output import command_line, print_json, progress_bar, teller
 from ridgepoint.errors import RidgepointError
 from ridgepoint.request import Request, named_machine, plan_values
 from ridgepoint.units import parse_count, parse_quantity
+
+if TYPE_CHECKING:
+    from ridgepoint.training.emit import Written
+    from ridgepoint.training.planner import TrainPlan
+    from ridgepoint.training.schedule import TimeLine
 
 PLAN = tuple(
     s
@@ -85,38 +91,46 @@ def train(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.", rich_help_panel=_RUN)] = False,
 ) -> None:
     """The best layouts for a training run: every one that could run is tried."""
+    length = whole_number("--seq", seq)
+    asked = {
+        "batch": sequences(global_batch, length),
+        "seq": length,
+        "tokens": None if tokens is None else parse_tokens(tokens),
+        "objective": objective,
+        "max_memory": None if max_memory is None else parse_quantity(max_memory, "B"),
+        "top": top,
+        "mtbf_hours": mtbf_hours,
+        "scaling": scaling,
+    }
+    found = _found(request, asked, target, as_json)
+    line = _line(found) if schedule else None
+    _write_files(found, html, perfetto)
+    written = None if target is None else _written(found, target)
+    _answer(found, written, line, citations, as_json)
+
+
+def _found(request: Request, asked: dict[str, Any], target: str | None, as_json: bool) -> TrainPlan:
+    """The plan: what is asked, and what the framework that it is for decides."""
     from ridgepoint.training.planner import plan_train
 
     machine = named_machine(request.machine)
-    if target is not None:
-        _known_target(target)
-    length = whole_number("--seq", seq)
-    size = sequences(global_batch, length)
+    own = {} if target is None else _settings_of(target)
     with progress_bar(as_json) as bar:
-        found = plan_train(
-            request.model or "",
-            on=machine,
-            batch=size,
-            seq=length,
-            tokens=None if tokens is None else parse_tokens(tokens),
-            objective=objective,
-            max_memory=None if max_memory is None else parse_quantity(max_memory, "B"),
-            top=top,
-            mtbf_hours=mtbf_hours,
-            scaling=scaling,
-            progress=teller(bar, "layouts"),
-            **plan_values(request),
-        )
-    line = None
-    if schedule:
-        from ridgepoint.training.timeline import has_pipeline, timeline
+        told = teller(bar, "layouts")
+        return plan_train(request.model or "", on=machine, progress=told, **asked, **{**own, **plan_values(request)})
 
-        if has_pipeline(found.best.estimate):
-            line = timeline(found.best)
-        else:
-            typer.echo(
-                "ridgepoint: the best layout has one stage, so that --gantt draws nothing (try --pp 2)", err=True
-            )
+
+def _line(found: TrainPlan) -> TimeLine | None:
+    """The best layout's schedule, for ``--gantt``."""
+    from ridgepoint.training.timeline import has_pipeline, timeline
+
+    if has_pipeline(found.best.estimate):
+        return timeline(found.best)
+    typer.echo("ridgepoint: the best layout has one stage, so that --gantt draws nothing (try --pp 2)", err=True)
+    return None
+
+
+def _write_files(found: TrainPlan, html: Path | None, perfetto: Path | None) -> None:
     if html is not None:
         from ridgepoint.files import write_whole
         from ridgepoint.report.html_train import train_plan_page
@@ -124,30 +138,35 @@ def train(
         write_whole(html, train_plan_page(found, command_line()))
     if perfetto is not None:
         write_trace(found.best.estimate, perfetto)
-    written = None
-    if target is not None:
-        from ridgepoint.training.emit import emit
 
-        written = emit(found, target)
+
+def _written(found: TrainPlan, target: str) -> Written:
+    from ridgepoint.training.emit import emit
+
+    return emit(found, target)
+
+
+def _answer(found: TrainPlan, written: Written | None, line: TimeLine | None, citations: bool, as_json: bool) -> None:
+    """The document, the configuration, or the page."""
+    from ridgepoint.report.train_plan import page
+
     if as_json:
         print_json(found.to_dict() | ({} if written is None else {"emit": written.to_dict()}))
-        return
-    if written is not None:
+    elif written is not None:
         print(written.text)
         for note in written.notes:
             typer.echo(f"# {note}", err=True)
-        return
-    from ridgepoint.report.train_plan import page
-
-    print_answer(lambda width: page(found, width, line), found.citations if citations else ())
+    else:
+        print_answer(lambda width: page(found, width, line), found.citations if citations else ())
 
 
-def _known_target(target: str) -> None:
-    """Refuse an unknown ``--emit`` before anything is searched."""
-    from ridgepoint.training.emit import TARGETS
+def _settings_of(target: str) -> dict[str, Any]:
+    """What a plan for a framework takes over from it; an unknown ``--emit`` is refused before anything is searched."""
+    from ridgepoint.training.emit import SETTINGS
 
-    if target not in TARGETS:
-        raise RidgepointError("unknown_target", f"unknown --emit '{target}'", "use one of " + ", ".join(TARGETS))
+    if target not in SETTINGS:
+        raise RidgepointError("unknown_target", f"unknown --emit '{target}'", "use one of " + ", ".join(SETTINGS))
+    return SETTINGS[target]
 
 
 def sequences(text: str, seq: float) -> int:

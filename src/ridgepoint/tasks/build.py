@@ -40,7 +40,7 @@ from ridgepoint.tasks.networks import build_network
 from ridgepoint.tasks.planned import resolved
 from ridgepoint.tasks.trained import device_parameters
 from ridgepoint.tasks.training import step_work
-from ridgepoint.tasks.updates import shown_stage
+from ridgepoint.tasks.updates import gradient_words, shown_stage
 from ridgepoint.work import Op, Repeat, Seq, Work, mapped
 
 
@@ -264,6 +264,13 @@ def _two_stacks(model: Model, task: Task) -> list[str]:
     return [f"cross-attention sees {padded if model.padded_input else 'an input as long as the context'}"]
 
 
+def _micro_batch_words(plan: Plan) -> str:
+    if plan.micro_batch is None:
+        return "1 sequence (default)"
+    low, high = (f"{bound(plan.micro_batch):g}" for bound in (np.min, np.max))
+    return f"{low} to {high} sequences" if low != high else f"{low} sequence" + "s" * (low != "1")
+
+
 def _conventions(machine: Machine, task: Task, plan: Plan, run: Execution) -> list[str]:
     """What the figures rest on, whatever the model: said with every estimate."""
     said = []
@@ -281,10 +288,9 @@ def _conventions(machine: Machine, task: Task, plan: Plan, run: Execution) -> li
     if not isinstance(task, Forward):
         said.append("causal attention counts exactly the query–key pairs that the mask allows")
     if isinstance(task, Train):
-        size = "1 sequence (default)" if plan.micro_batch is None else "as given"
         said.append(
-            f"micro-batch: {size}; optimizer {plan.optimizer}; ZeRO stage {shown_stage(plan)}; "
-            f"recomputation {recompute_words(plan)}"
+            f"micro-batch: {_micro_batch_words(plan)}; optimizer {plan.optimizer}; ZeRO stage {shown_stage(plan)}; "
+            f"recomputation {recompute_words(plan)}; {gradient_words(plan)}"
         )
         if isinstance(plan.stages, tuple):
             said.append("layers of the pipeline stages: " + ", ".join(f"{layers:g}" for layers in plan.stages))

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from ridgepoint.models.state import saved_bytes
 from ridgepoint.numeric import Num
-from ridgepoint.ops import Stream
+from ridgepoint.ops import Host, Stream
 from ridgepoint.plan import Again
 from ridgepoint.work import Op, Repeat, Seq, Work, mapped
 
@@ -60,6 +60,8 @@ def links(work: Work, at: str, hidden: int, tp: Num, sequence: bool, slices: Num
     def add(node: Work, runs: float) -> None:
         if isinstance(node, Repeat):
             add(node.body, runs * float(node.count))
+        elif isinstance(node, Host):
+            return  # it starts the ops beside it
         elif isinstance(node, Op):
             label = node.label.removeprefix(f"{at}.")
             seen[label] = seen.get(label, 0) + 1
@@ -219,7 +221,7 @@ def again_of(work: Work, at: str, again: Again) -> Work:
 
     def rule(op: Op) -> Work:
         name = op.label.removeprefix(f"{at}.")
-        part = wanted.get(name, 0) / total[name]
+        part = wanted.get(name, 0) / total.get(name, 1)
         return op if part == 1.0 else Repeat(part, op) if part > 0.0 else Seq()
 
     return mapped(work, rule)

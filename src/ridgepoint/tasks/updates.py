@@ -104,10 +104,32 @@ def sharing(plan: Plan) -> str:
 
 
 def gradient_bytes(plan: Plan) -> Num:
-    """Bytes per parameter of a kept gradient: fp32 with plain data parallelism and optimizer sharding (Megatron-LM's default),
-    16 bit with ZeRO-2, ZeRO-3 and FSDP.
+    """Bytes per parameter of a kept gradient: as the plan says, by the ZeRO stage where it does not (``Plan.gradients``), and
+    fp32 where the step is computed in it.
+
+    Megatron-LM adds bf16 gradients up in fp32 unless told otherwise (``--grad-reduce-in-bf16``). DeepSpeed keeps those of the
+    model's format (``get_data_types`` of its engine). FSDP2 keeps fp32 shards of the weights, which are the master weights too,
+    and fp32 shards of the gradients: 4 + 4 bytes where 16-bit weights, gradients and master weights are 2 + 2 + 4.
+
+    >>> gradient_bytes(Plan()), gradient_bytes(Plan(zero_stage=3)), gradient_bytes(Plan(zero_stage=3, gradients="fp32"))
+    (4.0, 2.0, 4.0)
     """
-    return at_stage(plan, 2.0, 2.0, 4.0)
+    stream = plan.acts if plan.acts is not None and FORMATS[plan.acts].bits >= 16 else plan.weights
+    if plan.gradients == "fp32" or (stream is not None and FORMATS[stream].bytes == 4.0):
+        return 4.0
+    return 2.0 if plan.gradients == "16bit" else at_stage(plan, 2.0, 2.0, 4.0)
+
+
+def gradient_words(plan: Plan) -> str:
+    """In what gradients are kept, and where they are exchanged in something else: for reports.
+
+    >>> gradient_words(Plan(zero_stage=1)), gradient_words(Plan(zero_stage=3, gradient_bytes=4))
+    ('gradients kept in fp32', 'gradients kept in 16 bit, exchanged in 4 bytes')
+    """
+    names = {2.0: "16 bit", 4.0: "fp32"}
+    kept = " or ".join(names[width] for width in sorted(set(np.ravel(gradient_bytes(plan)).tolist())))
+    sent = "" if plan.gradient_bytes is None else f", exchanged in {np.min(plan.gradient_bytes):g} bytes"
+    return f"gradients kept in {kept}{sent}"
 
 
 def exchanged_bytes(plan: Plan) -> Num:
@@ -237,7 +259,9 @@ def optimizer_step(run: Execution, layout: Layout, plan: Plan, trained: Trained,
     """One pass over gradients, master weights and moments; the weights are written. Sharded from ZeRO-1 on.
 
     Offloaded states are updated where they are: gradients go to the host, its processor streams the states through its
-    memory (to and from storage for ``nvme``), the new weights come back (Ren et al. 2021).
+    memory (to and from storage for ``nvme``), the new weights come back (Ren et al. 2021). With ``blocking_offload`` one
+    after the other: a copy to another format that blocks is converted by the processor, in pageable memory (PyTorch's
+    Copy.cu), which DeepSpeed's ZeRO-3 does with gradients and weights.
     """
     if plan.trainable == "zeroth_order":
         return _perturbations(run, trained)
@@ -272,9 +296,14 @@ def _projections(run: Execution, plan: Plan, mine: Num, hidden: Num) -> list[Wor
 
 
 def _updated_off_device(plan: Plan, mine: Num, states: Num, width: float) -> Work:
-    down = Transfer(bytes=mine * gradient_bytes(plan), direction="write", label="offload.gradients")
+    pinned = not plan.blocking_offload
+    down = Transfer(bytes=mine * gradient_bytes(plan), direction="write", pinned=pinned, label="offload.gradients")
     update = Host(bytes=mine * (2.0 * states + gradient_bytes(plan) + width), label="offload.optimizer")
-    up = Transfer(bytes=mine * width, direction="read", label="offload.weights")
+    up = Transfer(bytes=mine * width, direction="read", pinned=pinned, label="offload.weights")
+    if plan.blocking_offload and plan.offload_optimizer == "host":
+        before = Host(bytes=mine * (gradient_bytes(plan) + 4.0), label="offload.gradients.conversion")
+        after = Host(bytes=mine * (4.0 + width), label="offload.weights.conversion")
+        return Seq(down, before, update, after, up)
     if plan.offload_optimizer == "host":
         return Overlap(down, update, up)
     moved = mine * states

@@ -157,6 +157,7 @@ def plan_train(
     mtbf_hours: float = MTBF_HOURS,
     restart_s: float = RESTART_S,
     scaling: bool = False,
+    hybrid: bool = True,
     progress: Progress | None = None,
     **fixed: Any,
 ) -> TrainPlan:
@@ -165,7 +166,8 @@ def plan_train(
     Every field of a ``Plan`` may be fixed by name: degrees, formats, offload … ``tokens`` of the whole run give days, money and
     energy. ``objective`` is time, cost or energy; the last two may leave devices out (halves of the machine).
     ``max_memory`` bounds bytes per device below what the device may use anyway. ``scaling`` adds the best layouts of other
-    numbers of devices, for the same batch (strong) and for one that grows with them (weak).
+    numbers of devices, for the same batch (strong) and for one that grows with them (weak). ``hybrid``: states may be shared
+    among some of the copies of the weights only.
 
     Errors: ``bad_option`` for an unknown objective, ``bad_plan`` for degrees that fit nothing, ``does_not_fit`` where no layout
     fits, with the smallest change that would; those of names and sizes.
@@ -182,7 +184,7 @@ def plan_train(
     searches: list[Search] = []
     for devices in fewer_devices(machine) if objective != "time" else (machine.devices,):
         try:
-            space = sweeps(found, machine, int(batch), int(seq), searched_with(fixed), devices)
+            space = sweeps(found, machine, int(batch), int(seq), searched_with(fixed), devices, hybrid)
         except RidgepointError:
             if devices == machine.devices:
                 raise

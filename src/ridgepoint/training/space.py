@@ -72,10 +72,16 @@ class Sweep:
 
 
 def sweeps(
-    model: Model, machine: Machine, batch: int, seq: int, fixed: Mapping[str, Any] | None = None, devices: int = 0
+    model: Model,
+    machine: Machine,
+    batch: int,
+    seq: int,
+    fixed: Mapping[str, Any] | None = None,
+    devices: int = 0,
+    hybrid: bool = True,
 ) -> list[Sweep]:
     """The whole space on ``devices`` of the machine (all of them by default), one sweep per schedule, way of sequence
-    parallelism and order of ranks.
+    parallelism and order of ranks; ``hybrid`` ones share states among some copies of the weights too.
 
     Errors: ``bad_plan`` where a fixed degree leaves nothing, with the values that would.
     """
@@ -89,7 +95,9 @@ def sweeps(
             if not sequence and "sequence_parallel" not in given:
                 rows = {name: values[rows["tp"] > 1.0] for name, values in rows.items()}
             for order in orders(machine, given):
-                placed = with_shards(in_order(rows, order, machine, given), order, machine, given)
+                placed = in_order(rows, order, machine, given)
+                if hybrid or "shard_group" in given:
+                    placed = with_shards(placed, order, machine, given)
                 if placed["tp"].size:
                     again = rule if rule in ("selective", "sqrt") else "full"
                     found.append(Sweep(schedule, sequence, placed, again, order))

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from ridgepoint.errors import RidgepointError, unknown_name
+from ridgepoint.plan import RANK_ORDERS
 from ridgepoint.training.emit import deepspeed, fsdp, megatron, torchtitan
 from ridgepoint.training.emit.facts import Facts
 from ridgepoint.training.planner import TrainPlan
@@ -19,6 +21,19 @@ TARGETS: dict[str, Callable[[Facts, float | None], tuple[str, list[str]]]] = {
     "fsdp": fsdp.text,
     "torchtitan": torchtitan.text,
 }
+SETTINGS: dict[str, dict[str, Any]] = {
+    "megatron": {"gradients": "fp32", "hybrid": False},
+    "deepspeed": {
+        **{"gradients": "16bit", "hybrid": False, "rank_order": RANK_ORDERS[0]},
+        **{"pp": 1, "cp": 1, "sequence_parallel": False},
+    },
+    "fsdp": {"gradients": "16bit", "rank_order": RANK_ORDERS[0], "pp": 1, "ep": 1, "zero_stage": 3},
+    "torchtitan": {"gradients": "16bit", "gradient_bytes": 4.0, "rank_order": RANK_ORDERS[0], "zero_stage": 3},
+}
+"""What a plan for a framework takes over from it unless it is given: the frameworks' own defaults of gradients (Megatron-LM's
+``arguments.py``, DeepSpeed's ``get_data_types``, FSDP2's reduction in the format of the products, torchtitan's in fp32), and no
+layouts that it has no setting for.
+"""
 
 
 @dataclass(frozen=True)
@@ -46,7 +61,17 @@ def emit(found: TrainPlan, target: str) -> Written:
         text, notes = TARGETS[target](Facts(found.best), found.tokens)
     except RidgepointError as error:
         raise RidgepointError(error.kind, error.message, error.hint + _other(found, target)) from None
-    return Written(target, text, tuple(notes))
+    return Written(target, text, (*notes, _taken_over(target)))
+
+
+def _taken_over(target: str) -> str:
+    """What the plan was searched with for the framework's sake."""
+    named = {"hybrid": "shard groups"}
+    said = ", ".join(
+        f"no {named[name]}" if value is False and name in named else f"{name.replace('_', ' ')} {value}"
+        for name, value in SETTINGS[target].items()
+    )
+    return f"searched as {target} has it, where no option says otherwise: {said}"
 
 
 def _other(found: TrainPlan, target: str) -> str:

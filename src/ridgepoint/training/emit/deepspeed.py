@@ -57,12 +57,11 @@ def _formats(facts: Facts) -> dict[str, Any]:
         "use --weights bf16 --acts bf16",
     )
     found: dict[str, Any] = {} if stored == "fp32" else {f"{stored}.enabled": True}
-    kept = facts.plan.gradient_bytes if facts.plan.gradient_bytes is not None else (2.0 if facts.stage >= 2 else 4.0)
-    _REFUSE.unless(kept in (2.0, 4.0), f"gradients of {kept:g} bytes per value", "use --gradient-bytes 2 or 4")
-    if facts.stage < 2 and stored != "fp32":
-        found["data_types.grad_accum_dtype"] = "fp32"
+    kept, sent = facts.gradients
+    _REFUSE.unless(sent in (2.0, 4.0), f"gradients of {sent:g} bytes per value", "use --gradient-bytes 2 or 4")
     if stored != "fp32":
-        found["communication_data_type"] = stored if kept == 2.0 else "fp32"
+        found["data_types.grad_accum_dtype"] = stored if kept == 2.0 else "fp32"
+        found["communication_data_type"] = stored if sent == 2.0 else "fp32"
     return found
 
 

@@ -17,6 +17,7 @@ from ridgepoint.plan import Plan
 from ridgepoint.tasks.layout import execution, resolve_formats
 from ridgepoint.tasks.planned import with_balanced
 from ridgepoint.tasks.stages import sizes
+from ridgepoint.tasks.updates import exchanged_bytes, gradient_bytes
 from ridgepoint.training.layouts import LaidOut
 
 ASKED_OF_ALL = {
@@ -29,6 +30,7 @@ ASKED_OF_ALL = {
         "offload_optimizer",
         "offload_params",
         "offload_activations",
+        "gradients",
         "gradient_bytes",
         "compiled",
         "fused_attention",
@@ -103,6 +105,11 @@ class Facts:
     def formats(self) -> Formats:
         """Formats by role."""
         return resolve_formats(self.model, self.plan)[0]
+
+    @property
+    def gradients(self) -> tuple[float, float]:
+        """Bytes of a gradient's value: as it is kept, as it is exchanged."""
+        return float(gradient_bytes(self.plan)), float(exchanged_bytes(self.plan))
 
     @property
     def recompute(self) -> tuple[str, float]:

@@ -64,8 +64,9 @@ def _formats(facts: Facts) -> dict[str, Any]:
     inputs, stored = formats.inputs, dict(formats.weights)["default"]
     _REFUSE.unless(inputs in _MIXED, f"products in {inputs}", "use --acts bf16 or fp8")
     _REFUSE.unless(stored in (formats.stream, inputs), f"{stored} weights", f"use --weights {formats.stream}")
-    width = facts.plan.gradient_bytes
-    _REFUSE.unless(width in (None, 2.0), "a format of gradients of its own", "leave --gradient-bytes out")
+    if formats.stream != "fp32":  # fp32 shards of weights and gradients take what 16-bit ones and master weights take
+        _REFUSE.unless(facts.gradients == (2.0, 2.0), "a format of gradients of its own", "use --gradients 16bit alone")
+        _REFUSE.unless(facts.plan.master_weights, "16-bit weights alone", "leave --no-master-weights out")
     if inputs != "fp8":
         return {"mixed_precision": _MIXED[inputs]}
     return {

@@ -131,12 +131,11 @@ def _states(facts: Facts) -> Options:
 
 def _gradients(facts: Facts) -> Options:
     """The format in which gradients are added up and exchanged, where it is not what Megatron-LM takes by itself."""
-    plan, stream = facts.plan, facts.formats.stream
-    width = plan.gradient_bytes if plan.gradient_bytes is not None else (2.0 if facts.stage >= 2 else 4.0)
+    (width, sent), stream = facts.gradients, facts.formats.stream
     REFUSE.unless(
-        width == 4.0 or (width == 2.0 and stream != "fp32"),
-        f"gradients of {width:g} bytes per value between replicas",
-        "use --gradient-bytes 2 or 4",
+        width == sent,
+        f"gradients of {sent:g} bytes per value between replicas where {width:g} are kept",
+        "use --gradients fp32 or 16bit alone",
     )
     if stream == "fp16":
         return {"--accumulate-allreduce-grads-in-fp32": None} if width == 4.0 else {}

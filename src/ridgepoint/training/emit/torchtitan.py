@@ -29,7 +29,13 @@ def options(facts: Facts, tokens: float | None) -> dict[str, Any]:
         "plan with overlapped gradients and parameters",
     )
     _REFUSE.unless(plan.rank_order == "tp-cp-dp-pp", f"the rank order {plan.rank_order}", "leave --rank-order out")
-    _REFUSE.unless(plan.gradient_bytes is None, "a format of gradients of its own", "leave --gradient-bytes out")
+    if facts.formats.stream != "fp32":  # as FSDP2, but its gradients are reduced in fp32
+        _REFUSE.unless(
+            facts.gradients == (2.0, 4.0),
+            f"gradients kept in {facts.gradients[0]:g} bytes and exchanged in {facts.gradients[1]:g}",
+            "use --gradients 16bit --gradient-bytes 4",
+        )
+        _REFUSE.unless(plan.master_weights, "16-bit weights alone", "leave --no-master-weights out")
     name, flavor = known[facts.model.name]
     whole = {} if tokens is None else {"training.steps": ceil(tokens / facts.batch / facts.seq)}
     per_replica = facts.batch // facts.degree("dp")
