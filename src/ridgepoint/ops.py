@@ -51,7 +51,8 @@ class Attention(Op):
     V is its first ``value_dim`` columns). ``paged``: keys and values lie in blocks. ``backward``: the gradient kernel.
     ``split``: how the keys of few queries are divided among multiprocessors: in ``fixed`` equal parts (Flash-Decoding),
     ``even`` over all multiprocessors (stream-K, LeanAttention), or ``none`` (FlashAttention-2). ``rows`` > 0: so many queries
-    go through keys of their own choice together, not a whole tile (one where every token picks its blocks).
+    go through keys of their own choice together, not a whole tile (one where every token picks its blocks). ``packed``: few
+    queries of heads that share keys go through them together; otherwise every head in a block of its own.
     """
 
     kind: ClassVar[str] = "attention"
@@ -70,6 +71,7 @@ class Attention(Op):
     backward: bool = False
     split: str = "fixed"
     rows: Num = 0.0
+    packed: bool = True
     acts: str = "bf16"
     kv: str = "bf16"
 
@@ -171,8 +173,8 @@ class Transfer(Op):
     """``bytes`` moved in ``pieces`` copies between the device's memory and another tier (``host``, ``storage``, or
     one of the machine's own tiers by its name).
 
-    ``direction``: ``read`` (towards the device), ``write``, or ``inside``: a tier that computes reads its own memory, nothing
-    reaches the device.
+    ``direction``: ``read`` (towards the device), ``write``, ``both`` (as many bytes each way at the same time), or ``inside``:
+    a tier that computes reads its own memory, nothing reaches the device.
     """
 
     kind: ClassVar[str] = "transfer"

@@ -4,6 +4,9 @@
     storage:  max(bytes / storage, bytes / link) + request latency    the two stages stream side by side
     tier:     max(bytes / tier, bytes / link) + pieces · latency      a memory of role ``tier`` on the sheet, by its name
 
+Links between a device and its host carry both directions at once (PCIe and NVLink are full duplex), memories and storage
+one after the other: ``both`` takes a link as long as one of its directions.
+
 On Grace machines the host link is NVLink-C2C, otherwise PCIe. Without a host link what lies in host memory lies in the
 device's largest tier, or, where it has none (a CPU, a chip with unified memory), is copied within main memory: each byte is
 read once and written once there.
@@ -22,17 +25,17 @@ from ridgepoint.numeric import Num
 from ridgepoint.ops import Transfer
 
 TIERS = ("host", "storage")
-DIRECTIONS = ("read", "write", "inside")
+DIRECTIONS = ("read", "write", "both", "inside")
 
 
 def read_bytes(op: Transfer) -> Num:
     """What leaves the device's memory."""
-    return op.bytes if op.direction == "write" else 0.0
+    return op.bytes if op.direction in ("write", "both") else 0.0
 
 
 def write_bytes(op: Transfer) -> Num:
     """What arrives in the device's memory."""
-    return op.bytes if op.direction == "read" else 0.0
+    return op.bytes if op.direction in ("read", "both") else 0.0
 
 
 def _own_tier(op: Transfer, machine: Machine) -> str:
@@ -43,12 +46,16 @@ def _own_tier(op: Transfer, machine: Machine) -> str:
     return max(machine.tiers, key=lambda name: machine.tiers[name].capacity_bytes) if behind else ""
 
 
+def _ways(op: Transfer) -> float:
+    return 2.0 if op.direction == "both" else 1.0
+
+
 def _tier(op: Transfer, machine: Machine, efficiency: float, memory_efficiency: float) -> dict[str, Num]:
     """Seconds of a tier's memory, of which a device has its share, and of the link that it is reached over."""
     tier = machine.tiers[op.tier]
     seconds: dict[str, Num] = {}
     if tier.bytes_per_s is not None:
-        seconds[op.tier] = op.bytes / (tier.bytes_per_s * memory_efficiency)
+        seconds[op.tier] = _ways(op) * op.bytes / (tier.bytes_per_s * memory_efficiency)
     if tier.link is not None:
         seconds[tier.link] = op.bytes / (float(machine.device.links[tier.link].bandwidth) * efficiency)
     return seconds
@@ -61,7 +68,7 @@ def _moved(op: Transfer, machine: Machine, efficiency: float, memory_efficiency:
         return _tier(replace(op, tier=own), machine, efficiency, memory_efficiency)
     link = machine.link("host")
     if link is None:
-        return {machine.main_memory: 2.0 * op.bytes / (machine.memory_bytes_per_s * memory_efficiency)}
+        return {machine.main_memory: _ways(op) * 2.0 * op.bytes / (machine.memory_bytes_per_s * memory_efficiency)}
     name, sheet = link
     return {name: op.bytes / (float(sheet.bandwidth) * efficiency)}
 
@@ -70,7 +77,7 @@ def bound(op: Transfer, machine: Machine) -> Demand:
     """Bytes over the peak bandwidth of the slowest stage."""
     seconds = _moved(_checked(op, machine), machine, 1.0, 1.0)
     if op.tier == "storage":
-        seconds["storage"] = op.bytes / storage.bytes_per_s(machine)
+        seconds["storage"] = _ways(op) * op.bytes / storage.bytes_per_s(machine)
     return Demand((Phase(seconds),))
 
 
@@ -91,7 +98,7 @@ def expected(op: Transfer, machine: Machine) -> Demand:
         tier = machine.tiers.get(_own_tier(op, machine))
         start = table.latency_s if tier is None else (tier.latency_s or table.latency_s)
         return Demand((Phase(seconds), Phase({"link_latency": op.pieces * start})))
-    seconds["storage"] = op.bytes / (storage.bytes_per_s(machine) * machine.coefficients.storage.efficiency)
+    seconds["storage"] = _ways(op) * op.bytes / (storage.bytes_per_s(machine) * machine.coefficients.storage.efficiency)
     latency = storage.access_s(machine, op.pieces)
     return Demand((Phase(seconds), Phase({"storage_latency": latency}), Phase({"link_latency": table.latency_s})))
 

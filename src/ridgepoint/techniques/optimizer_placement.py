@@ -41,8 +41,9 @@ def optimizer_interleaved(given: Scenario, values: Values) -> Scenario:
     """States of ``share`` of the parameters go to the device and back, beside the processor's update of the rest.
 
     Maurya et al. 2024. The processor's update streams (2·states + gradients + weights) bytes through its memory; the device's
-    moves 2·states over the link, and neither the gradients nor the new weights of that part. Which is quicker is a matter of
-    the host's memory against its link: shared by many devices, the memory is the slower one.
+    moves the states over the link, in and out at once, and neither the gradients nor the new weights of that part. Which is
+    quicker is a matter of the host's memory against its link: shared by many devices, the memory is the slower one. The
+    values are converted on the device, so that copies need not block (``blocking_offload``).
 
     >>> import ridgepoint as rp
     >>> def run(*apply: str) -> float:
@@ -51,7 +52,8 @@ def optimizer_interleaved(given: Scenario, values: Values) -> Scenario:
     >>> run("optimizer-interleaved:share=0.3") < run()
     True
     """
-    return edited(given, "optimizer-interleaved", _interleaved, values)
+    converted = replace(given, plan=replace(given.plan, blocking_offload=False)) if np.any(values["share"]) else given
+    return edited(converted, "optimizer-interleaved", _interleaved, values)
 
 
 def _interleaved(built: Built, given: Scenario, values: Values) -> Built:
@@ -63,7 +65,7 @@ def _interleaved(built: Built, given: Scenario, values: Values) -> Built:
     states = optimizer_bytes(run, given.plan, given.model.hidden)
     there = plain(parameters * share * states)
     here = Overlap(
-        Transfer(bytes=there, direction="read", label="offload.states_in"),
+        Transfer(bytes=there, direction="both", label="offload.states_in_and_out"),
         Stream(
             read_bytes=plain(parameters * share * (states + gradient_bytes(given.plan))),
             write_bytes=plain(parameters * share * (states + width)),
@@ -72,7 +74,6 @@ def _interleaved(built: Built, given: Scenario, values: Values) -> Built:
             pattern="optimizer",
             label="optimizer",
         ),
-        Transfer(bytes=there, direction="write", label="offload.states_out"),
     )
 
     def change(op: Op) -> Work:
