@@ -7,12 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ridgepoint.cost.evaluate import evaluate
 from ridgepoint.errors import RidgepointError
 from ridgepoint.kernels import storage
 from ridgepoint.kernels.demand import settle
 from ridgepoint.kernels.transfer import RULES
 from ridgepoint.machines.catalog import find_machine
 from ridgepoint.ops import Transfer
+from ridgepoint.work import Overlap
 
 MACHINES = ["h100-sxm", "gb200", "m2-ultra", "xeon-8480plus", "8xl4"]
 sizes = st.floats(0.0, 1e12)
@@ -100,3 +102,15 @@ def test_a_link_carries_both_directions_at_once_and_a_drive_does_not(tier: str, 
     one, both = Transfer(bytes=1e10, tier=tier), Transfer(bytes=1e10, tier=tier, direction="both")
     assert settle(RULES.bound(both, machine)).time_s == pytest.approx(ways * settle(RULES.bound(one, machine)).time_s)
     assert (RULES.read_bytes(both), RULES.write_bytes(both)) == (1e10, 1e10)
+
+
+def test_both_directions_of_the_host_link_run_side_by_side():
+    """PCIe is full duplex: copies out and in take the time of the longer one, two of one direction take their sum."""
+    machine = find_machine("h100-sxm")
+    out, back = Transfer(bytes=2e9, direction="write"), Transfer(bytes=1e9, direction="read")
+    alone = [float(evaluate(op, machine).time_s) for op in (out, back)]
+    assert float(evaluate(Overlap(out, back), machine).time_s) == pytest.approx(max(alone))
+    assert float(evaluate(Overlap(back, back), machine).time_s) == pytest.approx(2 * alone[1], rel=0.01)
+    busy = settle(RULES.bound(out, machine)).busy_s
+    assert busy == {"pcie_out": 2e9 / 63e9}
+    assert machine.resource_label("pcie_out") == "outward " + machine.resource_label("pcie")

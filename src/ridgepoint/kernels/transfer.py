@@ -7,6 +7,10 @@
 Links between a device and its host carry both directions at once (PCIe and NVLink are full duplex), memories and storage
 one after the other: ``both`` takes a link as long as one of its directions.
 
+Links are full duplex: what leaves the device (``write``) and what arrives are resources of their own, so that copies of both
+directions side by side take the time of the longer one (PCIe Base Specification; NVLink-C2C). Both share the host's memory,
+which is faster than either on every machine of the catalogue.
+
 On Grace machines the host link is NVLink-C2C, otherwise PCIe. Without a host link what lies in host memory lies in the
 device's largest tier, or, where it has none (a CPU, a chip with unified memory), is copied within main memory: each byte is
 read once and written once there.
@@ -20,7 +24,7 @@ from ridgepoint.errors import RidgepointError
 from ridgepoint.kernels import storage
 from ridgepoint.kernels.demand import Demand, Phase
 from ridgepoint.kernels.rules import Rules, zero
-from ridgepoint.machines.machine import Machine
+from ridgepoint.machines.machine import Machine, outbound
 from ridgepoint.numeric import Num
 from ridgepoint.ops import Transfer
 
@@ -57,7 +61,7 @@ def _tier(op: Transfer, machine: Machine, efficiency: float, memory_efficiency: 
     if tier.bytes_per_s is not None:
         seconds[op.tier] = _ways(op) * op.bytes / (tier.bytes_per_s * memory_efficiency)
     if tier.link is not None:
-        seconds[tier.link] = op.bytes / (float(machine.device.links[tier.link].bandwidth) * efficiency)
+        seconds[_way(tier.link, op)] = op.bytes / (float(machine.device.links[tier.link].bandwidth) * efficiency)
     return seconds
 
 
@@ -70,7 +74,12 @@ def _moved(op: Transfer, machine: Machine, efficiency: float, memory_efficiency:
     if link is None:
         return {machine.main_memory: _ways(op) * 2.0 * op.bytes / (machine.memory_bytes_per_s * memory_efficiency)}
     name, sheet = link
-    return {name: op.bytes / (float(sheet.bandwidth) * efficiency)}
+    return {_way(name, op): op.bytes / (float(sheet.bandwidth) * efficiency)}
+
+
+def _way(link: str, op: Transfer) -> str:
+    """The direction of a link that the bytes take."""
+    return outbound(link) if op.direction == "write" else link
 
 
 def bound(op: Transfer, machine: Machine) -> Demand:

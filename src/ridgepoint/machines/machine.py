@@ -183,7 +183,26 @@ class Machine:
             return f"{device.memory[resource].label} bandwidth"
         if resource in device.links:
             return f"{device.links[resource].label} bandwidth"
+        if inbound(resource) in device.links:
+            return f"outward {device.links[inbound(resource)].label} bandwidth"
         return _LABELS.get(resource, resource.replace("_", " "))
+
+
+_OUTWARDS = "_out"
+
+
+def outbound(link: str) -> str:
+    """The resource of a link's other direction: links carry as much out of a device as into it, at the same time.
+
+    >>> outbound("pcie"), inbound(outbound("pcie")), inbound("pcie")
+    ('pcie_out', 'pcie', 'pcie')
+    """
+    return link + _OUTWARDS
+
+
+def inbound(resource: str) -> str:
+    """The link that a direction belongs to."""
+    return resource.removesuffix(_OUTWARDS)
 
 
 _LABELS = {

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ridgepoint.machines.machine import Machine
+from ridgepoint.machines.machine import Machine, inbound
 
 FILLS = {
     "memory": "#0072b2",
@@ -41,7 +41,7 @@ def role(machine: Machine, resource: str) -> str:
     """
     if resource in machine.device.memory:
         return _MEMORY.get(machine.device.memory[resource].role, "tier")
-    if resource in machine.device.links:
+    if inbound(resource) in machine.device.links:
         return "link"
     return _ENGINES.get(resource) or _WAITS.get(resource) or "latency"
 

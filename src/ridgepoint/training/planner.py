@@ -17,7 +17,7 @@ from typing import Any
 from ridgepoint.cost.energy import usd
 from ridgepoint.errors import RidgepointError
 from ridgepoint.machines.catalog import find_machine
-from ridgepoint.machines.machine import Machine
+from ridgepoint.machines.machine import Machine, inbound, outbound
 from ridgepoint.models.architecture import Model
 from ridgepoint.models.parameters import total_parameters
 from ridgepoint.plan import Plan
@@ -96,7 +96,8 @@ class TrainPlan:
     def sensitivity(self) -> dict[str, float]:
         """Resource → speed-up of the best layout if it were twice as fast, largest first."""
         cost, now = self.best.estimate.cost, self.best.step_time_s
-        found = {r: now / float(cost.timing_at({r: FASTER}).time_s) for r in cost.shares}
+        both = {inbound(r) for r in cost.shares}  # a faster link is faster in both directions
+        found = {r: now / float(cost.timing_at(dict.fromkeys((r, outbound(r)), FASTER)).time_s) for r in both}
         return dict(sorted(((r, gain) for r, gain in found.items() if gain > 1.0005), key=lambda item: -item[1]))
 
     @property

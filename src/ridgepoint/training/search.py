@@ -17,7 +17,7 @@ from ridgepoint.cost.combine import combine
 from ridgepoint.cost.energy import under_load
 from ridgepoint.cost.evaluate import Cost, evaluate
 from ridgepoint.kernels.demand import Timing, settle
-from ridgepoint.machines.machine import Machine
+from ridgepoint.machines.machine import Machine, outbound
 from ridgepoint.models.architecture import Model
 from ridgepoint.numeric import Array
 from ridgepoint.plan import Plan
@@ -208,7 +208,8 @@ def _seconds_alone(cost: Cost, machine: Machine) -> Any:
     """The time of a cost without the account of who is responsible: only links, and what lies behind them, are shared by works
     that run side by side here.
     """
-    shared = {*machine.device.links, *machine.tiers, "storage", "host", "host_memory"}
+    links = machine.device.links
+    shared = {*links, *map(outbound, links), *machine.tiers, "storage", "host", "host_memory"}
     if machine.link("host") is None:
         shared.add(machine.main_memory)
 
