@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from ridgepoint.cost.energy import capped, power_w, under_load
+from ridgepoint.evidence.recipes import as_run, recipe_of, with_further_tokens, with_recomputation
 from ridgepoint.evidence.rows import InexpressibleError, Rows
 from ridgepoint.evidence.run_scenarios import Figure, Figures, Timed, degrees, timed, with_formats
 from ridgepoint.evidence.step_rows import engine_of
 from ridgepoint.machines.machine import Machine
-from ridgepoint.models.architecture import LatentAttention, Model, SelfAttention
+from ridgepoint.models.architecture import Experts, LatentAttention, Model, SelfAttention
 from ridgepoint.models.networks.network import Network
 from ridgepoint.models.parameters import active_parameters
 from ridgepoint.numeric import Num
@@ -26,10 +27,12 @@ def training_figures(rows: Rows, model: Model | Network, machine: Machine) -> Fi
     engine = engine_of(rows)
     if isinstance(model, Network):
         raise InexpressibleError(f"{model.name} is a network: its rows are read with all others")
+    recipe = recipe_of(rows, model)
+    model = with_further_tokens(model, recipe.further)
     task, plan = step_of(rows, model, machine)
-    built = build(model, machine, task, plan)
+    device = as_run(build(model, machine, task, with_recomputation(plan, recipe, model, machine)).device, recipe)
     loaded = under_load(with_software(machine, engine))
-    run = timed(step(built.device, machine, engine, 0.0), built.device, loaded, speeds(machine, engine))
+    run = timed(step(device, machine, engine, 0.0), device, loaded, speeds(machine, engine))
     return _figures(rows, model, machine, run, task.batch * task.seq)
 
 
@@ -77,14 +80,26 @@ EXAMPLES = {"squad": 88_524.0}
 
 def flop_per_token(rows: Rows, model: Model) -> Num:
     """Model FLOP per token as the sources count them: 6·N + 12·layers·width·sequence over all pairs; Megatron counts
-    the causal half of the pairs and no input table, InternEvo a recomputed forward pass as well.
+    the causal half of the pairs, no input table and no gates but SwiGLU's, InternEvo a recomputed forward pass as well.
     """
     megatron = rows.text("framework") == "nemo"
-    count = rows.extra("params", active_parameters(model, embedding=not megatron))
+    count = rows.extra(
+        "params", active_parameters(model, embedding=not megatron) - (_gates(model) if megatron else 0.0)
+    )
     width = sum(number * _attention_width(layer.mixer) for layer, number in model.main.layers)
     pairs = width * rows.number("prompt", SEQUENCE.get(rows.tag("dataset")))
     again = 4.0 / 3.0 if rows.text("framework") == "internevo" and rows.text("recompute") == "full" else 1.0
     return (6.0 * count + (6.0 if megatron else 12.0) * pairs) * again
+
+
+def _gates(model: Model) -> float:
+    """Weights of the active experts' gates where they are no SwiGLU (gpt-oss: clamped, with biases)."""
+    stack = model.main
+    return sum(
+        number * feed.top_k * feed.width * float(stack.hidden)
+        for layer, number in stack.layers
+        if isinstance(feed := layer.feed, Experts) and feed.gated and feed.bias
+    )
 
 
 def _attention_width(mixer: object) -> float:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from ridgepoint.errors import RidgepointError
-from ridgepoint.ops import Attention, Collective, Conv, Gemm, Scan, Stream
+from ridgepoint.ops import Attention, Collective, Conv, Gemm, Host, Scan, Stream
 from ridgepoint.work import Op, Overlap, Repeat, Seq, Work
 
 
@@ -70,6 +70,11 @@ def _collective(op: Collective) -> Work:
     return replace(op, operation=_DUAL.get(op.operation, op.operation), label=f"{op.label}.grad")
 
 
+def _host(op: Host) -> Work:
+    """Of each product that the host started it starts two gradients."""
+    return replace(op, launches=2.0 * op.launches, label=f"{op.label}.grad")
+
+
 def _flagged(op: Any) -> Work:
     gradient: Work = replace(op, backward=True, label=f"{op.label}.grad")
     return gradient
@@ -86,6 +91,7 @@ _RULES: dict[str, Callable[[Any], Work]] = {
     Gemm.kind: _gemm,
     Stream.kind: _stream,
     Collective.kind: _collective,
+    Host.kind: _host,
     Attention.kind: _flagged,
     Scan.kind: _flagged,
     Conv.kind: _conv,

@@ -8,6 +8,7 @@ from ridgepoint.cost.order_statistics import expected_maximum
 from ridgepoint.formats import FORMATS
 from ridgepoint.models.architecture import Experts, FeedForward
 from ridgepoint.models.execution import Execution, Tokens
+from ridgepoint.models.expert_training import clamp, one_by_one, permute, weighted_bias
 from ridgepoint.models.pieces import activation, pointwise, projection, quantize, quantized_before, sum_over_ranks
 from ridgepoint.numeric import Num, plain
 from ridgepoint.ops import Collective, Gemm, Stream
@@ -144,39 +145,21 @@ def _grouped(
     narrow = FORMATS[inputs].bits < FORMATS[run.formats.stream].bits
     rows = expert_rows if run.training else pooled
     cast = [quantize(run, f"{at}.quantize", rows * inner, inputs)] if narrow else []
-    if run.training:
-        cast = [_permute(expert_rows * inner, run, f"{at}.permute"), *cast]
     alone = narrow and not quantized_before(run, f"{at}.shared.down")
     recast = [quantize(run, f"{at}.quantize", expert_rows * width, inputs)] if alone else []
-    up = "gate_up" if feed.gated else "up"
+    both = (2.0 if feed.gated else 1.0) * width
+    up = product(f"{at}.experts.{'gate_up' if feed.gated else 'up'}", both, inner)
+    nonlinear: list[Work] = [activation(run, f"{at}.experts.activation", expert_rows * width, feed.gated)]
+    down: list[Work] = [*recast, product(f"{at}.experts.down", inner, width)]
+    if not run.training:
+        return [*cast, up, *nonlinear, *down, combine]
+    if feed.bias and feed.gated:
+        nonlinear.insert(0, clamp(expert_rows * both, run, f"{at}.experts.activation.clamp"))
+    if feed.bias:
+        down.append(weighted_bias(expert_rows * inner, run, f"{at}.experts.bias"))
+    parts = [*cast, up, *nonlinear, *down]
     return [
-        *cast,
-        product(f"{at}.experts.{up}", (2.0 if feed.gated else 1.0) * width, inner),
-        activation(run, f"{at}.experts.activation", expert_rows * width, feed.gated),
-        *recast,
-        product(f"{at}.experts.down", inner, width),
-        *([_weighted_bias(expert_rows * inner, run, f"{at}.experts.bias")] if feed.bias and run.training else []),
+        permute(expert_rows * inner, run, f"{at}.permute"),
+        one_by_one(parts, touched, inputs, feed.bias, f"{at}.experts"),
         combine,
     ]
-
-
-def _weighted_bias(values: Num, run: Execution, label: str) -> Stream:
-    """Each expert's output bias times the router's 32-bit weights, added expert by expert (Megatron-LM's ``_apply_bias``): a
-    product, a sum and their concatenation in 32 bits, then back to the stream's format.
-    """
-    width = FORMATS[run.formats.stream].bytes
-    return Stream(
-        read_bytes=(width + 12.0) * values, write_bytes=(width + 12.0) * values, flop=2.0 * values, launches=4.0, label=label
-    )
-
-
-def _permute(values: Num, run: Execution, label: str) -> Stream:
-    """Rows in the order of their experts: sorted indices, counts per expert, the copy itself."""
-    width = FORMATS[run.formats.stream].bytes
-    return Stream(
-        read_bytes=values * width, write_bytes=values * width, pattern="gather", launches=_SORT_LAUNCHES, label=label
-    )
-
-
-_SORT_LAUNCHES = 6.0
-"""Kernels that sort tokens by expert, count and pad them, and copy their rows (Megatron-LM's permutation)."""
