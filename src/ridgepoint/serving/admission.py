@@ -53,6 +53,8 @@ def _begin_waiting(replica: Replica, budget: int, now: float) -> None:
             heappush(waiting, entry)
     while waiting and budget > 0:
         one = waiting[0][2]
+        if one.read >= one.target:  # its cache came from elsewhere: it is received when the next step is planned
+            break
         if slots is not None and not slots.has_room(one):
             slots.park(heappop(waiting))
             continue

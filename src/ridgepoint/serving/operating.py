@@ -148,9 +148,7 @@ def _capacity(given: Deployment, prompt: float, output: float) -> float:
     return float(min(fits, rules.max_sequences * given.passes.lanes))
 
 
-def _paces(
-    given: Deployment, sizes: Sequence[tuple[float, float]], held: Sequence[float], budget: float
-) -> list[Pace]:
+def _paces(given: Deployment, sizes: Sequence[tuple[float, float]], held: Sequence[float], budget: float) -> list[Pace]:
     """The same for prompts of as many pieces of ``budget`` tokens; a row of every array is one size."""
     found, engine, rules = given.passes, given.software, given.rules
     lanes, mixed = found.lanes, rules.policy == MIXED

@@ -39,6 +39,7 @@ class Replica:
 
     __slots__ = (
         "_action",
+        "_made_room",
         "_order",
         "_reserved",
         "_steps",
@@ -97,7 +98,7 @@ class Replica:
         self.half = BOTH
         self.start_s, self.end_s, self.version = 0.0, inf, 0
         self.sink, self._steps = sink, steps
-        self._order = 0
+        self._order, self._made_room = 0, False
         self.guess = Guess()
         self.pieces: list[tuple[Active, int]] = []
         self.run = self._reserved = 0
@@ -226,6 +227,7 @@ class Replica:
         self.blocks.clear()
         if self.slots is not None:
             lost += self.slots.clear()
+        lost.sort(key=lambda one: (-one.priority, one.order))  # who came first is first again
         self.run, self._reserved, self._action, self.idle, self.end_s = 0, 0, None, True, inf
         self.version += 1
         return lost
@@ -337,7 +339,7 @@ class Replica:
             self.reading.append(one)
 
     def _fill_mixed(self, now: float) -> None:
-        put_back = make_room(self)
+        put_back = self._made_room = make_room(self)
         beside = len(self.decoding)
         growth = self.decoding.blocks(1) if beside else 0
         self.blocks.take(growth)
@@ -349,8 +351,7 @@ class Replica:
 
     def _fill_apart(self, now: float) -> None:
         choose(self, self.rules.token_budget * self.clock.lanes, now, admit=True)
-        if not self.pieces:
-            make_room(self)
+        self._made_room = not self.pieces and make_room(self)
 
     # How long
 
@@ -405,7 +406,7 @@ class Replica:
         steps = max(1, decoding.steps_within(self.blocks.room, steps))
         if self.waiting and self.rules.admits == RATIO:
             steps = min(steps, 16)  # what outputs may still take shrinks with every step, which can admit a request
-        if loading:
+        if loading or (self._made_room and self.waiting):  # who waits may fit into the room just made
             steps = 1
         chosen = self.clock.chosen(count, 0)
         self._action = Action(

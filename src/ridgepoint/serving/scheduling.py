@@ -27,8 +27,9 @@ class Scheduling:
     room ends), ``ratio`` (SGLang: also a part of what the outputs may still take, learnt from retractions) or ``full``
     (TensorRT-LLM's guaranteed completion: the whole output must fit).
     ``chunked``: whether prompts are cut to what is left of the budget; else whole ones enter a step as long as they fit, and
-    the first one always. ``max_waiting``: requests that wait on a replica before further ones are refused. ``shed_after_s``: a request that has
-    waited that long and was never begun is dropped: nobody waits for its answer any more.
+    the first one always. ``max_waiting``: requests that wait on a replica before further ones are refused.
+    ``shed_after_s``: a request that has waited that long and was never begun is dropped: nobody waits for its answer any
+    more.
     """
 
     policy: str = MIXED

@@ -88,9 +88,10 @@ def assumptions_of(given: Deployment) -> tuple[str, ...]:
     said.append(
         f"engine {given.software.title}: host times {given.software.provenance.kind} ({given.software.provenance.source})"
     )
+    whole = "" if rules.chunked else ", prompts in one piece"
     said.append(
         f"scheduler {rules.policy}, admission {rules.admits}, {rules.token_budget:,} tokens a step, at most "
-        f"{rules.max_sequences:,} sequences{'' if rules.chunked else ', prompts in one piece'}; the whole prompt must fit before it is begun"
+        f"{rules.max_sequences:,} sequences{whole}; the whole prompt must fit before it is begun"
     )
     said.append("engines know neither output lengths nor stop early: a request makes exactly its output tokens")
     if given.speculation is not None:
