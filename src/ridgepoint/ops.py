@@ -51,8 +51,9 @@ class Attention(Op):
     V is its first ``value_dim`` columns). ``paged``: keys and values lie in blocks. ``backward``: the gradient kernel.
     ``split``: how the keys of few queries are divided among multiprocessors: in ``fixed`` equal parts (Flash-Decoding),
     ``even`` over all multiprocessors (stream-K, LeanAttention), or ``none`` (FlashAttention-2). ``rows`` > 0: so many queries
-    go through keys of their own choice together, not a whole tile (one where every token picks its blocks). ``packed``: few
-    queries of heads that share keys go through them together; otherwise every head in a block of its own.
+    go through keys of their own choice together, not a whole tile (one where every token picks its blocks). ``packed``: at
+    most so many heads that share keys go through them in one block (0 = all of them). ``parts``: keys are split into at most
+    so many (0 = as many as keep the machine busy).
     """
 
     kind: ClassVar[str] = "attention"
@@ -71,7 +72,8 @@ class Attention(Op):
     backward: bool = False
     split: str = "fixed"
     rows: Num = 0.0
-    packed: bool = True
+    packed: Num = 0.0
+    parts: Num = 0.0
     acts: str = "bf16"
     kv: str = "bf16"
 
@@ -173,8 +175,8 @@ class Transfer(Op):
     """``bytes`` moved in ``pieces`` copies between the device's memory and another tier (``host``, ``storage``, or
     one of the machine's own tiers by its name).
 
-    ``direction``: ``read`` (towards the device), ``write``, ``both`` (as many bytes each way at the same time), or ``inside``:
-    a tier that computes reads its own memory, nothing reaches the device.
+    ``direction``: ``read`` (towards the device), ``write``, or ``inside``: a tier that computes reads its own memory, nothing
+    reaches the device.
     """
 
     kind: ClassVar[str] = "transfer"

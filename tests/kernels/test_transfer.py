@@ -94,16 +94,6 @@ def test_without_a_host_its_bytes_lie_in_the_largest_tier() -> None:
     assert settle(RULES.bound(op, machine)).time_s == pytest.approx(1e10 / 100e9)
     assert settle(RULES.expected(op, machine)).time_s >= 1e10 / 100e9
 
-
-@pytest.mark.parametrize(("tier", "ways"), [("host", 1.0), ("storage", 2.0)])
-def test_a_link_carries_both_directions_at_once_and_a_drive_does_not(tier: str, ways: float) -> None:
-    # PCIe has lanes for each direction; the bytes that leave and those that arrive both count in the device's memory
-    machine = find_machine("h100-sxm")
-    one, both = Transfer(bytes=1e10, tier=tier), Transfer(bytes=1e10, tier=tier, direction="both")
-    assert settle(RULES.bound(both, machine)).time_s == pytest.approx(ways * settle(RULES.bound(one, machine)).time_s)
-    assert (RULES.read_bytes(both), RULES.write_bytes(both)) == (1e10, 1e10)
-
-
 def test_both_directions_of_the_host_link_run_side_by_side():
     """PCIe is full duplex: copies out and in take the time of the longer one, two of one direction take their sum."""
     machine = find_machine("h100-sxm")

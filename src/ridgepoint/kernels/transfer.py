@@ -4,9 +4,6 @@
     storage:  max(bytes / storage, bytes / link) + request latency    the two stages stream side by side
     tier:     max(bytes / tier, bytes / link) + pieces · latency      a memory of role ``tier`` on the sheet, by its name
 
-Links between a device and its host carry both directions at once (PCIe and NVLink are full duplex), memories and storage
-one after the other: ``both`` takes a link as long as one of its directions.
-
 Links are full duplex: what leaves the device (``write``) and what arrives are resources of their own, so that copies of both
 directions side by side take the time of the longer one (PCIe Base Specification; NVLink-C2C). Both share the host's memory,
 which is faster than either on every machine of the catalogue.
@@ -29,17 +26,17 @@ from ridgepoint.numeric import Num
 from ridgepoint.ops import Transfer
 
 TIERS = ("host", "storage")
-DIRECTIONS = ("read", "write", "both", "inside")
+DIRECTIONS = ("read", "write", "inside")
 
 
 def read_bytes(op: Transfer) -> Num:
     """What leaves the device's memory."""
-    return op.bytes if op.direction in ("write", "both") else 0.0
+    return op.bytes if op.direction == "write" else 0.0
 
 
 def write_bytes(op: Transfer) -> Num:
     """What arrives in the device's memory."""
-    return op.bytes if op.direction in ("read", "both") else 0.0
+    return op.bytes if op.direction == "read" else 0.0
 
 
 def _own_tier(op: Transfer, machine: Machine) -> str:
@@ -50,16 +47,12 @@ def _own_tier(op: Transfer, machine: Machine) -> str:
     return max(machine.tiers, key=lambda name: machine.tiers[name].capacity_bytes) if behind else ""
 
 
-def _ways(op: Transfer) -> float:
-    return 2.0 if op.direction == "both" else 1.0
-
-
 def _tier(op: Transfer, machine: Machine, efficiency: float, memory_efficiency: float) -> dict[str, Num]:
     """Seconds of a tier's memory, of which a device has its share, and of the link that it is reached over."""
     tier = machine.tiers[op.tier]
     seconds: dict[str, Num] = {}
     if tier.bytes_per_s is not None:
-        seconds[op.tier] = _ways(op) * op.bytes / (tier.bytes_per_s * memory_efficiency)
+        seconds[op.tier] = op.bytes / (tier.bytes_per_s * memory_efficiency)
     if tier.link is not None:
         seconds[_way(tier.link, op)] = op.bytes / (float(machine.device.links[tier.link].bandwidth) * efficiency)
     return seconds
@@ -72,7 +65,7 @@ def _moved(op: Transfer, machine: Machine, efficiency: float, memory_efficiency:
         return _tier(replace(op, tier=own), machine, efficiency, memory_efficiency)
     link = machine.link("host")
     if link is None:
-        return {machine.main_memory: _ways(op) * 2.0 * op.bytes / (machine.memory_bytes_per_s * memory_efficiency)}
+        return {machine.main_memory: 2.0 * op.bytes / (machine.memory_bytes_per_s * memory_efficiency)}
     name, sheet = link
     return {_way(name, op): op.bytes / (float(sheet.bandwidth) * efficiency)}
 
@@ -86,7 +79,7 @@ def bound(op: Transfer, machine: Machine) -> Demand:
     """Bytes over the peak bandwidth of the slowest stage."""
     seconds = _moved(_checked(op, machine), machine, 1.0, 1.0)
     if op.tier == "storage":
-        seconds["storage"] = _ways(op) * op.bytes / storage.bytes_per_s(machine)
+        seconds["storage"] = op.bytes / storage.bytes_per_s(machine)
     return Demand((Phase(seconds),))
 
 
@@ -107,7 +100,7 @@ def expected(op: Transfer, machine: Machine) -> Demand:
         tier = machine.tiers.get(_own_tier(op, machine))
         start = table.latency_s if tier is None else (tier.latency_s or table.latency_s)
         return Demand((Phase(seconds), Phase({"link_latency": op.pieces * start})))
-    seconds["storage"] = _ways(op) * op.bytes / (storage.bytes_per_s(machine) * machine.coefficients.storage.efficiency)
+    seconds["storage"] = op.bytes / (storage.bytes_per_s(machine) * machine.coefficients.storage.efficiency)
     latency = storage.access_s(machine, op.pieces)
     return Demand((Phase(seconds), Phase({"storage_latency": latency}), Phase({"link_latency": table.latency_s})))
 

@@ -65,7 +65,7 @@ def _interleaved(built: Built, given: Scenario, values: Values) -> Built:
     states = optimizer_bytes(run, given.plan, given.model.hidden)
     there = plain(parameters * share * states)
     here = Overlap(
-        Transfer(bytes=there, direction="both", label="offload.states_in_and_out"),
+        Transfer(bytes=there, direction="read", label="offload.states_in"),
         Stream(
             read_bytes=plain(parameters * share * (states + gradient_bytes(given.plan))),
             write_bytes=plain(parameters * share * (states + width)),
@@ -74,6 +74,7 @@ def _interleaved(built: Built, given: Scenario, values: Values) -> Built:
             pattern="optimizer",
             label="optimizer",
         ),
+        Transfer(bytes=there, direction="write", label="offload.states_out"),
     )
 
     def change(op: Op) -> Work:
