@@ -189,7 +189,18 @@ def test_names_as_drivers_and_papers_print_them(written: str, meant: str) -> Non
 
 
 @pytest.mark.parametrize(
-    "written", ["NVIDIA", "NVIDIA GeForce RTX 4090 X", "snapdragon-888-gpu", "m2-pro-cpu", "h-10-0x"]
+    "written",
+    [
+        "NVIDIA",
+        "NVIDIA GeForce RTX 4090 X",
+        "snapdragon-888-gpu",
+        "m2-pro-cpu",
+        "h-10-0x",
+        "AMD A10",
+        "Intel P4",
+        "NVIDIA M1",
+        "AMD DGX A100",
+    ],
 )
 def test_what_only_resembles_a_machine_is_not_taken_for_it(written: str) -> None:
     assert refusal(written).kind == "unknown_machine"

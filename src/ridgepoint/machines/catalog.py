@@ -28,14 +28,14 @@ from ridgepoint.machines.systems import System, SystemSheet, read_system, system
 _COUNTED = re.compile(r"(?:(\d{1,9})[x×*])?(?:(\d{1,9})[x×*])?(.+)", re.ASCII)
 _ALIASES = re.compile(r"^aliases\s*=\s*\[(.*?)\]", re.MULTILINE | re.DOTALL)
 _QUOTED = re.compile(r"[\"']([^\"'\n]+)[\"']")
-_MAKERS = frozenset(
-    re.findall(
-        r"\w+",
-        "nvidia geforce tesla amd radeon instinct intel google apple qualcomm aws amazon microsoft azure alibaba huawei"
-        " hisilicon samsung mediatek rockchip broadcom cerebras sambanova graphcore xilinx arm",
-    )
-)
-"""Words that drivers and papers put before a name and that tell no two machines apart."""
+_MAKERS = {
+    "nvidia": "NVIDIA", "geforce": "NVIDIA", "tesla": "NVIDIA", "amd": "AMD", "radeon": "AMD", "instinct": "AMD",
+    "intel": "Intel", "google": "Google", "apple": "Apple", "qualcomm": "Qualcomm", "aws": "AWS", "amazon": "AWS",
+    "alibaba": "Alibaba", "huawei": "Huawei HiSilicon", "hisilicon": "HiSilicon", "samsung": "Samsung",
+    "mediatek": "MediaTek", "rockchip": "Rockchip", "broadcom": "Broadcom", "cerebras": "Cerebras", "arm": "Arm",
+    "sambanova": "SambaNova", "graphcore": "Graphcore", "xilinx": "AMD", "fujitsu": "Fujitsu", "tenstorrent": "Tenstorrent",
+}  # fmt: skip
+"""Words that drivers and papers put before a name, and the vendors in whose sheets they tell no two machines apart."""
 MAX_DEVICES = 10_000_000
 USUAL_NODE = 16
 """Devices that a node may have where the sheet does not say."""
@@ -198,10 +198,23 @@ def find_system(name: str) -> System:
 
 
 def _path(name: str, kind: str) -> Path | None:
-    """The file of the machine or system that a name means: as written in the catalogue, or else but for the maker."""
+    """The file of the machine or system that a name means: as written in the catalogue, or else but for its maker."""
     files, folded = _files(_catalog(), kind), _fold(name)
-    meant = folded if folded in files else _aliases(kind).get(folded) or _bare_table(_catalog(), kind).get(_bare(name))
-    return files.get(meant or "")
+    meant = folded if folded in files else _aliases(kind).get(folded)
+    if meant is None:
+        meant = _bare_table(_catalog(), kind).get(_bare(name)) or ""
+        makers = [_MAKERS[word] for word in _words(name) if word in _MAKERS]
+        if makers and meant and not all(_vendor(files[meant]) in maker for maker in makers):
+            return None  # an Apple A16 is no NVIDIA A16
+    return files.get(meant)
+
+
+@cache
+def _vendor(path: Path) -> str:
+    """Who makes the device of a sheet, or of the system of a sheet, from its text."""
+    found = dict(re.findall(r'^(vendor|device)\s*=\s*"([^"]*)"', _text(path), re.MULTILINE))
+    device = device_files().get(found.get("device", ""))
+    return found.get("vendor") or (_vendor(device) if device else "")
 
 
 def _unknown(name: str) -> RidgepointError:
@@ -297,10 +310,14 @@ def _bare_table(catalog: str, kind: str) -> dict[str, str]:
 
 def _bare(name: str) -> str:
     """A name without its maker, trade marks and punctuation: what is left of ``NVIDIA RTX A6000`` is ``rtxa6000``."""
-    words = re.findall(r"[a-z0-9.+]+", re.sub(r"\((r|tm|c)\)|[®™]", " ", name.lower()))
+    words = _words(name)
     kept = [word for word in words if word not in _MAKERS] or words
     # Joined by a letter where two numbers meet: 8 480 is not 84 80.
     return re.sub(r"(?<=\d)-(?=\d)", "_", "-".join(kept)).replace("-", "")
+
+
+def _words(name: str) -> list[str]:
+    return re.findall(r"[a-z0-9.+]+", re.sub(r"\((r|tm|c)\)|[®™]", " ", name.lower()))
 
 
 def _fold(name: str) -> str:
