@@ -253,12 +253,13 @@ def test_a_mesh_gives_a_pair_one_port() -> None:
 
 
 def test_exchanges_pay_for_hops_on_a_torus() -> None:
-    # 256 chips in a 16 × 16 torus: messages travel 8 hops on average, so an exchange takes 8 times the switch's time
+    # 256 chips in a 16 × 16 torus: messages travel 8 hops on average (a rank's own part is none), so an exchange takes 8 times
+    # the whole buffer's time, of which a switch moves 255/256
     torus = find_machine("256xtpu-v5e")
     switch = with_link(torus, "ici", topology="switch")
     o = op("all_to_all", 1e9, 256.0)
     ratio = settle(RULES.bound(o, torus)).time_s / settle(RULES.bound(o, switch)).time_s
-    assert ratio == pytest.approx(8.0)
+    assert ratio == pytest.approx(8.0 * 256 / 255)
 
 
 @pytest.mark.parametrize(

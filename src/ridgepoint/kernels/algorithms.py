@@ -58,7 +58,7 @@ class Traffic:
 
 def _shared_hops(group: Group, passes: float) -> tuple[Num, Num]:
     """Hops of ``passes`` rings through all ranks: those inside nodes and those between them."""
-    hops = passes * ring_hops(group.node_link[1] if group.node_link else None, group.ranks)
+    hops = passes * ring_hops(group, group.ranks)
     between = where(group.nodes > 1.0, hops * group.nodes / group.ranks, 0.0)
     return hops - between, between
 
@@ -87,7 +87,7 @@ def hierarchical(op: Collective, group: Group) -> Traffic:
     """Inside the nodes, then between equal ranks of all nodes, then inside again."""
     passes = 2.0 if op.operation == "all_reduce" else 1.0
     node = passes * (group.local - 1.0) / group.local * op.bytes
-    hops = ring_hops(group.node_link[1] if group.node_link else None, group.local)
+    hops = ring_hops(group, group.local)
     return Traffic(node, _rails(op, group, passes), passes * hops, passes * (group.nodes - 1.0))
 
 

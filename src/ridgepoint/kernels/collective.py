@@ -11,7 +11,8 @@ message: a ring pipelines by itself. ``auto`` is the fastest of what the machine
 one-kernel exchanges of the serving engines, which need their buffer registered beforehand.
 
 Fitted to NCCL 2.27–2.29 and to the all-reduce kernels of TensorRT-LLM and SGLang, 2 to 8 devices on NVLink 3 to 5.
-Nothing was measured between nodes on a known network, nor on torus, ring or PCIe beyond four devices.
+Nothing was measured between nodes on a known network, nor on torus, ring or PCIe beyond four devices: the counts of a torus
+are exact (``torus.py``), its efficiency is that of other links.
 """
 
 from __future__ import annotations
@@ -129,7 +130,9 @@ def _share(group: Group, pattern: str) -> Num:
     """Part of the node link's bandwidth that the pattern of traffic can use."""
     if group.node_link is None:
         return 1.0
-    link = group.node_link[1]
+    link, torus = group.node_link[1], group.torus
+    if torus is not None:
+        return {"pair": torus.pair_share, "exchange": torus.exchange_share}.get(pattern, torus.ring_share)
     if pattern == "pair":
         return pair_share(link)
     return exchange_share(link, group.local) if pattern == "exchange" else ring_share(link, group.local)

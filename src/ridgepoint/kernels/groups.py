@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ridgepoint.errors import RidgepointError
+from ridgepoint.kernels.torus import Torus, group_on
 from ridgepoint.machines.description import Link
 from ridgepoint.machines.machine import Machine
 from ridgepoint.numeric import Num
@@ -31,6 +32,8 @@ class Group:
     network: tuple[str, Link] | None
     apart: Num = 1.0
     """Nodes from one node of the group to the next."""
+    torus: Torus | None = None
+    """Where its ranks lie on a torus."""
 
 
 def where(condition: bool | NDArray[np.bool_], a: Num, b: Num) -> Num:
@@ -64,13 +67,16 @@ def place(op: Collective, machine: Machine) -> Group:
     per_node = np.maximum(np.floor(machine.devices_per_node / op.stride), 1.0)
     nodes = np.ceil(op.ranks / np.minimum(per_node, op.ranks))
     local = op.ranks / nodes
+    node_link = _link(machine, "node") if largest(local) > 1.0 else None
+    on_torus = node_link is not None and node_link[1].topology == "torus"
     return Group(
         op.ranks,
         local,
         nodes,
-        _link(machine, "node") if largest(local) > 1.0 else None,
+        node_link,
         _link(machine, "cluster") if largest(nodes) > 1.0 else None,
         np.maximum(op.stride / machine.devices_per_node, 1.0),
+        group_on(node_link[1], machine.devices_per_node, local, op.stride) if node_link and on_torus else None,
     )
 
 
@@ -88,7 +94,7 @@ def _link(machine: Machine, scope: str) -> tuple[str, Link]:
 def ring_share(link: Link, ranks: Num) -> Num:
     """Part of a device's link bandwidth that rings through ``ranks`` devices can use.
 
-    - switch, fat-tree, dragonfly, torus, host: all of it.
+    - switch, fat-tree, dragonfly, host: all of it; a torus has shares of its own (``torus.py``).
     - mesh (a port to each other device): the ports that lead into the group, (n−1)/(d−1).
     - ring: all of it around the whole ring; on a part of it the logical ring returns over the same ports, half.
     """
@@ -105,21 +111,19 @@ def pair_share(link: Link) -> float:
     size = float(link.devices or 0)
     if link.topology == "mesh" and size > 2.0:
         return 1.0 / (size - 1.0)
-    return {"ring": 0.5, "torus": 0.25}.get(link.topology, 1.0)
+    return 0.5 if link.topology == "ring" else 1.0
 
 
 def exchange_share(link: Link, ranks: Num) -> Num:
     """Part of a device's link bandwidth that serves an exchange of every rank with every other.
 
-    Where messages pass through other devices, each takes bandwidth of every hop: n/4 hops on average around a ring,
-    √n/2 on a square torus (bisection argument; Dally and Towles 2004, ch. 3).
+    Where messages pass through other devices, each takes bandwidth of every hop: n/4 hops on average around a ring (bisection
+    argument; Dally and Towles 2004, ch. 3).
     """
     if link.topology == "mesh":
         return ring_share(link, ranks)
     if link.topology == "ring":
         return 1.0 / np.maximum(ranks / 4.0, 1.0)
-    if link.topology == "torus":
-        return 1.0 / np.maximum(np.sqrt(ranks) / 2.0, 1.0)
     return 1.0
 
 
@@ -150,8 +154,6 @@ def network_share(link: Link, group: Group, pattern: str) -> Num:
     return where(leaves, share, 1.0)
 
 
-def ring_hops(link: Link | None, ranks: Num) -> Num:
-    """Steps of one ring pass over ``ranks`` devices: n−1; on a torus one ring per dimension, 2(√n−1)."""
-    if link is not None and link.topology == "torus":
-        return 2.0 * (np.sqrt(ranks) - 1.0)
-    return ranks - 1.0
+def ring_hops(group: Group, ranks: Num) -> Num:
+    """Steps of one ring pass over ``ranks`` devices of a group, all or those of a node: n−1; on a torus side by side."""
+    return ranks - 1.0 if group.torus is None else group.torus.hops + (ranks - group.local)

@@ -110,7 +110,8 @@ class Link(Sheet, frozen=True, forbid_unknown_fields=True):
     """A link per device and direction: ``node`` joins devices of a node, ``host`` reaches CPU memory, ``cluster`` nodes.
 
     Of a network, ``pod`` nodes reach each other at the full rate (those below a leaf switch, a group of a dragonfly); what
-    leaves a pod has 1/``oversubscription`` of it.
+    leaves a pod has 1/``oversubscription`` of it. A torus has ``dimensions`` (2); its sides are rings where their length is a
+    multiple of ``closes`` (any), else lines.
     """
 
     label: str
@@ -122,6 +123,8 @@ class Link(Sheet, frozen=True, forbid_unknown_fields=True):
     latency: Seconds | None = None
     pod: int | None = None
     oversubscription: float | None = None
+    dimensions: int | None = None
+    closes: int | None = None
 
     SCOPES = ("node", "host", "cluster")
     TOPOLOGIES = ("switch", "mesh", "ring", "torus", "host", "fat-tree", "dragonfly")

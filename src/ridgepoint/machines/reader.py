@@ -148,6 +148,10 @@ def _links(device: Device) -> Iterator[Problem]:
         yield from _one_of(f"{path}.topology", link.topology, Link.TOPOLOGIES)
         if link.devices is not None and link.devices < 2:
             yield f"{path}.devices", f"is {link.devices}", "a link joins at least 2 devices"
+        for field in ("dimensions", "closes"):
+            value = getattr(link, field)
+            if value is not None and (link.topology != "torus" or value < 1):
+                yield f"{path}.{field}", f"is {value}", "give it for a torus alone, 1 or more"
         if link.oversubscription is not None and not link.oversubscription >= 1.0:
             yield f"{path}.oversubscription", f"is {link.oversubscription:g}", "give 1 (full bisection) or more"
 
