@@ -86,7 +86,9 @@ class Clock:
             longest = tokens if tokens > longest else longest
             most = seconds if seconds > most else most
         alone = read
-        read = max((read - (len(pieces) - 1) * tables.start_s) / lanes, most)
+        if len(pieces) > 1:
+            read -= sum(tables.saved_s(tokens, past) for tokens, past in pieces[1:])
+        read = max(read / lanes, most)
         lane = -(-sequences // lanes)
         width = lane * self._width + max(-(-total // lanes), longest)
         device = tables.shared_s[width] + read

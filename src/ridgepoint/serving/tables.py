@@ -7,7 +7,7 @@ A step in which ``sequences`` decode at a mean context, prompts are read and ``T
 
 (serving/passes.py, serving/engines.py). ``shared`` and ``choosing`` are tabulated at every count, ``decoding`` at every
 count and a grid of contexts, ``reading`` on a grid of both, dense where tiles are; between grid points it is linear. Prompts
-that are read in one step are one kernel: only the first pays its start.
+that are read in one step are one kernel: each further one saves what the second of two equal ones does.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ DENSE, STRIDE = 1024, 8
 """Tokens up to which every count is evaluated; above, both sides of every multiple of the stride."""
 PIECES = 512, 16
 """The same for the tokens of a piece of a prompt, whose tables are two-dimensional."""
+SAVED = 48, 8
+"""Points over tokens and earlier tokens at which it is known what a further prompt of a step saves."""
 RISE = 0.01
 """Part by which the times of neighbouring points may differ before all counts between them are evaluated."""
 GROWTH = 1.04
@@ -183,10 +185,25 @@ class StepTables:
     def _past_list(self) -> list[float]:
         return [0.0, *self.contexts_list]
 
+    def saved_s(self, tokens: float, past: float) -> float:
+        """Seconds by which a prompt takes less in a step that reads another one like it, too."""
+        sizes, pasts, table = self._saved
+        i, f = _cell(sizes, tokens)
+        j, g = _cell(pasts, past)
+        low, high = table[i], table[i + 1]
+        below = low[j] + g * (low[j + 1] - low[j])
+        return below + f * (high[j] + g * (high[j + 1] - high[j]) - below)
+
     @cached_property
-    def start_s(self) -> float:
-        """What reading costs by being started: a further prompt of the same step does not pay it again."""
-        return float(self.reading.time_s[0, 0])
+    def _saved(self) -> tuple[list[float], list[float], list[list[float]]]:
+        """(tokens, past, seconds saved at both)."""
+        sizes = _thinned(self.pieces_grid, SAVED[0])
+        past = _thinned(np.concatenate([[0.0], self.contexts]), SAVED[1])
+        one, two = (
+            self.grid(self.passes.reading(sizes[:, None], past[None, :], prompts), (sizes.size, past.size)).time_s
+            for prompts in (1.0, 2.0)
+        )
+        return sizes.tolist(), past.tolist(), np.maximum(2.0 * one - two, 0.0).tolist()
 
     @cached_property
     def launches_s(self) -> tuple[float, float]:
@@ -222,6 +239,12 @@ def _cell(grid: list[float], value: float) -> tuple[int, float]:
     cell = bisect_right(grid, value) - 1
     cell = 0 if cell < 0 else min(cell, len(grid) - 2)
     return cell, (value - grid[cell]) / (grid[cell + 1] - grid[cell])
+
+
+def _thinned(grid: Array, most: int) -> Array:
+    """At most about so many points of a grid, its ends among them, equally many to each factor."""
+    wanted = np.geomspace(1.0, float(grid.size), most)
+    return grid[np.unique(np.rint(wanted).astype(np.int64) - 1)]
 
 
 def counts(largest: int, dense: int = DENSE, stride: int = STRIDE) -> Array:
