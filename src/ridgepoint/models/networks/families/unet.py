@@ -115,6 +115,8 @@ def feed_forward_geglu(tape: Tape, x: Rows, name: str = "feed") -> Rows:
 
 def _layer(tape: Tape, x: Rows, heads: int, text: Rows) -> Rows:
     x = tape.add(attention(tape, tape.norm(x, "layer", name="norm1"), heads, bias=False, name="self"))
+    if not text.channels:
+        return tape.add(feed_forward_geglu(tape, tape.norm(x, "layer", name="norm3")))
     x = tape.add(attention(tape, tape.norm(x, "layer", name="norm2"), heads, context=text, bias=False, name="cross"))
     return tape.add(feed_forward_geglu(tape, tape.norm(x, "layer", name="norm3")))
 
@@ -124,8 +126,8 @@ def unet_diffusion(tape: Tape, net: Network, sizes: Sizes) -> None:
     """Latent diffusion's U-Net (Rombach et al. 2022; SDXL: Podell et al. 2023).
 
     Options: ``channels`` per level, ``layers`` resnets per level, ``transformers`` layers at each level, ``middle`` layers
-    in the middle, ``heads`` or ``head_dim``, ``text_dim``, ``in_channels``, ``added`` width of pooled conditions (SDXL),
-    ``temporal``: ``space_time`` (Stable Video Diffusion, Blattmann et al. 2023) or ``motion`` (AnimateDiff, Guo et al. 2023),
+    in the middle, ``heads`` or ``head_dim``, ``text_dim`` (0: no attention to text), ``in_channels``, ``added`` width of
+    pooled conditions (SDXL), ``temporal``: ``space_time`` (Stable Video Diffusion, Blattmann et al. 2023) or ``motion`` (AnimateDiff, Guo et al. 2023),
     ``motion_middle``.
     """
     height, width = latent(sizes)
