@@ -13,6 +13,7 @@ from ridgepoint.models.networks.families.convolutions import (
     squeeze_excite,
 )
 from ridgepoint.models.networks.families.position_attention import ATTENTIONS, position_attention
+from ridgepoint.models.networks.families.tokens import mlp
 from ridgepoint.models.networks.network import Network
 from ridgepoint.models.networks.registry import Sizes, family
 from ridgepoint.models.networks.shapes import Map, Rows
@@ -32,7 +33,7 @@ def bespoke(tape: Tape, net: Network, sizes: Sizes) -> None:
     ``stem_plain`` (its first convolutions without norm), ``stem_pool`` (``max``, ``avg``), ``features`` of the last
     convolution, ``act``, ``norm``, ``attention`` (``se``, ``eca``, ``context``), ``se_ratio``, ``extra`` (a second 3 × 3 in a
     block), ``inner_of_input``, ``linear``, ``pooled`` (pooling halves maps), ``attention_pool`` (its output width),
-    ``classes``.
+    ``hidden`` (width of a layer before the classifier), ``classes``.
     """
     act, norm = net.option("act", "relu"), net.option("norm", "batch")
     x = tape.image(3, sizes["image_px"], sizes["image_px"])
@@ -46,6 +47,8 @@ def bespoke(tape: Tape, net: Network, sizes: Sizes) -> None:
         x = conv_norm(tape, x, net.option("features"), 1, act=act, norm=norm, name="last")
     if net.option("attention_pool", 0):
         _attention_pool(tape, net, x)
+    elif net.option("hidden", 0):
+        mlp(tape, tape.global_pool(x), net.option("hidden"), net.option("classes", 1000), name="head")
     elif net.option("classes", 1000):
         classifier(tape, x, net.option("classes", 1000))
 

@@ -47,14 +47,14 @@ def _partial_block(tape: Tape, net: Network, x: Map) -> Map:
 def tresnet(tape: Tape, net: Network, sizes: Sizes) -> None:
     """TResNet (Ridnik et al. 2021): pixels folded into channels, basic blocks early, bottlenecks late, blurred strides.
 
-    Options: ``depths`` of the stages, ``width`` factor of 64 channels, ``classes``.
+    Options: ``depths`` of the stages, ``width`` factor of 64 channels, ``bottlenecks`` in all stages, ``classes``.
     """
     base, depths = int(64 * net.option("width", 1.0)), net.option("depths")
     x = tape.image(3, sizes["image_px"], sizes["image_px"])
     tape.move(x, name="fold")
     x = conv_norm(tape, Map(x.batch, 48.0, x.height / 4.0, x.width / 4.0), base, 3, name="stem")
     for stage, depth in enumerate(depths):
-        planes, deep = base * 2**stage, stage > 1
+        planes, deep = base * 2**stage, stage > 1 or net.option("bottlenecks", False)
         with tape.scope(f"stage{stage + 1}"):
             x = _blurred_block(tape, x, planes, 2 if stage else 1, deep, stage < 3)
             x = tape.repeat(

@@ -95,16 +95,17 @@ def mobilevit(tape: Tape, net: Network, sizes: Sizes) -> None:
     """MobileViT (Mehta and Rastegari 2022), MobileViT V2 (2023: one context vector instead of attention).
 
     Options: ``stem``, ``widths`` of five stages, ``depths`` of the first two, ``expand``, ``dims`` and ``layers`` of the
-    transformers in the last three, ``version``, ``features`` of the last convolution, ``classes``.
+    transformers in the last three, ``version``, ``se_ratio`` of channel attention, ``features`` of the last
+    convolution, ``classes``.
     """
     widths, expand, depths = net.option("widths"), net.option("expand", 4), net.option("depths")
     x = tape.image(3, sizes["image_px"], sizes["image_px"])
     x = conv_norm(tape, x, net.option("stem"), 3, 2, act="silu", name="stem")
     for stage, width in enumerate(widths):
         with tape.scope(f"stage{stage + 1}"):
-            x = inverted_residual(tape, x, width, 3, 2 if stage else 1, expand, act="silu")
-            for _ in range(depths[stage] - 1 if stage < 2 else 0):
-                x = inverted_residual(tape, x, width, 3, 1, expand, act="silu")
+            for index in range(depths[stage] if stage < 2 else 1):
+                se = rounded(float(x.channels) * expand) * net.option("se_ratio", 0.0)
+                x = inverted_residual(tape, x, width, 3, 1 if index or not stage else 2, expand, se=se, act="silu")
             if stage > 1:
                 x = _local_and_global(tape, net, x, stage - 2)
     if net.option("features", 0):
