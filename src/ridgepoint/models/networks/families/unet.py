@@ -127,8 +127,8 @@ def unet_diffusion(tape: Tape, net: Network, sizes: Sizes) -> None:
 
     Options: ``channels`` per level, ``layers`` resnets per level, ``transformers`` layers at each level, ``middle`` layers
     in the middle, ``heads`` or ``head_dim``, ``text_dim`` (0: no attention to text), ``in_channels``, ``added`` width of
-    pooled conditions (SDXL), ``temporal``: ``space_time`` (Stable Video Diffusion, Blattmann et al. 2023) or ``motion`` (AnimateDiff, Guo et al. 2023),
-    ``motion_middle``.
+    pooled conditions (SDXL), ``temporal``: ``space_time`` (Stable Video Diffusion, Blattmann et al. 2023) or ``motion``
+    (AnimateDiff, Guo et al. 2023), ``motion_middle``.
     """
     height, width = latent(sizes)
     channels, layers = net.option("channels"), net.option("layers", 2)
