@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from ridgepoint.cost.energy import capped, power_w, under_load
+from ridgepoint.evidence.datasets import EXAMPLES, sequence_length
+from ridgepoint.evidence.finetune_rows import finetuning_figures
 from ridgepoint.evidence.recipes import as_run, recipe_of, with_further_tokens, with_recomputation
 from ridgepoint.evidence.rows import InexpressibleError, Rows
 from ridgepoint.evidence.run_scenarios import Figure, Figures, Timed, degrees, timed, with_formats
@@ -22,11 +24,11 @@ from ridgepoint.tasks.build import build
 
 def training_figures(rows: Rows, model: Model | Network, machine: Machine) -> Figures:
     """Time, throughput, FLOP/s and power of one optimizer step."""
-    if rows.text("task") == "finetune_step":
-        raise InexpressibleError("fine-tuning of adapters: sequence lengths are not stated")
-    engine = engine_of(rows)
     if isinstance(model, Network):
         raise InexpressibleError(f"{model.name} is a network: its rows are read with all others")
+    if rows.text("task") == "finetune_step":
+        return finetuning_figures(rows, model, machine)
+    engine = engine_of(rows)
     recipe = recipe_of(rows, model)
     model = with_further_tokens(model, recipe.further)
     task, plan = step_of(rows, model, machine)
@@ -62,20 +64,13 @@ def step_of(rows: Rows, model: Model, machine: Machine) -> tuple[Train, Plan]:
         gradient_bytes=engine.gradient_bytes,
         sequence_parallel=None if rows.tag("sequence_parallel") == "" else rows.tag("sequence_parallel") == "1",
     )
-    seq = rows.number("prompt", SEQUENCE.get(rows.tag("dataset")))
-    return Train(batch=batch, seq=seq), with_formats(plan, rows, model, machine)
+    return Train(batch=batch, seq=sequence_length(rows)), with_formats(plan, rows, model, machine)
 
 
 def shard_group(rows: Rows) -> Num | None:
     """Replicas that share states, where rows say it (InternEvo's zero1: -1 for all of them)."""
     group = rows.extra("zero1", -1.0)
     return np.where(group > 0.0, group, rows.number("dp", 1.0)) if np.any(group > 0.0) else None
-
-
-SEQUENCE = {"squad": 384.0, "sentiment140": 128.0}
-"""Tokens that fine-tuning pads its examples to, where rows name the data set."""
-EXAMPLES = {"squad": 88_524.0}
-"""Examples of an epoch: SQuAD 1.1 cut into windows of 384 tokens with a stride of 128."""
 
 
 def flop_per_token(rows: Rows, model: Model) -> Num:
@@ -87,7 +82,7 @@ def flop_per_token(rows: Rows, model: Model) -> Num:
         "params", active_parameters(model, embedding=not megatron) - (_gates(model) if megatron else 0.0)
     )
     width = sum(number * _attention_width(layer.mixer) for layer, number in model.main.layers)
-    pairs = width * rows.number("prompt", SEQUENCE.get(rows.tag("dataset")))
+    pairs = width * sequence_length(rows)
     again = 4.0 / 3.0 if rows.text("framework") == "internevo" and rows.text("recompute") == "full" else 1.0
     return (6.0 * count + (6.0 if megatron else 12.0) * pairs) * again
 
