@@ -45,11 +45,13 @@ SAME: dict[str, dict[str, str]] = {
         **{"shufflenet_v2": "shufflenet_v2_x1_0", "mnasnet": "mnasnet_100", "regnety_400m": "regnety_004"},
         "vision_transformer": "vit_base_patch32_384",
     },
-    "zeus": {"shufflenetv2": "shufflenet_v2_x1_0_cifar100"},
+    "zeus": {"shufflenetv2": "shufflenet_v2_x1_0_cifar100", "ncf": "ncf-ml1m"},
+    "litgpt": {"stablelm-3b": "stablelm-base-alpha-3b"},
     "fastertransformer": {"swin-v1-tiny": "swin_tiny_patch4_window7_224", "swin-v2-tiny": "swinv2_tiny_window8_256"},
     "neusight": {"gpt-3-xl": "neusight-gpt-3-xl", "switch-xl-4": "neusight-switch-xl-4"},
 }
-"""What the sources of measurements call networks that the catalogue knows by another name."""
+"""What the sources of measurements call networks that the catalogue knows by another name. LitGPT's table says StableLM Alpha,
+whose adapters have as many parameters as it states."""
 
 
 @cache

@@ -12,6 +12,7 @@ import numpy as np
 from ridgepoint.cost.energy import capped, power_w
 from ridgepoint.errors import RidgepointError
 from ridgepoint.evidence.autocast import autocast
+from ridgepoint.evidence.datasets import ASSUMED, EXAMPLES
 from ridgepoint.evidence.rows import InexpressibleError, Rows
 from ridgepoint.evidence.run_scenarios import Figure, Figures, with_formats
 from ridgepoint.evidence.stacked import Totals, flat, totals
@@ -25,10 +26,6 @@ from ridgepoint.tasks import Forward, Train
 from ridgepoint.tasks.build import build
 from ridgepoint.tasks.inference import kernel_count, without_host
 from ridgepoint.work import Op
-
-EPOCH = {"cifar100": 50_000.0, "imagenet": 1_281_167.0}
-"""Samples of an epoch of the data sets that rows name."""
-
 
 _UNFUSED = ("pt111", "pt112", "pt113")
 """PyTorch before 2.0 has no fused attention."""
@@ -123,9 +120,10 @@ def _figures(one: Passes, machine: Machine, every: Totals, part: slice) -> Figur
     if power is not None:
         limit = machine.device.power.tdp or 0.0
         figures["power_w"] = Figure(power, float(limit), machine.coefficients.power.spread)
-    epoch = EPOCH.get(one.rows.tag("dataset"))
+    epoch = EXAMPLES.get(one.rows.tag("dataset"))
     if epoch is not None:
-        figures["time_s"] = Figure(np.ceil(epoch / batch) * seconds, np.ceil(epoch / batch) * bound, spread)
+        steps, wider = np.ceil(epoch / batch), ASSUMED.get(one.rows.tag("dataset"), 1.0)
+        figures["time_s"] = Figure(steps * seconds, steps * bound, spread * wider)
     return figures
 
 
