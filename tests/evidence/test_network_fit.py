@@ -53,7 +53,7 @@ def test_what_networks_ran_with_comes_back(tmp_path: Path) -> None:
 def test_tables_that_kernels_taught_are_left_alone(tmp_path: Path) -> None:
     networks = timed_networks(rows(tmp_path), "x86")
     assert "gemm.efficiency.default" in free_of(networks), "no kernel of a processor was timed"
-    assert all(path.partition(".")[0] in ("conv", "stream", "gemm") for path in free_of(networks))
+    assert all(path.partition(".")[0] in ("conv", "device", "stream", "gemm") for path in free_of(networks))
     faster = changed(networks[0].machine, {"conv.depthwise_efficiency": 1.0})
     assert faster.coefficients.conv.depthwise_efficiency == 1.0
     assert faster.coefficients.gemm == networks[0].machine.coefficients.gemm

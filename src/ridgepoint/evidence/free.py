@@ -83,6 +83,23 @@ NETWORKS: dict[str, Bounds] = {
 }
 """What whole networks may change, with the table that it belongs to."""
 
+ON_CORES: dict[str, Bounds] = {
+    "conv.efficiency.default": Bounds(0.1, 0.95),
+    "conv.efficiency.fp16": Bounds(0.1, 1.0),
+    "conv.efficiency.int8": Bounds(0.05, 1.0),
+    "conv.winograd_efficiency": Bounds(0.1, 0.9),
+    "conv.depthwise_efficiency": Bounds(0.005, 0.9),
+    "conv.channels_half": Bounds(1.0, 100.0),
+    "conv.passes": Bounds(1.0, 6.0),
+    "device.serial": Bounds(0.005, 0.4),
+    "device.launch_s": Bounds(1e-6, 1e-4),
+    "stream.efficiency.default": Bounds(0.05, 1.0),
+    "stream.efficiency.layer_norm": Bounds(0.05, 1.0),
+    "stream.efficiency.permute": Bounds(0.05, 1.0),
+    "gemm.efficiency.default": Bounds(0.1, 0.95),
+}
+"""The same where cores run the operators themselves."""
+
 LATER: dict[str, dict[str, Bounds]] = {
     "gemm": {
         "grouped": Bounds(0.05, 1.0, each="library"),

@@ -14,7 +14,7 @@ import numpy as np
 
 from ridgepoint.errors import RidgepointError
 from ridgepoint.evidence.calibrate import with_values
-from ridgepoint.evidence.free import NETWORKS, Bounds
+from ridgepoint.evidence.free import NETWORKS, ON_CORES, Bounds
 from ridgepoint.evidence.rows import InexpressibleError
 from ridgepoint.evidence.run_rows import run_groups
 from ridgepoint.evidence.run_scenarios import found_machine, found_model
@@ -26,9 +26,13 @@ from ridgepoint.machines.coefficients import table_origin
 from ridgepoint.machines.machine import Machine
 from ridgepoint.models.networks.network import Network
 from ridgepoint.numeric import Array
+from ridgepoint.serving.engines import with_software
 
 UNCONTROLLED = ("ncnn",)
-"""Frameworks whose rows are users' reports, without control of clocks and load: compared by rank, not fitted."""
+"""Frameworks whose rows are users' reports, without control of clocks and load: they teach processors alone, of which nobody
+measured more, and one report that is far off does not count (``REPORT``)."""
+REPORT = 0.45
+"""Beyond which |log(predicted / measured)| a report tells of its board's clock, not of its cores."""
 MOST = 120
 """Networks of one machine, task, mode and layout that take part."""
 _METRICS = {"throughput_samples_s": lambda value, batch: batch / value, "latency_ms": lambda value, batch: value / 1e3}
@@ -53,14 +57,12 @@ def timed_networks(table: Table, family: str, most: int = MOST) -> list[Timed]:
         metric = _METRICS.get(rows.text("metric"))
         try:
             model, machine = found_model(rows), found_machine(rows)
-            if (
-                metric is None
-                or rows.text("framework") in UNCONTROLLED
-                or not isinstance(model, Network)
-                or machine.device.family != family
-            ):
+            if metric is None or not isinstance(model, Network) or machine.device.family != family:
+                continue
+            if rows.text("framework") in UNCONTROLLED and not machine.coefficients.device.processor:
                 continue
             one = passes(rows, model, machine)
+            machine = with_software(machine, one.engine)
         except (InexpressibleError, RidgepointError):
             continue
         key = (machine.name, *(rows.text(name) for name in ("task", "mode", "precision")), rows.tag("layout"))
@@ -104,6 +106,8 @@ def network_errors(networks: list[Timed], values: Mapping[str, float]) -> Array:
 def free_of(networks: list[Timed]) -> dict[str, Bounds]:
     """What these networks may change: tables of their machines that no kernels were fitted to, and convolutions."""
     machine = networks[0].machine
+    if machine.coefficients.device.processor:
+        return ON_CORES
     return {
         path: bounds
         for path, bounds in NETWORKS.items()
@@ -127,7 +131,15 @@ def fit_networks(networks: list[Timed], steps: int = 8) -> Fit:
         value = getattr(getattr(tables, table), name)
         start = value.get(entry[0], value["default"]) if entry else value
         parameters.append(Parameter(path, min(max(start, bounds.low), bounds.high), bounds.low, bounds.high))
-    return fit(parameters, lambda values: network_errors(networks, values), noise=0.05, steps=steps, polish=0)
+    reports = any(one.passes.rows.text("framework") in UNCONTROLLED for one in networks)
+    return fit(
+        parameters,
+        lambda values: network_errors(networks, values),
+        noise=0.1 if reports else 0.05,
+        steps=steps,
+        polish=0,
+        other=REPORT if reports else np.inf,
+    )
 
 
 def halves(networks: list[Timed]) -> tuple[list[Timed], list[Timed]]:

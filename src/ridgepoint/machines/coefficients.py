@@ -55,6 +55,10 @@ class DeviceTable(Table, frozen=True, forbid_unknown_fields=True):
     """Achieved fraction of the vector engine's peak in simple kernels."""
     fabric: bool = False
     """All multiprocessors work on one kernel's tile together (wafers, spatial dataflow): to the tile models they are one."""
+    processor: bool = False
+    """A CPU: its cores run the operators themselves (no host starts kernels), each a part of the output channels."""
+    serial: float = 0.0
+    """Part of an operator's time on a CPU that one core works alone: packing, joining threads, what does not divide."""
 
 
 class GemmTable(Table, frozen=True, forbid_unknown_fields=True):
@@ -147,6 +151,10 @@ class ConvTable(Table, frozen=True, forbid_unknown_fields=True):
     """Rate of the weights' gradient over that of the other directions: its operands lie across the sum."""
     depthwise_efficiency: Fraction
     """Fraction of the vector engine's peak that the plain sum reaches (depthwise filters)."""
+    channels_half: float = 0.0
+    """Channels at which a CPU's cores load, pack and store for as long as they multiply: half of the rate above."""
+    passes: float = 1.0
+    """How often a CPU's tensors pass through memory: padded, packed and unpacked beside the products."""
 
 
 class StreamTable(Table, frozen=True, forbid_unknown_fields=True):

@@ -73,6 +73,11 @@ class Machine:
         return 1 if self.coefficients.device.fabric else self.device.chip.multiprocessors
 
     @cached_property
+    def parallel_efficiency(self) -> float:
+        """Part of its cores' summed rate that an operator keeps: 1 / (1 + serial · (cores − 1)) (Amdahl 1967)."""
+        return 1.0 / (1.0 + self.coefficients.device.serial * (self.multiprocessors - 1))
+
+    @cached_property
     def main_memory(self) -> str:
         """Name of the main memory: the resource that weights and activations stream from."""
         return next(name for name, level in self.device.memory.items() if level.role == "main")

@@ -15,6 +15,8 @@ from ridgepoint.errors import RidgepointError
 from ridgepoint.machines.description import Cores, Device, FlopPerSecond
 
 PROCESSORS = ("cpu", "soc")
+IN_ORDER = ("Cortex-A5", "Cortex-A7", "Cortex-A35", "Cortex-A53", "Cortex-A55", "Cortex-A510", "Cortex-A520")
+"""Cores that issue instructions in their order (Arm's reference manuals): a family of their own in the catalogue."""
 
 
 def with_threads(device: Device, threads: int, slowest: bool = False) -> Device:
@@ -40,12 +42,15 @@ def with_threads(device: Device, threads: int, slowest: bool = False) -> Device:
             f"{device.name} has {chip.multiprocessors} cores, not {threads}",
             f"give at most {chip.multiprocessors} threads",
         )
-    rates = [rate for kind in chip.kinds for rate in [float(kind.rate)] * kind.count] or [1.0] * chip.multiprocessors
-    used = sorted(rates, reverse=not slowest)[:threads]
-    part = threads * min(used) / sum(rates)
+    cores = [(float(kind.rate), kind.core) for kind in chip.kinds for _ in range(kind.count)]
+    cores = cores or [(1.0, "")] * chip.multiprocessors
+    used = sorted(cores, key=lambda core: core[0], reverse=not slowest)[:threads]
+    last, core = min(used, key=lambda core: core[0])
+    part = threads * last / sum(rate for rate, _ in cores)
     engines = {
         name: replace(engine, rates={key: FlopPerSecond(part * rate) for key, rate in engine.rates.items()})
         for name, engine in device.engines.items()
     }
-    kinds = (Cores(core="in use", count=threads, rate=FlopPerSecond(min(used))),) if chip.kinds else ()
-    return replace(device, chip=replace(chip, multiprocessors=threads, kinds=kinds), engines=engines)
+    kinds = (Cores(core="in use", count=threads, rate=FlopPerSecond(last)),) if chip.kinds else ()
+    family = "arm_in_order" if core in IN_ORDER else device.family
+    return replace(device, family=family, chip=replace(chip, multiprocessors=threads, kinds=kinds), engines=engines)
