@@ -27,11 +27,15 @@ Values = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Edit:
-    """A change to what a scenario is built into: phases, works, ledger. ``values`` may hold arrays: they sweep."""
+    """A change to what a scenario is built into: phases, works, ledger. ``values`` may hold arrays: they sweep.
+
+    ``stage`` says when it is made: those of lower stages come first.
+    """
 
     name: str
     rework: Callable[[Built, Scenario, Values], Built]
     values: Values = field(default_factory=dict)
+    stage: int = 0
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ class Scenario:
     techniques: tuple[str, ...] = ()
 
     def build(self) -> Built:
-        """Phases, works, ledger and assumptions, with every edit made in the order in which they were applied."""
+        """Phases, works, ledger and assumptions, with every edit made, in the order of their stages."""
         if not self.edits:
             return build(self.model, self.machine, self.task, self.plan)
         built = self.build_whole()

@@ -50,9 +50,10 @@ def waterfall(baseline: Estimate, remedies: Sequence[Remedy], objective: Objecti
     alone = {r.technique.name: gain(objective, baseline, r.changed) for r in remedies}
     left = list(remedies[:CANDIDATES])
     steps: list[Step] = []
-    now = baseline
+    now, given = baseline, baseline.scenario
+    taken: list[str] = []
     while left and len(steps) < STEPS:
-        tried = [attempt(baseline, now.scenario, r.technique.written(r.given), limits) for r in left]
+        tried = [attempt(baseline, given, r.technique.written(r.given), limits, taken) for r in left]
         left = [r for r, result in zip(left, tried, strict=True) if result.applies]
         options = [(merit(objective, now, r.changed), r) for r in tried if r.applies]
         if not options:
@@ -63,6 +64,7 @@ def waterfall(baseline: Estimate, remedies: Sequence[Remedy], objective: Objecti
             break
         steps.append(Step(best, alone[best.technique.name], gain(objective, now, best.changed)))
         now = best.changed
+        taken.append(best.technique.written(best.given))
         left = [r for r in left if not conflict(r.technique, best.technique)]
     return steps
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -121,14 +121,14 @@ def change_spread(before: Cost, after: Cost) -> float:
     return spread * min(moved / longer, 1.0)
 
 
-def attempt(baseline: Estimate, on: Scenario, text: str, limits: Limits) -> Remedy:
-    """One technique, written as on the command line, on top of ``on`` (the baseline's scenario, or one further on)."""
+def attempt(baseline: Estimate, on: Scenario, text: str, limits: Limits, beside: Sequence[str] = ()) -> Remedy:
+    """One technique, written as on the command line, applied to ``on`` together with those ``beside`` it."""
     found, given = parse(text)
     unwanted = limits.allows(found)
     if unwanted:
         return Remedy(found, baseline, None, unwanted, given)
     try:
-        after = Estimate(applied(on, [text]), baseline.strict, baseline.mode)
+        after = Estimate(applied(on, [*beside, text]), baseline.strict, baseline.mode)
         broken = limits.broken_by(after)
     except RidgepointError as error:
         prefix = f"{found.name} does not apply: "

@@ -58,8 +58,12 @@ def has_mixer(*kinds: type) -> Condition:
     def cannot(given: Scenario, values: Values) -> str:
         if not isinstance(given.model, Model):
             return f"{given.model.name} has no such layers"
-        found = any(isinstance(layer.mixer, kinds) for layer, _ in given.model.main.layers)
-        return "" if found else f"{given.model.name} has no {' or '.join(_MIXER_WORDS[k] for k in kinds)}"
+        mixers = [layer.mixer for layer, _ in given.model.main.layers]
+        if any(isinstance(mixer, kinds) for mixer in mixers):
+            return ""
+        if any(isinstance(mixer, LatentAttention) for mixer in mixers):
+            return f"{given.model.name} attends over latents, not over keys and values"
+        return f"{given.model.name} has no {' or '.join(_MIXER_WORDS[k] for k in kinds)}"
 
     return cannot
 

@@ -38,7 +38,7 @@ FORMAT = Parameter(
     grade="near",
     cannot=every(has_experts, infers, wants(lambda g, _: g.plan.weights is None, "all weights have a format already")),
     parameters=(FORMAT,),
-    occupies=("weights format",),
+    occupies=("weight format",),
 )
 def expert_quantization(given: Scenario, values: Values) -> Scenario:
     """Routed experts are stored in ``format``, the rest as before: most of a mixture's bytes are experts.

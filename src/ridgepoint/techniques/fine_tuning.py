@@ -65,7 +65,7 @@ def lora(given: Scenario, values: Values) -> Scenario:
         wants(lambda g, _: g.plan.weights is None, "the weights have a format already"),
     ),
     parameters=(RANK, Parameter("format", "nf4", "what frozen weights are stored in", choices=("nf4", "int8", "int4"))),
-    occupies=("what is trained", "weights format"),
+    occupies=("what is trained", "weight format"),
 )
 def qlora(given: Scenario, values: Values) -> Scenario:
     """Frozen weights in 4 bits, widened before every product; adapters in 16 bits are trained.
@@ -122,7 +122,7 @@ def freeze_layers(given: Scenario, values: Values) -> Scenario:
     quality="needs many more steps; for fine-tuning only",
     grade="changed",
     cannot=every(trains, transformer, everything_trained),
-    occupies=("what is trained", "recomputation", "optimizer states"),
+    occupies=("what is trained", "recomputation", "optimizer states", "optimizer place", "gradient format"),
 )
 def zeroth_order(given: Scenario, values: Values) -> Scenario:
     """Two forward passes with weights moved along one random direction: no backward pass, no activations, no states.

@@ -34,7 +34,7 @@ _attends = has_mixer(SelfAttention)
         Parameter("chunk", 16.0, "tokens of a chunk", 1.0, 1e6),
         Parameter("layers", 1.0, "part of the layers that are made so", 0.0, 1.0),
     ),
-    occupies=("kv form", "kv tokens"),
+    occupies=("kv form", "kv tokens", "kv window"),
     training_free=False,
 )
 def chunked_attention(given: Scenario, values: Values) -> Scenario:
@@ -99,7 +99,7 @@ def _chunked(built: Built, given: Scenario, values: Values) -> Built:
         Parameter("block", 4.0, "tokens of a block", 1.0, 1024.0),
         Parameter("below", 0.5, "part of the layers that work on blocks", 0.0, 1.0),
     ),
-    occupies=("kv form", "kv tokens"),
+    occupies=("kv form", "kv tokens", "kv window"),
     training_free=False,
 )
 def block_transformer(given: Scenario, values: Values) -> Scenario:

@@ -255,7 +255,7 @@ def _helper(given: Scenario, values: Values) -> str:
     papers=("kv-prediction",),
     quality="15–50 % above equally fast baselines, below the large model's own prefill",
     grade="changed",
-    cannot=every(transformer, reads_prompts, has_mixer(SelfAttention), _no_encoder, _helper),
+    cannot=every(transformer, reads_prompts, _caches, _no_encoder, _helper),
     parameters=(Parameter("model", "llama-3.2-1b", "the small model, by its name in the catalogue"),),
     occupies=("prompt tokens",),
     training_free=False,

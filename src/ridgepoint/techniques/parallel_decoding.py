@@ -77,7 +77,7 @@ def _iterated(built: Built, given: Scenario, values: Values) -> Built:
         Parameter("cached", True, "prompt and decided tokens keep their keys and values; else passes compute all"),
         Parameter("refresh", 8.0, "passes from one complete recomputation of the cache to the next", 1.0, 1e6, whole=True),
     ),
-    occupies=("decode step", "schedule"),
+    occupies=("decode step", "schedule", "prompt tokens"),
     training_free=False,
 )  # fmt: skip
 def diffusion_decoding(given: Scenario, values: Values) -> Scenario:

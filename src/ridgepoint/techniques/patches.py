@@ -122,6 +122,6 @@ def _patch(op: Op, count: Num, halo: Num) -> Work:
 
 
 def written_bytes(work: Work) -> Num:
-    """What the last kernel of ``work`` writes."""
-    last = list(ops(work))[-1:]
-    return sum((rules_of(op).write_bytes(op) for op in last), 0.0)
+    """What the last kernel of ``work`` writes that writes anything: a pass fused into the kernel before it does not."""
+    sizes = [rules_of(op).write_bytes(op) for op in ops(work)]
+    return next((size for size in reversed(sizes) if np.any(np.asarray(size) > 0.0)), 0.0)

@@ -29,6 +29,11 @@ def before(given: Scenario, name: str) -> Scenario:
     return replace(given, edits=tuple(takewhile(lambda edit: edit.name != name, given.edits)))
 
 
+def without(given: Scenario, *names: str) -> Scenario:
+    """``given`` without the edits of these techniques."""
+    return replace(given, edits=tuple(edit for edit in given.edits if edit.name not in names))
+
+
 def sometimes(share: Num, work: Work) -> Work:
     """``work`` as often as ``share`` says; nothing where that is 0 everywhere."""
     return Seq() if isinstance(share, float) and share == 0.0 else times(share, work)

@@ -12,6 +12,7 @@ import importlib
 import importlib.util
 import pkgutil
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from typing import Any
 from ridgepoint import techniques as package
 from ridgepoint.errors import RidgepointError, unknown_name
 from ridgepoint.scenario import Scenario
+from ridgepoint.techniques.order import stage
 from ridgepoint.techniques.technique import Change, Condition, Parameter, Technique, always, conflict
 
 GROUP = "ridgepoint.techniques"
@@ -127,24 +129,38 @@ def parse(text: str) -> tuple[Technique, dict[str, str]]:
 
 
 def applied(given: Scenario, texts: Iterable[str]) -> Scenario:
-    """``given`` with techniques applied one after the other.
+    """``given`` with techniques applied, in the order of ``techniques/order.py`` whatever the order of ``texts``.
 
     Errors: ``conflict`` for two that change the same thing; ``not_applicable``, ``bad_technique``, ``unknown_technique``.
     """
     if isinstance(texts, str):
         raise RidgepointError("bad_technique", f"'{texts}' is one text", f'give a list of techniques: ["{texts}"]')
     done = [parse(text)[0] for text in given.techniques]
-    for text in texts:
-        found, values = parse(text)
-        for before in done:
-            both = conflict(before, found)
-            if both:
-                raise RidgepointError(
-                    "conflict", f"{before.name} and {found.name} both change: {both}", "apply one of the two"
-                )
-        given = found.apply(given, values)
+    new = [parse(text) for text in texts]
+    for found, _ in new:
+        _check_room(found, done)
         done.append(found)
-    return given
+    changed = given
+    for found, values in sorted(new, key=lambda item: (stage(item[0]), item[0].name)):
+        changed = _staged(changed, found.apply(changed, values), stage(found))
+    return replace(changed, techniques=(*given.techniques, *(found.written(values) for found, values in new)))
+
+
+def _check_room(found: Technique, done: Iterable[Technique]) -> None:
+    """Refuse a technique that changes what another one changes already."""
+    for before in done:
+        both = conflict(before, found)
+        if both:
+            raise RidgepointError(
+                "conflict", f"{before.name} and {found.name} both change: {both}", "apply one of the two"
+            )
+
+
+def _staged(before: Scenario, after: Scenario, at: int) -> Scenario:
+    """``after`` with its new edits put at their stage among the others."""
+    known = set(map(id, before.edits))
+    edits = [edit if id(edit) in known else replace(edit, stage=at) for edit in after.edits]
+    return replace(after, edits=tuple(sorted(edits, key=lambda edit: edit.stage)))
 
 
 def sources(texts: Iterable[str]) -> tuple[str, ...]:

@@ -60,7 +60,7 @@ def _server(given: Scenario, values: Values) -> str:
         Parameter("uplink", 1e7, "what the network takes", 1.0, 1e15, unit="bytes/s"),
         Parameter("round_trip", 0.01, "fixed time of a message and its answer", 0.0, 1e4, unit="s"),
     ),
-    occupies=("place",),
+    occupies=("place", "weights place"),
     training_free=False,
     presumes="a server can be reached, and may see what is sent",
 )

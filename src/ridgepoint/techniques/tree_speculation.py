@@ -12,7 +12,7 @@ from ridgepoint.ops import Attention, Stream
 from ridgepoint.scenario import Scenario, Values, find
 from ridgepoint.tasks.build import Built, times
 from ridgepoint.techniques.conditions import every, generates, softmax_attention, transformer
-from ridgepoint.techniques.reductions import fewer_keys, prompt_tokens
+from ridgepoint.techniques.reductions import fewer_keys, prompt_tokens, without
 from ridgepoint.techniques.registry import technique
 from ridgepoint.techniques.rewrite import assumed, edited, prefixed, with_entries, with_plan
 from ridgepoint.techniques.self_speculation import plain_step, rounds, steps_of
@@ -120,7 +120,10 @@ def two_level_speculation(given: Scenario, values: Values) -> Scenario:
 
 def _levels(built: Built, given: Scenario, values: Values) -> Built:
     start, budget, inner = plain_step(given, "two-level-speculation"), values["budget"], values["inner"]
-    sparse = replace(start, plan=replace(start.plan, speculated=inner)).build()
+    here = without(
+        start, "kv-offload", "near-memory-attention"
+    )  # the sparse cache lies on the device, wherever the whole one does
+    sparse = replace(here, plan=replace(start.plan, speculated=inner)).build()
     own = replace(start.plan, ep=None)
     small = replace(start, model=find(values["draft"]), plan=own, edits=()).build()
     fast = {name: _within(work, budget) for name, work in steps_of(small).items()}
@@ -142,7 +145,7 @@ def _levels(built: Built, given: Scenario, values: Values) -> Built:
         replace(changed, phases=phases),
         draft_weights=small.ledger["weights"],
         draft_kv=small.ledger["kv"] * part,
-        sparse_kv=built.ledger["kv"] * part,
+        sparse_kv=sparse.ledger["kv"] * part,
     )
 
 

@@ -226,7 +226,7 @@ def lookup_flop(m: Num, n: Num, k: Num, bits: Num, inputs: Num) -> Num:
         Parameter("inputs", 8.0, "activations that one table is built for", 2.0, 12.0, whole=True),
         _GROUP,
     ),
-    occupies=("weight format", "product kernel"),
+    occupies=("weight format", "weight coding", "product kernel"),
 )
 def look_up_table_products(given: Scenario, values: Values) -> Scenario:
     """Weights are sums of ``bits`` scaled signs; a decode step adds table entries instead of unpacking and multiplying.
