@@ -41,6 +41,7 @@ Figures = dict[str, Figure]
 
 SAME: dict[str, dict[str, str]] = {
     "ncnn": {
+        "squeezenet": "squeezenet1_1",
         **{"mobilenet": "mobilenetv1_100", "mobilenet_v2": "mobilenetv2_100", "mobilenet_v3": "mobilenetv3_large_100"},
         **{"shufflenet_v2": "shufflenet_v2_x1_0", "mnasnet": "mnasnet_100", "regnety_400m": "regnety_004"},
         "vision_transformer": "vit_base_patch32_384",

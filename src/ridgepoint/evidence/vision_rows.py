@@ -13,6 +13,7 @@ from ridgepoint.cost.energy import capped, power_w
 from ridgepoint.errors import RidgepointError
 from ridgepoint.evidence.autocast import autocast
 from ridgepoint.evidence.datasets import ASSUMED, EXAMPLES
+from ridgepoint.evidence.folding import folded
 from ridgepoint.evidence.rows import InexpressibleError, Rows
 from ridgepoint.evidence.run_scenarios import Figure, Figures, with_formats
 from ridgepoint.evidence.stacked import Totals, flat, totals
@@ -21,11 +22,15 @@ from ridgepoint.machines.machine import Machine
 from ridgepoint.models.networks.network import Network
 from ridgepoint.numeric import Array, Num
 from ridgepoint.plan import Plan
-from ridgepoint.serving.engines import Engine, dispatch_s
+from ridgepoint.serving.engines import Engine, dispatch_s, with_software
 from ridgepoint.tasks import Forward, Train
 from ridgepoint.tasks.build import build
-from ridgepoint.tasks.inference import kernel_count, without_host
+from ridgepoint.tasks.inference import has_host, kernel_count, without_host
+from ridgepoint.tasks.networks import formats_of
 from ridgepoint.work import Op
+
+PIXELS = {"ncnn": {"efficientnetv2_b0": 224.0}}
+"""Sizes that a source's own program feeds where its rows state none and the network's usual one is another."""
 
 _UNFUSED = ("pt111", "pt112", "pt113")
 """PyTorch before 2.0 has no fused attention."""
@@ -53,6 +58,8 @@ def passes(rows: Rows, net: Network, machine: Machine) -> Passes:
         raise InexpressibleError("int8 layers of ncnn run on the processor beside the GPU, which the row does not name")
     batch = rows.number("batch")
     stated = rows.table.numbers["image_px"][rows.index]
+    own = PIXELS.get(rows.text("source"), {}).get(rows.text("model"))
+    stated = np.where(np.isnan(stated), own, stated) if own is not None else stated
     sizes = None if np.isnan(stated).any() else stated
     training = rows.text("task") == "train_step"
     plan = Plan(
@@ -67,6 +74,8 @@ def passes(rows: Rows, net: Network, machine: Machine) -> Passes:
     ops = list(flat(device))
     if rows.text("precision") == "amp" and not engine.compiled:
         ops = autocast(ops)
+    if engine.folded and not training:
+        ops = folded(ops, formats_of(net, plan)[0])
     launches = 1.0 if engine.captured else sum(count * kernel_count(op) for op, count in ops)
     return Passes(rows, ops, launches, engine)
 
@@ -78,7 +87,8 @@ def network_figures(groups: list[tuple[Rows, Network, Machine]]) -> list[Figures
     for place, (rows, net, machine) in enumerate(groups):
         try:
             work = passes(rows, net, machine)
-            together.setdefault(machine.name, []).append((place, work, machine))
+            software = with_software(machine, work.engine)
+            together.setdefault(f"{machine.name} {work.engine.title}", []).append((place, work, software))
         except (InexpressibleError, RidgepointError) as error:
             found[place] = str(error).split("\n")[0]
     for members in together.values():
@@ -101,7 +111,7 @@ def pass_seconds(one: Passes, machine: Machine, every: Totals, part: slice) -> A
     """Seconds of a pass: what its kernels take, or what the host needs to launch them."""
     host = machine.coefficients.host
     each = host.graph_launch_s if one.engine.captured else dispatch_s(one.engine, machine)
-    on_host = 0.0 if machine.device.kind in ("cpu", "mcu") else each
+    on_host = each if has_host(machine) else 0.0
     return np.asarray(np.maximum(np.maximum(every.seconds[part], one.launches * on_host), every.bound_s[part]))
 
 
