@@ -44,7 +44,7 @@ class Lengths:
         """Expected longest of ``batch`` examples, in whole tokens.
 
         >>> Lengths(384.0).padded(8.0), round(float(Lengths(20.0, 9.0).padded(256.0)))
-        (384.0, 46)
+        (384.0, 45)
         """
         if not self.deviation:
             return self.mean
