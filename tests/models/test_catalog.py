@@ -83,6 +83,14 @@ def test_an_unknown_name_gives_the_nearest():
     assert "llama-3.1-8b" in caught.value.hint
 
 
+@pytest.mark.parametrize("name", ["resnet50", "MobileNetV2", "open-sora"])
+def test_a_network_is_not_answered_with_transformers_that_sound_like_it(name):
+    # Wrong: "did you mean retnet?" for a name that estimates take.
+    with pytest.raises(RidgepointError, match="is a network") as caught:
+        find_model(name)
+    assert "rp.estimate" in caught.value.hint
+
+
 @pytest.mark.parametrize("name", ["", "\0", "no/such/config.json", "x" * 5000, "~nobody/x"])
 def test_odd_names_give_a_sentence(name):
     with pytest.raises(RidgepointError):

@@ -72,7 +72,17 @@ def find_model(name_or_path: str | Path) -> Model:
         return read_config(_model_config(path), str(path), name)
     if text.endswith(".json"):
         raise RidgepointError("unknown_model", f"there is no file {text}", "check the path")
-    raise unknown_name("model", text, [*model_names(), *_alias_names()])
+    raise _not_a_transformer(text) or unknown_name("model", text, [*model_names(), *_alias_names()])
+
+
+def _not_a_transformer(name: str) -> RidgepointError | None:
+    """The error for the name of a network, which the catalogue has but which no ``Model`` describes."""
+    from ridgepoint.models.networks.catalog import find_network
+
+    if not name or find_network(name) is None:
+        return None
+    hint = "`rp.estimate`, `ridgepoint analyze` and `models show` take its name as it is"
+    return RidgepointError("unknown_model", f"'{name}' is a network, not a transformer", hint)
 
 
 def find_entry(name: str) -> Entry | None:
