@@ -117,7 +117,7 @@ def pass_seconds(one: Passes, machine: Machine, every: Totals, part: slice) -> A
 
 def _figures(one: Passes, machine: Machine, every: Totals, part: slice) -> Figures:
     seconds = pass_seconds(one, machine, every, part)
-    spread = 0.3
+    spread = machine.coefficients.conv.spread
     batch = one.rows.number("batch")
     busy = {name: used[part] for name, used in every.busy_s.items()}
     power, slower = _power(one.rows, machine, busy, seconds)

@@ -139,9 +139,9 @@ def expected(op: Conv, machine: Machine) -> Demand:
 
 
 def _expected(op: Conv, machine: Machine) -> Demand:
-    if machine.coefficients.device.processor:
-        return _on_cores(op, machine)
     table = machine.coefficients.conv
+    if table.channels_half > 0.0:
+        return _by_channels(op, machine)
     arithmetic = machine.arithmetic(multiply_format(op.acts, op.weights))
     gradient = table.gradient_efficiency if op.direction == "bwd_weight" else 1.0
     windowed = table.efficiency.get(arithmetic.format, table.efficiency["default"]) * gradient
@@ -158,8 +158,9 @@ def _expected(op: Conv, machine: Machine) -> Demand:
     return _fastest(ways)
 
 
-def _on_cores(op: Conv, machine: Machine) -> Demand:
-    """On a CPU: each core has a part of the output channels, its products in registers and their operands in its caches.
+def _by_channels(op: Conv, machine: Machine) -> Demand:
+    """On cores that each have a part of the output channels, products in registers and operands in caches (CPUs, and shaders
+    that are written like them).
 
     Columns of the product are loaded, packed and stored for the channels that they meet: with n values summed for each of m
     channels the cores reach 1 / (1 + h/n + h/m) of their rate, h = ``channels_half``. Winograd's algorithm, here
@@ -195,7 +196,7 @@ def _on_cores(op: Conv, machine: Machine) -> Demand:
 
 
 def _format_efficiency(op: Conv, machine: Machine) -> tuple[float, float]:
-    """What a CPU's products reach in the op's format, and that over the usual one; ``FORMAT_widened`` where it lacks it."""
+    """What products by channels reach in the op's format, and that over the usual one; ``FORMAT_widened`` where it lacks it."""
     table, wanted = machine.coefficients.conv, multiply_format(op.acts, op.weights)
     arithmetic = machine.arithmetic(wanted)
     usual = table.efficiency["default"]

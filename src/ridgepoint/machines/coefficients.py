@@ -152,9 +152,9 @@ class ConvTable(Table, frozen=True, forbid_unknown_fields=True):
     depthwise_efficiency: Fraction
     """Fraction of the vector engine's peak that the plain sum reaches (depthwise filters)."""
     channels_half: float = 0.0
-    """Channels at which a CPU's cores load, pack and store for as long as they multiply: half of the rate above."""
+    """Channels at which cores load, pack and store for as long as they multiply, half of the rate above; 0: tiled products."""
     passes: float = 1.0
-    """How often a CPU's tensors pass through memory: padded, packed and unpacked beside the products."""
+    """How often tensors pass through memory on the way: padded, packed and unpacked."""
 
 
 class StreamTable(Table, frozen=True, forbid_unknown_fields=True):
