@@ -181,3 +181,12 @@ def test_python_says_the_same_words() -> None:
     assert isinstance(rp.papers.show("gptq"), Paper)
     assert len(rp.papers.list(kind="law")) == sum(r.kind == "law" for r in rows().values())
     assert rp.papers.search("gptq")[0].paper.slug == "gptq"
+
+
+def test_an_unknown_mechanism_is_answered_with_a_few_names_not_with_all() -> None:
+    with pytest.raises(RidgepointError) as refused:
+        list_papers(mechanism="foo")
+    assert len(refused.value.hint) < 160
+    with pytest.raises(RidgepointError) as refused:
+        list_papers(kind="foo")
+    assert "technique" in refused.value.hint, "a short list is given whole"

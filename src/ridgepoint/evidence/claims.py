@@ -18,17 +18,16 @@ catalogue and is joined only after the prediction is made, so that it cannot fee
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
-from importlib import resources
 from typing import Any
 
 import msgspec
 
 from ridgepoint.errors import RidgepointError
 from ridgepoint.estimates import Estimate
+from ridgepoint.evidence.claim_files import claim_files
 from ridgepoint.machines.catalog import find_machine
 from ridgepoint.models.huggingface import read_config
 from ridgepoint.request import Request, sizes_of, to_scenario
@@ -130,10 +129,6 @@ class Pair:
     said: Mapping[str, Any] = field(default_factory=dict)
 
 
-class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    claim: list[Claim]
-
-
 @cache
 def claims() -> tuple[Claim, ...]:
     """Every claim of the catalogue, file by file.
@@ -144,19 +139,16 @@ def claims() -> tuple[Claim, ...]:
 
 
 def _read() -> Iterator[Claim]:
-    folder = resources.files("ridgepoint.catalog") / "claims"
-    for path in sorted(folder.iterdir(), key=lambda p: p.name) if folder.is_dir() else ():
-        if not path.name.endswith(".toml"):
-            continue
+    for file, entries in claim_files().items():
         try:
-            found = msgspec.convert(tomllib.loads(path.read_text("utf-8")), _File).claim
-        except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
-            raise RidgepointError("bad_claim", f"{path.name}: {error}", "mend the entry") from None
+            found = msgspec.convert(entries, list[Claim])
+        except msgspec.ValidationError as error:
+            raise RidgepointError("bad_claim", f"{file}: {error}", "mend the entry") from None
         for claim in found:
             wrong = [source for _, source in claim.assumptions if source not in SOURCES]
             if wrong:
                 hint = "use one of " + ", ".join(SOURCES)
-                raise RidgepointError("bad_claim", f"{path.name}: {claim.slug}: assumption from '{wrong[0]}'", hint)
+                raise RidgepointError("bad_claim", f"{file}: {claim.slug}: assumption from '{wrong[0]}'", hint)
             yield claim
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import tomllib
+from collections.abc import Collection
+from difflib import get_close_matches
 from functools import cache
-from importlib import resources
 from typing import Any, Literal
 
 import msgspec
 
 from ridgepoint.errors import RidgepointError, nearest
+from ridgepoint.evidence.claim_files import claim_files
 from ridgepoint.evidence.papers.rows import Row, rows
 from ridgepoint.evidence.papers.terms import terms
 from ridgepoint.evidence.papers.workloads import to_request
@@ -138,18 +139,30 @@ def _claimed() -> dict[str, set[int]]:
     Only these two keys are read here, so that a list of papers does not wait for models and machines.
     """
     found: dict[str, set[int]] = {}
-    folder = resources.files("ridgepoint.catalog") / "claims"
-    for file in folder.iterdir() if folder.is_dir() else ():
-        if file.name.endswith(".toml"):
-            for claim in tomllib.loads(file.read_text("utf-8")).get("claim", []):
-                indices = found.setdefault(claim["slug"], set())
-                if "index" in claim:
-                    indices.add(claim["index"])
+    for entries in claim_files().values():
+        for entry in entries:
+            indices = found.setdefault(entry["slug"], set())
+            if "index" in entry:
+                indices.add(entry["index"])
     return found
 
 
 def _check(what: str, value: str | None, known: Any) -> None:
     if value is not None and value not in known:
-        close = nearest(value, known)
-        hint = f"did you mean {' or '.join(close)}?" if close else "known: " + ", ".join(known)
+        close, shown = nearest(value, known), _nearest_of_many(value, known)
+        hint = f"did you mean {' or '.join(close)}?" if close else shown
         raise RidgepointError(f"unknown_{what}", f"unknown {what} '{value}'", hint)
+
+
+_MANY = 12
+"""Names that a hint may list in full."""
+
+
+def _nearest_of_many(value: str, known: Collection[str]) -> str:
+    """All known names, or the few that are least unlike where there are many."""
+    if len(known) <= _MANY:
+        return "known: " + ", ".join(known)
+    few = get_close_matches(value, known, n=5, cutoff=0.0)
+    return (
+        f"the least unlike of {len(known)}: {', '.join(few)}; `ridgepoint papers list --json` has those of every paper"
+    )
