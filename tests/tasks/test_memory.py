@@ -157,3 +157,14 @@ def test_ledgers_of_sweeps():
             alone = entries("llama-3.1-8b", Decode(batch=float(batch[i, 0]), context=4096), pp=float(pp[j]))
             for name, size in alone.items():
                 assert np.broadcast_to(together[name], (2, 3))[i, j] == pytest.approx(size, rel=1e-12)
+
+
+def test_a_gate_of_two_eager_kernels_keeps_what_lies_between_them():
+    """SiLU keeps its input, the product both of its factors (autograd): a third value beside the two of a fused gate."""
+    model, machine = find_model("llama-2-7b"), find_machine("h100-sxm")
+
+    def kept(compiled):
+        plan = Plan(micro_batch=1, compiled=compiled, optimizer="none")
+        return build(model, machine, Train(batch=1, seq=1024), plan).ledger.entries["activations"]
+
+    assert kept(False) - kept(True) == pytest.approx(32 * 1024 * 11008 * 2)

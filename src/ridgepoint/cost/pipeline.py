@@ -64,12 +64,3 @@ def pipeline_terms(work: Pipeline, stages: Num) -> Terms:
         hidden = stages - 1.0 if work.schedule == "zero_bubble" else 2.0 * (stages - 1.0)
         return Terms(1.0, m - 1.0, 4.0, np.maximum(m - hidden, 1.0))
     return Terms(1.0, m - 1.0, 1.0 if work.schedule == "forward" else 2.0)
-
-
-def bubble_fraction(stages: Num, microbatches: Num, chunks: Num = 1.0) -> Num:
-    """Idle time over useful time with equal stages: (p − 1) / (v · m).
-
-    >>> bubble_fraction(8.0, 32.0), bubble_fraction(8.0, 32.0, chunks=2.0)
-    (0.21875, 0.109375)
-    """
-    return (stages - 1.0) / (chunks * microbatches)

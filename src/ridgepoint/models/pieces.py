@@ -122,7 +122,9 @@ def activation(run: Execution, label: str, values: Num, gated: bool, composed: s
     reads = 2.0 if gated else 1.0
     op = pointwise(run, label, values, reads=reads, flop=6.0, special=1.0, launches=kernels)
     engine = gated and run.fused_elementwise and not run.training
-    return replace(op, saved_bytes=op.read_bytes, pattern="gate" if engine else op.pattern)
+    # A gate in two kernels keeps what goes from one to the other, too.
+    kept = op.read_bytes + (kernels - 1.0) * op.write_bytes
+    return replace(op, saved_bytes=kept, pattern="gate" if engine else op.pattern)
 
 
 def sum_over_ranks(run: Execution, label: str, rows: Num, width: Num) -> Work:
