@@ -33,7 +33,7 @@ def test_no_split_is_below_the_bound(shape: tuple[float, float, float], split: s
 @given(sizes)
 def test_even_shares_lose_no_more_than_their_reduction(shape: tuple[float, float, float]) -> None:
     even, fixed = (decode(*shape, split) for split in ("even", "fixed"))
-    reduction = find_machine("a100-sxm-80gb").coefficients.attention.split_s
+    reduction = find_machine("a100-sxm-80gb").coefficients.attention.split_clocks / 1.41e9
     assert seconds(even) <= seconds(fixed) * 1.001 + 1.1 * reduction
 
 

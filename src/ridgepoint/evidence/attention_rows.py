@@ -6,11 +6,21 @@ from typing import Any
 
 import numpy as np
 
+from ridgepoint.evidence.attention_passes import (
+    keeps_latent,
+    multiplied,
+    packed,
+    parts,
+    stored,
+    widens_cache,
+    with_passes,
+)
 from ridgepoint.evidence.harness import harness_of
 from ridgepoint.evidence.matrix_rows import known_format, operand_formats
 from ridgepoint.evidence.rows import Builder, InexpressibleError, Rows
 from ridgepoint.evidence.tables import Table
 from ridgepoint.formats import FORMATS
+from ridgepoint.machines.catalog import find_machine
 from ridgepoint.machines.machine import Machine
 from ridgepoint.numeric import Array
 from ridgepoint.ops import Attention, Gemm, Stream
@@ -28,6 +38,13 @@ def _alone(table: Table, row: int) -> bool:
     return bool(table.numbers["heads"][row] / table.numbers["kv_heads"][row] > _SHARED)
 
 
+def _unfused(table: Table, row: int) -> bool:
+    """Whether TensorRT-LLM lacks a fused kernel: on Blackwell for heads of 72, a ninth of a tile's row more than 64."""
+    mine = table.text["framework"][row] == "trtllm" and table.extra[row].get("phase") == "encoder"
+    blackwell = mine and find_machine(table.text["machine"][row]).device.family == "blackwell"
+    return bool(blackwell and table.numbers["head_dim"][row] % 16.0)
+
+
 def _one_head_at_a_time(rows: Rows) -> Stream:
     """TensorRT-LLM's fallback for many heads that share keys: a block of its own for every head, on the vector engine.
 
@@ -43,7 +60,7 @@ def _one_head_at_a_time(rows: Rows) -> Stream:
         write_bytes=2.0 * batch * heads * head_dim,
         flop=batch * heads * (_HEAD_FLOP + _ELEMENT_FLOP * keys * 2.0 * head_dim),
         special=batch * heads * keys,
-        launches=3.0,
+        launches=3.5,
         label="one head at a time",
     )
 
@@ -51,81 +68,95 @@ def _one_head_at_a_time(rows: Rows) -> Stream:
 def _attention(rows: Rows, machine: Machine) -> Work:
     if _alone(rows.table, int(rows.index[0])):
         return _one_head_at_a_time(rows)
-    acts = known_format(rows.text("dtype"))
-    sizes = _sizes(rows, "batch", "heads", "kv_heads", "q_len", "kv_len")
+    if _unfused(rows.table, int(rows.index[0])):
+        return _products(rows)
     head_dim = rows.number("head_dim")
+    kv = stored(rows)
+    old = _library(rows) == "paged_2023"
     attention = Attention(
-        **sizes,
+        **_sizes(rows, "batch", "heads", "kv_heads", "q_len", "kv_len"),
         head_dim=head_dim,
         value_dim=np.where(head_dim == 192.0, 128.0, head_dim),
         causal=bool(rows.number("causal", 1.0)[0]),
         window=rows.number("window", 0.0),
-        acts=acts,
-        kv=known_format(rows.text("kv_dtype") or acts),
+        acts=multiplied(rows, machine, kv),
+        kv=kv,
+        split="none" if old or (kv == "fp8" and _whole_keys(rows, machine)) else "fixed",
+        packed=1.0 if old else packed(rows),
+        parts=parts(rows),
         paged=True,
         label="attention",
     )
-    return _with_helpers(rows, machine, attention)
+    return with_passes(rows, machine, attention)
+
+
+def _products(rows: Rows) -> Work:
+    """Attention without a fused kernel: products with 32-bit scores between them in memory."""
+    batch, heads, head_dim = (rows.number(name) for name in ("batch", "heads", "head_dim"))
+    q_len, kv_len = rows.number("q_len"), rows.number("kv_len")
+    scores = batch * heads * q_len * kv_len
+    return Seq(
+        Gemm(m=q_len, n=kv_len, k=head_dim, batch=batch * heads, out="fp32", label="scores"),
+        Stream(
+            read_bytes=4.0 * scores,
+            write_bytes=2.0 * scores,
+            special=scores,
+            pattern="softmax",
+            launches=4.0,
+            label="softmax",
+        ),
+        Gemm(m=q_len, n=head_dim, k=kv_len, batch=batch * heads, label="values"),
+    )
 
 
 def _latent_attention(rows: Rows, machine: Machine) -> Work:
-    """MLA: prefill with expanded keys and values, decode on the latent itself."""
-    acts = known_format(rows.text("dtype"))
+    """MLA: decode on the latent itself, prefill with expanded keys and values but for libraries that keep the latent."""
+    whole = _whole_keys(rows, machine)
     absorbed = bool(rows.number("kv_heads")[0] == 1.0 and rows.number("head_dim")[0] > 256.0)
+    # Its TensorRT-LLM keeps the latent in 16 bits on Ampere and Ada, whatever it is told: equal times.
+    kv = "bf16" if whole else stored(rows)
+    sizes = _sizes(rows, "batch", "heads", "kv_heads", "q_len", "kv_len", "head_dim")
+    latent, rotary = rows.extra("kv_lora", 512.0), rows.extra("qk_rope", 64.0)
+    kept = absorbed or keeps_latent(rows)
+    if kept:
+        sizes |= {"kv_heads": np.ones(len(rows)), "head_dim": latent + rotary}
     attention = Attention(
-        **_sizes(rows, "batch", "heads", "kv_heads", "q_len", "kv_len", "head_dim"),
-        value_dim=rows.extra("kv_lora", 512.0) if absorbed else rows.extra("v_dim", 128.0),
+        **sizes,
+        value_dim=latent if kept else rows.extra("v_dim", 128.0),
         causal=bool(rows.number("causal", 1.0)[0]),
-        latent=absorbed,
-        acts=acts,
-        kv=known_format(rows.text("kv_dtype") or acts),
+        latent=kept,
+        acts=multiplied(rows, machine, kv),
+        kv="bf16" if widens_cache(rows) else kv,
+        split="none" if whole else "fixed",
+        packed=packed(rows),
+        parts=parts(rows),
         paged=True,
         label="attention",
     )
-    return _with_helpers(rows, machine, attention)
+    return with_passes(rows, machine, attention)
 
 
-def _with_helpers(rows: Rows, machine: Machine, attention: Attention) -> Work:
-    """What a framework's attention layer runs beside the kernel, where the table timed the layer.
+def _whole_keys(rows: Rows, machine: Machine) -> bool:
+    """TensorRT-LLM's decode kernels for 8-bit keys and for latents leave keys whole before Hopper.
 
-    TensorRT-LLM sorts and converts queries, keys and values of a prompt first; SGLang writes keys and values into the
-    cache, and converts them in kernels of their own where formats differ. Kernels for Hopper and later only: earlier
-    ones do it themselves.
+    A lone sequence takes 20 clocks per key and 64 values on L40S however many multiprocessors are idle.
     """
-    if machine.device.family not in {"hopper", "blackwell"}:
-        return attention
-    framework, phase = rows.text("framework"), rows.tag("phase")
-    tokens = attention.batch * attention.q_len
-    stored, key_values = FORMATS[attention.kv].bytes, 2.0 * attention.kv_heads * attention.head_dim
-    if framework == "trtllm" and phase in {"prefill", "encoder"}:
-        queries = attention.heads * attention.head_dim
-        read, written = 2.0 * (queries + key_values), FORMATS[attention.acts].bytes * queries + stored * key_values
-        launches = 3.0
-    elif framework == "sglang" and attention.acts != attention.kv:
-        read, written, launches = 2.0 * key_values, stored * key_values, 3.0
-    else:
-        return attention
-    moved = 0.0 if rows.text("op") == "mla_attention" else 1.0
-    helper = Stream(
-        read_bytes=moved * tokens * read,
-        write_bytes=moved * tokens * written,
-        pattern="copy",
-        launches=launches,
-        label="prepare",
-    )
-    return Seq(helper, attention)
+    older = machine.device.family in {"ampere", "ada"}
+    return older and rows.text("framework") == "trtllm" and rows.tag("phase") == "decode"
 
 
 def _cache_bytes(rows: Rows) -> Array:
-    """Keys and values of a decode step, which its harness reads again and again; prompts count as never repeated."""
+    """What a run reads and writes, which the harness's next run finds again: it replays one graph."""
+    copies = harness_of(rows.text("source")).copies
+    stored = FORMATS[known_format(rows.text("kv_dtype") or "bf16")].bytes
     if rows.tag("phase") != "decode":
-        return np.full(len(rows), np.inf)
+        values = 2.0 * (rows.number("heads") * 2.0 + rows.number("kv_heads") * stored) * rows.number("head_dim")
+        return np.asarray(rows.number("batch") * rows.number("q_len") * values / copies)
     window = rows.number("window", 0.0)
     keys = np.where(window > 0.0, np.minimum(rows.number("kv_len"), window), rows.number("kv_len"))
     latent = rows.text("op") == "mla_attention"
     width = rows.number("head_dim") if latent else 2.0 * rows.number("kv_heads") * rows.number("head_dim")
-    bytes_per_step = rows.number("batch") * keys * width * FORMATS[known_format(rows.text("kv_dtype") or "bf16")].bytes
-    return np.asarray(bytes_per_step / harness_of(rows.text("source")).copies)
+    return np.asarray(rows.number("batch") * keys * width * stored / copies)
 
 
 def _sizes(rows: Rows, *names: str) -> dict[str, Any]:
@@ -193,10 +224,22 @@ def _passes(rows: Array, columns: Array | float, pattern: str, passes: float, la
 
 
 def _library(rows: Rows) -> str:
-    """Kernels that the tables' own coefficients do not describe: Triton's, and the paged attention of vLLM's first years."""
+    """Kernels that the tables' own coefficients do not describe.
+
+    Triton's, the paged attention of vLLM's first years, and TensorRT-LLM's own before Blackwell: ``fmha_v2`` for prompts,
+    ``xqa`` for decoding. Its MLA kernels for Hopper are FlashMLA's.
+    """
+    phase = rows.tag("phase")
     if "triton" in rows.tag("kernel"):
         return "triton"
-    return "paged_2023" if rows.text("source") == "llmservingsim-v0" and rows.tag("phase") == "decode" else ""
+    if rows.text("source") == "llmservingsim-v0" and phase == "decode":
+        return "paged_2023"
+    family = find_machine(rows.text("machine")).device.family
+    if rows.text("framework") == "trtllm" and family != "blackwell":
+        if rows.text("op") == "mla_attention" and family == "hopper":
+            return ""
+        return "xqa" if phase == "decode" else "fmha_v2"
+    return ""
 
 
 BUILDERS = {
@@ -206,7 +249,7 @@ BUILDERS = {
         numbers=("causal",),
         repeated_bytes=_cache_bytes,
         library=_library,
-        split=_alone,
+        split=lambda table, row: (_alone(table, row), _unfused(table, row)),
     ),
     "mla_attention": Builder(
         _latent_attention,

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from ridgepoint.evidence.calibrate import fit_all, log_errors, measured_s, with_values
+from ridgepoint.evidence.calibrate import fit_all, is_own, log_errors, measured_s, products, with_values
 from ridgepoint.evidence.free import LATER_OPS, OPS
 from ridgepoint.evidence.rows import Batch, Builder, express
 from ridgepoint.evidence.tables import Table
@@ -29,8 +29,10 @@ GENERATION = {"gemm": ("joule_per_flop",)}
 KIN = (("turing", "volta"), ("ampere", "ada"), ("hopper", "blackwell"), ("kepler", "pascal"))
 """Families whose engines are fed alike, the older first: through registers, or straight from shared memory. Relatives
 count four times."""
-FED = ("gemm", "conv")
+FED = ("gemm", "conv", "attention")
 """Tables that what feeds the engines decides; kernels that stream are alike in families with the same copy engines."""
+KIN_FIRST = ("attention",)
+"""Tables where relatives alone teach what their rows can tell: how kernels copy and synchronise has no common number."""
 SAVING = 0.73
 """Energy of an operation over that of the generation before: 0.70 from V100 to A100, 0.73 from A6000 to L40S, 0.75 from H100
 to B200, by the catalogue's own fits."""
@@ -73,11 +75,21 @@ def leave_one_out(
             continue
         family = batches[0].sheet.device.family
         favoured = relatives(family) if coefficients in FED else streamed(family)
-        values = fit_all(lessons, coefficients, without=kept, favoured=favoured, steps=6, polish=0).values
-        machines = {batch.sheet.name: batch.sheet for batch in lessons}.values()
-        inherited = {path: value for entry in kept for path, value in generation(entry, family, machines).items()}
+        first = _of_relatives(lessons, coefficients, favoured, kept) if coefficients in KIN_FIRST else {}
+        values = fit_all(lessons, coefficients, first, without=kept, favoured=favoured, steps=6, polish=0).values
+        inherited = {path: value for entry in kept for path, value in generation(entry, family, lessons).items()}
         results += _errors(batches, coefficients, values | inherited, tuple(others))
     return results
+
+
+def _of_relatives(
+    lessons: list[Batch], coefficients: str, favoured: tuple[str, ...], kept: tuple[str, ...]
+) -> dict[str, float]:
+    """What relatives' rows tell; nothing where there are none."""
+    theirs = [batch for batch in lessons if batch.sheet.device.family in favoured]
+    if not any(is_own(batch, coefficients) for batch in theirs):
+        return {}
+    return fit_all(theirs, coefficients, without=kept, steps=6, polish=0).values
 
 
 def relatives(family: str) -> tuple[str, ...]:
@@ -95,18 +107,24 @@ def streamed(family: str) -> tuple[str, ...]:
     return kin if "hopper" in kin else (family,)
 
 
-def generation(entry: str, family: str, machines: Iterable[Machine]) -> dict[str, float]:
-    """What a family's machines draw per operation by format: the median of its own family, or of a relative's a generation
-    older or newer; nothing where no relative is known.
+def generation(entry: str, family: str, lessons: Iterable[Batch]) -> dict[str, float]:
+    """What a family's machines draw per operation by format, where their rows tell: the median of its own family, or of a
+    relative's a generation older or newer; nothing where no relative is known.
     """
     kin = relatives(family)
+    drawn: dict[tuple[str, str], dict[str, float]] = {}
+    for batch in lessons:
+        values = getattr(batch.sheet.coefficients.gemm, entry)
+        for name, _ in products(batch.work):
+            if values.get(name):
+                drawn.setdefault((batch.sheet.device.family, name), {})[batch.sheet.name] = values[name]
+    found: dict[str, float] = {}
     for teacher in sorted(kin, key=lambda name: name != family):
-        tables = [getattr(m.coefficients.gemm, entry) for m in machines if m.device.family == teacher]
-        found = {name: [table[name] for table in tables if table.get(name)] for table in tables for name in table}
         saved = SAVING ** (kin.index(family) - kin.index(teacher))
-        if found:
-            return {f"{entry}.{name}": saved * float(np.median(drawn)) for name, drawn in found.items() if drawn}
-    return {}
+        for (its, name), by_machine in drawn.items():
+            if its == teacher:
+                found.setdefault(f"{entry}.{name}", saved * float(np.median(list(by_machine.values()))))
+    return found
 
 
 def sample(table: Table, largest: int = LARGEST_GROUP) -> Any:

@@ -190,11 +190,19 @@ def _conditions(rows: Rows, builder: Builder, machine: Machine) -> list[tuple[Ro
 def with_library(machine: Machine, library: str) -> Machine:
     """The machine with a library's grouped products or attention as its default; unchanged where no table knows it."""
     coefficients = dict(machine.device.coefficients)
-    for name, kept in (("gemm", "grouped"), ("attention", "libraries")):
+    for name, kept in (("gemm", ("grouped", "grouped_memory")), ("attention", ("libraries", "streams", "resident"))):
         table: dict[str, Any] = msgspec.to_builtins(getattr(machine.coefficients, name))
-        if library in table[kept]:
-            coefficients[name] = table | {kept: table[kept] | {"default": table[kept][library]}}
+        known = {
+            key: table[key] | {"default": table[key][entry]} for key in kept if (entry := _entry(table[key], library))
+        }
+        if known:
+            coefficients[name] = table | known
     return replace(machine, device=msgspec.structs.replace(machine.device, coefficients=coefficients))
+
+
+def _entry(values: dict[str, Any], library: str) -> str:
+    """A library's own entry for a format (``triton/fp8``), or the one for all; empty where there is neither."""
+    return next((name for name in (library, library.partition("/")[0]) if name in values), "")
 
 
 def from_cache(machine: Machine) -> Machine:

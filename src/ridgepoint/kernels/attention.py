@@ -34,6 +34,9 @@ from ridgepoint.ops import Attention
 # Forward has two products per pair, S = QKᵀ and PV; backward five: S again, dV, dP, dQ, dK (FlashAttention-2, §3.1).
 _BACKWARD = 2.5
 _TILE, _KEYS = 128.0, 64.0
+_IN_TURNS = {"blackwell": 2.0}
+"""Tiles of a long prompt that one block works on in turns, by family: one's softmax hides behind the other's products
+(FlashAttention-4, TensorRT-LLM's kernels for Blackwell)."""
 SPLITS = ("fixed", "even", "none")
 
 
@@ -146,16 +149,25 @@ def expected(op: Attention, machine: Machine) -> Demand:
     """
     table, shared = machine.coefficients.attention, machine.coefficients.device
     arithmetic = machine.arithmetic(multiply_format(op.acts, op.kv))
-    grid = _grid(op, machine.multiprocessors, padded=arithmetic.engine == "matrix")
+    grid = _grid(
+        op, machine.multiprocessors, _IN_TURNS.get(machine.device.family, 1.0), padded=arithmetic.engine == "matrix"
+    )
     seconds = _seconds(op, machine, arithmetic, grid)
     # Blocks that stream keys run side by side and hide each other's ends; blocks that compute fill the multiprocessor.
-    ends_s = grid.waves * table.block_s
-    seconds["wave"] = np.where(grid.few, ends_s, 0.0)
-    alone_s = np.where(grid.few, 0.0, ends_s) + np.where(grid.splits != 1.0, table.split_s, 0.0)
+    # The first ones are in the start.
+    tick = 1.0 / float(machine.device.chip.clock)
+    ends_s = (
+        tick
+        * table.block_clocks
+        * (grid.waves - 1.0)
+        / np.where(grid.few, table.resident["default"], _TILE / at_least(grid.tile, _TILE))
+    )
+    seconds["wave"] = np.where(grid.few, ends_s, 0.0) + tick * table.start_clocks
+    alone_s = np.where(grid.few, 0.0, ends_s) + np.where(grid.splits != 1.0, tick * table.split_clocks, 0.0)
     return Demand(
         (
             Phase(seconds, table.sharpness),
-            Phase({"launch": shared.launch_s + table.start_s}),
+            Phase({"launch": shared.launch_s}),
             Phase({"wave": alone_s}),
         ),
         notes=(arithmetic.note,) if arithmetic.note else (),
@@ -166,12 +178,12 @@ def expected(op: Attention, machine: Machine) -> Demand:
 def _seconds(op: Attention, machine: Machine, arithmetic: Arithmetic, grid: _Grid) -> dict[str, Num]:
     """What the blocks hold of engines, cache and main memory."""
     table = machine.coefficients.attention
-    width = op.head_dim + value_dim(op)
+    width = _padded(op.head_dim) + _padded(value_dim(op))
     scale = _BACKWARD if op.backward else 1.0
     pairs = scale * grid.serial_keys * grid.tile * machine.multiprocessors
     base = table.efficiency.get(arithmetic.format, table.efficiency["default"])
     reach = table.libraries["default"]
-    efficiency = reach * base * np.minimum(1.0, 128.0 / op.head_dim) ** table.wide_head
+    efficiency = reach * base
     engine_s = pairs * 2.0 * width / (arithmetic.flop_per_s * efficiency)
     name = product_name(arithmetic.format, arithmetic.format)
     seconds: dict[str, Num] = {arithmetic.engine: throttled(engine_s, efficiency, machine, name, arithmetic)}
@@ -180,7 +192,7 @@ def _seconds(op: Attention, machine: Machine, arithmetic: Arithmetic, grid: _Gri
     seconds[machine.main_memory] = _memory_s(op, machine, grid)
     if machine.cache is not None:
         name, _, cache_bytes_per_s = machine.cache
-        per_key = (op.head_dim if op.latent else width) * FORMATS[op.kv].bytes
+        per_key = (op.head_dim if op.latent else op.head_dim + value_dim(op)) * FORMATS[op.kv].bytes
         seconds[name] = scale * grid.units * grid.keys * per_key / cache_bytes_per_s
     return seconds
 
@@ -205,13 +217,16 @@ class _Grid:
     """Keys that the busiest multiprocessor works through, for one tile of rows at a time."""
 
 
-def _grid(op: Attention, sms: int, padded: bool) -> _Grid:
+def _grid(op: Attention, sms: int, in_turns: float, padded: bool) -> _Grid:
     """The blocks; ``padded``: a matrix engine computes whole rows of tiles, a vector engine only what is there."""
-    group = op.heads if op.latent else op.heads / op.kv_heads
+    group = _limited(op.heads if op.latent else op.heads / op.kv_heads, op.packed)
     together = np.where(np.asarray(op.rows) > 0.0, np.minimum(op.rows, op.q_len), op.q_len)
     few = together < _TILE
     rows = np.where(few, together * group, together)
-    tile = np.where(rows > 64.0, _TILE, np.where(rows > 16.0, 64.0, 16.0)) if padded else np.minimum(rows, _TILE)
+    # Kernels for a latent take 64 heads at once, however few there are.
+    least = _limited(64.0, op.packed) if op.latent else 16.0
+    tile = np.where(rows > 64.0, _TILE, np.where(rows > 16.0, 64.0, least)) if padded else np.minimum(rows, _TILE)
+    tile = np.where(few, tile, np.where(together > _TILE, in_turns * _TILE, tile))
     sets = op.batch * ceil_div(op.q_len, together)
     units = at_least(sets * ceil_div(rows, tile) * np.where(few, op.heads / group, op.heads), 1e-6)
 
@@ -232,9 +247,30 @@ def _splits(op: Attention, few: bool | NDArray[np.bool_], units: Num, most: Num,
     """Parts of the keys of a block: as many whole ones as there are multiprocessors for, or an even share for each."""
     if op.split not in SPLITS:
         raise RidgepointError("bad_work", f"unknown split of keys '{op.split}'", "use one of " + ", ".join(SPLITS))
-    whole = np.floor(sms / units) if op.split == "fixed" else sms / units
+    whole = _whole_splits(units, sms) if op.split == "fixed" else sms / units
     least = 0.0 if op.split == "even" else 1.0
-    return np.where(few & (op.split != "none"), np.clip(whole, least, most), 1.0)
+    return np.where(few & (op.split != "none"), np.clip(_limited(whole, op.parts), least, most), 1.0)
+
+
+def _whole_splits(units: Num, sms: int) -> Num:
+    """The splits that fill one to four waves of blocks best; the fewest that come within 15 % (FlashAttention's rule)."""
+    splits = [np.maximum(np.floor(np.round(waves * sms / units, 9)), 1.0) for waves in (1.0, 2.0, 3.0, 4.0)]
+    filled = [units * s / (np.ceil(np.round(units * s / sms, 9)) * sms) for s in splits]
+    enough = 0.85 * np.maximum(np.maximum(filled[0], filled[1]), np.maximum(filled[2], filled[3]))
+    chosen: Num = splits[3]
+    for s, part in zip(splits[2::-1], filled[2::-1], strict=True):
+        chosen = np.where(part >= enough, s, chosen)
+    return chosen
+
+
+def _limited(number: Num, most: Num) -> Num:
+    """``number``, or ``most`` where that is given and smaller."""
+    return np.where(np.asarray(most) > 0.0, np.minimum(number, most), number)
+
+
+def _padded(dim: Num) -> Num:
+    """Head sizes that tiles have: multiples of 32."""
+    return ceil_div(dim, 32.0) * 32.0
 
 
 def _longest(op: Attention, tile: Num) -> Num:
@@ -249,9 +285,12 @@ def _memory_s(op: Attention, machine: Machine, grid: _Grid) -> Num:
     """All bytes at the achieved bandwidth, or what the busiest multiprocessor draws where that takes longer."""
     table = machine.coefficients.attention
     total = read_bytes(op) + write_bytes(op)
-    reach = table.libraries["default"]
+    reach = table.streams["default"]
     draw = reach * table.memory_bytes_per_clock * machine.device.chip.clock
-    most = grid.waves / (grid.units * grid.splits)
+    # Heads that share keys in blocks of their own find them in the cache, but each block draws them all.
+    drawn = grid.units * grid.keys * (op.head_dim + (0.0 if op.latent else value_dim(op))) * FORMATS[op.kv].bytes
+    again = np.where(np.asarray(op.packed) > 0.0, at_least(drawn / total, 1.0), 1.0)
+    most = grid.waves / (grid.units * grid.splits) * again
     return total * np.maximum(1.0 / (machine.memory_bytes_per_s * reach * table.memory_efficiency), most / draw)
 
 

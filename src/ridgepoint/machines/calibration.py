@@ -78,27 +78,36 @@ def fit(
     steps: int = 12,
     polish: int = 30,
     other: float = np.inf,
+    hold: float = 0.0,
 ) -> Fit:
     """The parameters that minimise the robust loss of ``residuals``.
 
     ``steps`` Levenberg–Marquardt steps, then ``polish`` simplex iterations per parameter. Residuals beyond ``other`` are
-    taken for those of another kernel: they saturate there, so that they do not pull the fit at all.
+    taken for those of another kernel: they saturate there, so that they do not pull the fit at all. ``hold``: a parameter
+    leaves its start only where that buys this much of the loss for each factor e; what the rows cannot tell stays.
     """
+    starts = np.array([np.log(p.value(p.inside())) for p in parameters])
 
     def values(free: Array) -> dict[str, float]:
         return {p.name: p.value(float(x)) for p, x in zip(parameters, free, strict=True)}
 
     def at(free: Array) -> Array:
         found = residuals(values(free))
-        return found if np.isinf(other) else np.asarray(other * np.tanh(found / other))
+        found = found if np.isinf(other) else np.asarray(other * np.tanh(found / other))
+        moved = np.array([np.log(value) for value in values(free).values()]) - starts
+        return np.concatenate([found, moved]) if hold else found
 
+    told = weights
+    if hold:
+        count = len(residuals({p.name: p.value(p.inside()) for p in parameters}))
+        weights = np.concatenate([np.broadcast_to(weights, count), np.full(len(parameters), hold * count)])
     free = np.array([p.inside() for p in parameters])
     for rounding in (5.0 * noise, noise):  # nearly least squares first: it sees past kinks
         free = _descend(free, at, weights, rounding, steps)
     free = _simplex(free, lambda x: _loss(at(x), weights, noise), polish * len(parameters))
     final = residuals(values(free))
     error = float(np.median(np.abs(np.expm1(final))))
-    return Fit(values(free), robust_spread(final), error, _loss(final, weights, noise))
+    return Fit(values(free), robust_spread(final), error, _loss(final, told, noise))
 
 
 def _loss(r: Array, weights: Array | float, noise: float) -> float:
@@ -108,7 +117,7 @@ def _loss(r: Array, weights: Array | float, noise: float) -> float:
 def _descend(free: Array, at: Callable[[Array], Array], weights: Array | float, noise: float, steps: int) -> Array:
     """Levenberg–Marquardt on √w-scaled residuals; the damping falls on success and rises on failure."""
     damping, r = 1e-2, at(free)
-    for _ in range(steps):
+    for _ in range(steps if len(free) else 0):
         jacobian = np.stack([(at(free + 0.05 * e) - r) / 0.05 for e in np.eye(len(free))], axis=1)
         scale = weights / np.sqrt(r * r + noise * noise)
         normal = jacobian.T @ (scale[:, None] * jacobian)

@@ -1,7 +1,7 @@
 """What real kernels reach on a machine: a few dozen numbers with physical meaning, as data (design §4).
 
-A family file (``catalog/families/hopper.toml``) holds every table; a machine file may override values in
-``[coefficients.TABLE]``, which is where ``ridgepoint calibrate`` writes. Each table carries its provenance and ``spread``,
+A family file (``catalog/families/hopper.toml``) holds tables beside the common ones (``generic.toml``); a machine file may
+override values in ``[coefficients.TABLE]``, which is where ``ridgepoint calibrate`` writes. Each table carries its provenance and ``spread``,
 the standard deviation of log(measured / predicted), from which an estimate's interval comes.
 """
 
@@ -78,8 +78,8 @@ class GemmTable(Table, frozen=True, forbid_unknown_fields=True):
     """16-bit operations at peak in the time that an operand byte takes from the last-level cache, multicast counted."""
     tail: Fraction
     """Part of a partial last wave's idle time that is lost: 1 for plain waves, near 0 for stream-K."""
-    wave_s: float
-    """Prologue and epilogue of one wave of tiles."""
+    fill_bytes: float
+    """Bytes of k, per row and column of a tile, that a wave takes to fill and drain its pipeline."""
     step_s: dict[str, float]
     """Latency of one step of the main loop (128 bytes of k) that a lone tile cannot hide, as ``start_s``."""
     start_s: dict[str, float]
@@ -91,6 +91,8 @@ class GemmTable(Table, frozen=True, forbid_unknown_fields=True):
     """Largest split of k that the libraries of a format use; ``default``."""
     grouped: dict[str, Fraction]
     """Fraction of the engine's rate that a library's grouped products (MoE experts) reach; ``default``: the vendor's."""
+    grouped_memory: dict[str, Fraction]
+    """The same of main memory: weights of few rows an expert."""
     sharpness: float
     dequantize_flop: float
     """Vector operations per weight that is widened on the way in (weight-only formats)."""
@@ -104,22 +106,24 @@ class AttentionTable(Table, frozen=True, forbid_unknown_fields=True):
 
     efficiency: dict[str, float]
     """Fraction of the engine's peak by multiply format that full tiles reach with head_dim 128; ``default``."""
-    wide_head: float
-    """Efficiency falls as (128 / head_dim)^wide_head beyond 128: wide heads leave room for smaller tiles only."""
     softmax_efficiency: float
     """Exponentials per second over the special function units' peak, the rest of the softmax included."""
     memory_efficiency: Fraction
     """Best achieved fraction of the main memory's bandwidth while streaming keys and values."""
     memory_bytes_per_clock: float
     """Bytes per clock that the blocks on one multiprocessor draw from main memory."""
-    start_s: float
-    """Beyond the launch: sequence and page tables, first loads, last stores."""
-    block_s: float
-    """Prologue and epilogue of one block of queries (or piece of split keys) on its multiprocessor."""
-    split_s: float
+    start_clocks: float
+    """Beyond the launch: sequence and page tables, and the first blocks' prologue and epilogue."""
+    block_clocks: float
+    """Prologue and epilogue of each further block of 128 queries (or piece of split keys) on its multiprocessor."""
+    resident: dict[str, float]
+    """Blocks of few queries that share a multiprocessor, so that they hide each other's ends, by library; ``default``."""
+    split_clocks: float
     """Reduction after splitting keys over multiprocessors."""
     libraries: dict[str, Fraction]
-    """What other kernels reach of the rates of engine, softmax and memory above; ``default``: the kernels of the table."""
+    """What other kernels reach of the rates of engine and softmax above; ``default``: the kernels of the table."""
+    streams: dict[str, Fraction]
+    """The same of memory, while keys are streamed."""
     sharpness: float
 
 
@@ -266,7 +270,7 @@ def coefficients_of(device: Device) -> Coefficients:
             close = nearest(table, raw, count=1)
             hint = f"did you mean {close[0]}?" if close else "known tables: " + ", ".join(sorted(raw))
             raise _bad(device.name, f"unknown table `coefficients.{table}`", hint)
-        raw[table] |= values
+        raw[table] = _over(raw[table], values)
     try:
         tables = msgspec.convert(raw, Coefficients)
     except msgspec.ValidationError as error:
@@ -305,8 +309,24 @@ def _family(name: str) -> dict[str, dict[str, Any]]:
     raw: dict[str, dict[str, Any]] = tomllib.loads((_families() / "generic.toml").read_text())
     own = tomllib.loads((_families() / f"{name}.toml").read_text()) if name != "generic" else {}
     for table, values in own.items():
-        raw[table] = raw.get(table, {}) | values
+        raw[table] = _over(raw.get(table, {}), values)
     return raw
+
+
+def _over(common: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """A table with what a narrower file says. A table of entries that says ``default`` takes the place of the common one;
+    without it, its entries join those of the common one.
+
+    >>> _over({"start_s": {"default": 1.0, "fp8": 2.0}}, {"start_s": {"fp8": 3.0}})
+    {'start_s': {'default': 1.0, 'fp8': 3.0}}
+    """
+    joined = {
+        name: common[name] | entries
+        for name, entries in own.items()
+        if isinstance(entries, dict) and isinstance(common.get(name), dict) and "default" in common[name]
+        if "default" not in entries
+    }
+    return common | own | joined
 
 
 _SCOPES = ("node", "host", "cluster")

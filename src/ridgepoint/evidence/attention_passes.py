@@ -1,0 +1,182 @@
+"""What libraries run beside an attention kernel where a table timed the layer, and in which format they compute it.
+
+Facts of the libraries (the attention backends of SGLang 0.5 and of TensorRT-LLM 1.x) and of how many launches the smallest
+rows of each take, so that a machine's start of attention is fitted to attention. Nothing here is a rate of a machine.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ridgepoint.evidence.matrix_rows import known_format
+from ridgepoint.evidence.rows import Rows
+from ridgepoint.formats import FORMATS
+from ridgepoint.machines.machine import Machine
+from ridgepoint.numeric import Num
+from ridgepoint.ops import Attention, Stream
+from ridgepoint.work import Seq, Work
+
+
+@dataclass(frozen=True)
+class _Passes:
+    """Launches beside the kernel; more, or fewer, where the cache has 8 bits (conversions, fused kernels)."""
+
+    launches: float
+    narrow: float = 0.0
+
+
+_PASSES = {
+    # Sequence offsets and counters, rotary embedding with the write into the cache, in kernels of their own.
+    ("attention", "trtllm", "prefill"): _Passes(3.5, 0.5),
+    ("attention", "trtllm", "encoder"): _Passes(3.0),
+    ("attention", "trtllm", "decode"): _Passes(0.5),
+    # The write into the cache; FlashAttention-3 plans its blocks first, Triton joins splits afterwards.
+    ("attention", "flash_attention_v3", "encoder"): _Passes(1.5),
+    ("attention", "triton", "encoder"): _Passes(1.0),
+    ("attention", "fa3", "decode"): _Passes(1.0, 1.5),
+    ("attention", "fa3", "prefill"): _Passes(1.5),
+    ("attention", "flash_attention", "decode"): _Passes(2.5),
+    ("attention", "flash_attention", "prefill"): _Passes(2.5),
+    ("attention", "flashinfer", "decode"): _Passes(0.5, 2.5),
+    ("attention", "flashinfer", "prefill"): _Passes(0.5, 1.5),
+    ("attention", "triton", "decode"): _Passes(0.5, 1.5),
+    ("attention", "triton", "prefill"): _Passes(1.0, 2.0),
+    ("attention", "trtllm_mha", "decode"): _Passes(0.5, 3.5),
+    ("attention", "trtllm_mha", "prefill"): _Passes(0.5, 3.5),
+    ("mla_attention", "trtllm", "prefill"): _Passes(4.0, 1.0),
+    ("mla_attention", "trtllm", "decode"): _Passes(2.5),
+    ("mla_attention", "flash_attention", "prefill"): _Passes(2.5, 2.5),
+    ("mla_attention", "flash_attention", "decode"): _Passes(2.5, 2.5),
+    ("mla_attention", "triton", "prefill"): _Passes(3.0, 2.0),
+    ("mla_attention", "triton", "decode"): _Passes(5.5, 2.0),
+    ("mla_attention", "trtllm_mla", "prefill"): _Passes(4.0, 2.0),
+    ("mla_attention", "trtllm_mla", "decode"): _Passes(3.0, -1.0),
+}
+_OLDER = {"ampere", "ada"}
+_USUAL = {"encoder": _Passes(0.0), "prefill": _Passes(1.0, 2.0), "decode": _Passes(1.0, 2.0)}
+"""A library that is not listed writes the cache in a kernel of its own, and converts keys and values in two."""
+_PACKED = ("fa3", "flash_attn", "flash_attention", "flashinfer")
+_WIDEN_FLOP = 100.0
+"""PyTorch widens an 8-bit number to 16 bits at a thirtieth of a byte per clock and lane, far below any bandwidth."""
+
+
+def with_passes(rows: Rows, machine: Machine, attention: Attention) -> Work:
+    """The attention kernel behind what the library runs first; alone where a source timed kernels and not layers."""
+    phase, op = rows.tag("phase"), rows.text("op")
+    if not rows.tag("kernel") or phase not in _USUAL:
+        return attention
+    passes = _PASSES.get((op, library(rows), phase), _USUAL[phase])
+    converted = _converts(rows)
+    launches: Num = passes.launches + (passes.narrow if converted else 0.0)
+    if op == "attention":
+        launches = launches + _further(rows, machine, converted)
+    moved = _moved_latents if op == "mla_attention" else _moved
+    read, written, flop = moved(rows, attention, converted)
+    before = Stream(read_bytes=read, write_bytes=written, flop=flop, pattern="copy", launches=launches, label="prepare")
+    return Seq(before, attention)
+
+
+def _further(rows: Rows, machine: Machine, converted: bool) -> Num:
+    """Launches that some machines or shapes add, or save."""
+    if rows.text("framework") == "sglang":  # keys of 192 and values of 128 dimensions are written one after the other
+        return np.where(rows.number("head_dim") == 192.0, 3.0, 0.0)
+    if machine.device.family not in _OLDER:
+        return 0.0
+    if rows.tag("phase") == "decode":  # kernels before Hopper do not embed positions and write the cache themselves
+        return 2.5 if converted else 1.5
+    return -1.5 if converted else -1.0
+
+
+def library(rows: Rows) -> str:
+    """Whose kernels ran: TensorRT-LLM picks its own, elsewhere the row names the backend (vLLM with its version)."""
+    if rows.text("framework") == "trtllm":
+        return "trtllm"
+    name = rows.tag("kernel").removeprefix("vllm_")
+    return "fa3" if name == "flash_attn_fa3" else name
+
+
+def stored(rows: Rows) -> str:
+    """The format of the cache."""
+    return known_format(rows.text("kv_dtype") or rows.text("dtype"))
+
+
+def _converts(rows: Rows) -> bool:
+    """Whether kernels of their own convert to 8 bits: SGLang's collector hands 8-bit prompts over but to one backend, and
+    vLLM's write into the cache converts.
+    """
+    given = rows.text("dtype") == "fp8" and rows.text("framework") == "sglang" and rows.tag("kernel") != "trtllm_mha"
+    return stored(rows) != "bf16" and not given and rows.text("framework") != "vllm"
+
+
+def _moved(rows: Rows, op: Attention, converted: bool) -> tuple[Num, Num, Num]:
+    """Bytes read, bytes written and operations of the passes over queries and new keys and values."""
+    tokens, narrow = op.batch * op.q_len, FORMATS[stored(rows)].bytes
+    queries, new = op.heads * op.head_dim, 2.0 * op.kv_heads * op.head_dim
+    if library(rows) == "trtllm" and rows.tag("phase") != "decode":
+        return tokens * 2.0 * (queries + new), tokens * (FORMATS[op.acts].bytes * queries + narrow * new), 0.0
+    if rows.tag("phase") == "encoder":
+        return 0.0, 0.0, 0.0
+    if not converted:
+        return tokens * narrow * new, tokens * narrow * new, 0.0
+    turned = queries if op.acts != "bf16" else 0.0  # queries too where the product has 8 bits
+    return tokens * (3.0 * new + 2.0 * turned), tokens * (2.0 * new + turned), 0.0
+
+
+def _moved_latents(rows: Rows, op: Attention, converted: bool) -> tuple[Num, Num, Num]:
+    """The same for MLA: rotary embedding in place or queries joined, conversion of all that an 8-bit product reads."""
+    tokens, rotary = op.batch * op.q_len, rows.extra("qk_rope", 64.0)
+    latent = rows.extra("kv_lora", 512.0) + rotary
+    if widens_cache(rows):
+        cached = op.batch * op.kv_len * latent
+        return cached, 2.0 * cached, _WIDEN_FLOP * cached
+    narrow = converted and op.acts != "bf16"
+    queries = op.heads * op.head_dim
+    if library(rows) == "trtllm":
+        keys = 0.0 if op.latent else op.heads * (op.head_dim + op.value_dim)
+        turned = queries + keys if narrow else op.heads * rotary
+    else:
+        turned = queries if library(rows) == "trtllm_mla" else latent
+    return tokens * 2.0 * turned, tokens * (1.0 if narrow else 2.0) * turned, 0.0
+
+
+def keeps_latent(rows: Rows) -> bool:
+    """SGLang's FlashAttention-3 and Triton backends run a prompt on the latent too, as their collector calls them."""
+    latent = rows.tag("kernel") in {"flash_attention", "fa3", "triton"}
+    return rows.text("op") == "mla_attention" and rows.text("framework") == "sglang" and latent
+
+
+def widens_cache(rows: Rows) -> bool:
+    """SGLang's FlashAttention-3 backend converts a whole 8-bit latent cache to 16 bits before each MLA kernel."""
+    return stored(rows) == "fp8" and keeps_latent(rows) and rows.tag("kernel") != "triton"
+
+
+def multiplied(rows: Rows, machine: Machine, kv: str) -> str:
+    """The format of the products: the row's, or 8 bits where a library converts queries to the cache's format.
+
+    FlashAttention-3 does, and TensorRT-LLM's kernels behind SGLang, for prompts on Hopper, and for MLA since Hopper.
+    """
+    acts, family = known_format(rows.text("dtype")), machine.device.family
+    if kv != "fp8":
+        return acts
+    if rows.text("framework") == "trtllm":
+        mla = rows.text("op") == "mla_attention" and family in {"hopper", "blackwell"}
+        return "fp8" if mla or (family == "hopper" and rows.tag("phase") == "prefill") else acts
+    return "fp8" if library(rows) in {"fa3", "trtllm_mha", "trtllm_mla"} else acts
+
+
+def packed(rows: Rows) -> float:
+    """How many heads that share keys a block takes, 0 for all: all in decode kernels (16 in Triton's) and in
+    FlashAttention's and FlashInfer's for prompts, one in other kernels for prompts.
+    """
+    name, decode = rows.tag("kernel"), rows.tag("phase") == "decode"
+    if name == "triton" and decode:
+        return 16.0
+    every = decode or rows.text("op") == "mla_attention" or not name or any(part in name for part in _PACKED)
+    return 0.0 if every else 1.0
+
+
+def parts(rows: Rows) -> float:
+    """SGLang's Triton backend splits the keys of a decode step into eight at most."""
+    return 8.0 if rows.tag("kernel") == "triton" and rows.tag("phase") == "decode" else 0.0
