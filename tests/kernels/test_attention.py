@@ -248,3 +248,58 @@ def test_queries_with_keys_of_their_own_go_through_the_cache_one_set_at_a_time()
     assert float(alone.busy_s[name]) == pytest.approx(by_hand, rel=0.01)
     assert timing(8.0).time_s == pytest.approx(timing(0.0).time_s, rel=0.1), "16 heads of 8 queries fill a tile"
     assert alone.time_s > timing(8.0).time_s
+
+
+DECODE_STEP = Attention(batch=2.0, heads=32.0, kv_heads=2.0, q_len=1.0, kv_len=16384.0, head_dim=128.0)
+
+
+def took(op: Attention, machine: str = "h100-sxm") -> float:
+    return float(settle(attention.expected(op, find_machine(machine))).time_s)
+
+
+def test_heads_in_blocks_of_their_own_draw_the_keys_again() -> None:
+    """Old kernels: sixteen heads that share keys take up to sixteen times the keys of a packed block, from the cache."""
+    whole = replace(DECODE_STEP, batch=512.0, kv_len=1024.0)
+    assert took(replace(whole, packed=16.0)) == pytest.approx(took(whole))
+    alone = took(replace(whole, packed=1.0), "rtx-a6000")
+    assert 2.0 < alone / took(whole, "rtx-a6000") <= 17.0
+
+
+def test_few_parts_leave_multiprocessors_idle() -> None:
+    """One part is no split; eight are one for each multiprocessor at most."""
+    assert took(replace(DECODE_STEP, parts=1.0)) == pytest.approx(took(replace(DECODE_STEP, split="none")))
+    assert took(replace(DECODE_STEP, parts=1.0)) > took(replace(DECODE_STEP, parts=8.0)) > took(DECODE_STEP)
+    assert took(replace(DECODE_STEP, parts=64.0)) == took(DECODE_STEP)
+
+
+def test_packed_and_parts_take_arrays() -> None:
+    """design §2: a sweep answers what its points answer."""
+    limits = np.array([0.0, 1.0, 8.0])
+    for name in ("packed", "parts"):
+        swept = settle(attention.expected(replace(DECODE_STEP, **{name: limits}), H100)).time_s
+        assert swept == pytest.approx([took(replace(DECODE_STEP, **{name: float(limit)})) for limit in limits])
+
+
+def test_splits_fill_the_machine() -> None:
+    """72 blocks on 108 multiprocessors: three splits each make two whole waves; one split would leave a third idle."""
+    op = Attention(batch=9.0, heads=8.0, kv_heads=8.0, q_len=1.0, kv_len=65536.0, head_dim=128.0)
+    assert took(op, "a100-sxm-80gb") < 0.8 * took(replace(op, split="none"), "a100-sxm-80gb")
+
+
+def test_a_lone_prompt_on_blackwell_waits_for_two_tiles_in_turns() -> None:
+    """FlashAttention-4: one block works on two tiles of queries, so that few heads leave more multiprocessors idle."""
+    machine = find_machine("b200-sxm")
+    lone = Attention(batch=1.0, heads=1.0, kv_heads=1.0, q_len=8192.0, kv_len=8192.0, head_dim=128.0)
+    many = replace(lone, heads=256.0, kv_heads=256.0)
+    busy = {op: settle(attention.expected(op, machine)).busy_s["matrix"] for op in (lone, many)}
+    waiting = busy[lone] / (busy[many] / 256.0)
+    assert waiting == pytest.approx(2.0 * machine.multiprocessors * 256.0 / 8192.0, rel=0.1)
+
+
+def test_start_and_ends_are_clocks() -> None:
+    """Latencies inside a kernel are the chip's clocks, so that a slower chip of the same design starts later."""
+    tiny = Attention(batch=1.0, heads=1.0, kv_heads=1.0, q_len=1.0, kv_len=1.0, head_dim=128.0)
+    machine = find_machine("l40s")
+    table = machine.coefficients.attention
+    starts = settle(attention.expected(tiny, machine)).busy_s["wave"]
+    assert starts == pytest.approx(table.start_clocks / machine.device.chip.clock)

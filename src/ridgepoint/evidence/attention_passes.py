@@ -31,7 +31,7 @@ _PASSES = {
     # Sequence offsets and counters, rotary embedding with the write into the cache, in kernels of their own.
     ("attention", "trtllm", "prefill"): _Passes(3.5, 0.5),
     ("attention", "trtllm", "encoder"): _Passes(3.0),
-    ("attention", "trtllm", "decode"): _Passes(0.5),
+    ("attention", "trtllm", "decode"): _Passes(1.0),
     # The write into the cache; FlashAttention-3 plans its blocks first, Triton joins splits afterwards.
     ("attention", "flash_attention_v3", "encoder"): _Passes(1.5),
     ("attention", "triton", "encoder"): _Passes(1.0),
@@ -43,7 +43,7 @@ _PASSES = {
     ("attention", "flashinfer", "prefill"): _Passes(0.5, 1.5),
     ("attention", "triton", "decode"): _Passes(0.5, 1.5),
     ("attention", "triton", "prefill"): _Passes(1.0, 2.0),
-    ("attention", "trtllm_mha", "decode"): _Passes(0.5, 3.5),
+    ("attention", "trtllm_mha", "decode"): _Passes(0.0, 4.0),
     ("attention", "trtllm_mha", "prefill"): _Passes(0.5, 3.5),
     ("mla_attention", "trtllm", "prefill"): _Passes(4.0, 1.0),
     ("mla_attention", "trtllm", "decode"): _Passes(2.5),
@@ -85,7 +85,7 @@ def _further(rows: Rows, machine: Machine, converted: bool) -> Num:
     if machine.device.family not in _OLDER:
         return 0.0
     if rows.tag("phase") == "decode":  # kernels before Hopper do not embed positions and write the cache themselves
-        return 2.5 if converted else 1.5
+        return 2.0 if converted else 1.0
     return -1.5 if converted else -1.0
 
 
