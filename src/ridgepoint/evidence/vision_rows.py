@@ -14,6 +14,7 @@ from ridgepoint.errors import RidgepointError
 from ridgepoint.evidence.autocast import autocast
 from ridgepoint.evidence.datasets import ASSUMED, EXAMPLES
 from ridgepoint.evidence.folding import folded
+from ridgepoint.evidence.gradients import eager_gradients
 from ridgepoint.evidence.rows import InexpressibleError, Rows
 from ridgepoint.evidence.run_scenarios import Figure, Figures, with_formats
 from ridgepoint.evidence.stacked import Totals, flat, totals
@@ -77,6 +78,8 @@ def passes(rows: Rows, net: Network, machine: Machine) -> Passes:
     if engine.folded and not training:
         ops = folded(ops, formats_of(net, plan)[0])
     launches = 1.0 if engine.captured else sum(count * kernel_count(op) for op, count in ops)
+    if training and not engine.compiled:
+        ops = list(eager_gradients(ops, rows.tag("layout")))
     return Passes(rows, ops, launches, engine)
 
 
