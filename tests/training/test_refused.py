@@ -24,6 +24,14 @@ DENSE, EXPERTS, MACHINE = find_model("llama-3.1-8b"), find_model("qwen3-30b-a3b"
         (DENSE, 63, {"tp": 2, "pp": 1, "cp": 1}, "8 replicas", "--global-batch 56 or 64"),
         (DENSE, 64, {"dp": 4, "micro_batch": 64}, "16 sequences", "8, 16"),
         (DENSE, 64, {"pp": 4, "schedule": "interleaved", "chunks": 7}, "8 layers of a stage", "4, 8"),
+        (
+            DENSE,
+            64,
+            {"schedule": "interleaved", "chunks": 5},
+            "5 chunks do not divide the 2 or 4 or 8 or 16 layers",
+            "4, 8",
+        ),
+        (DENSE, 64, {"rank_order": "tp-pp-dp", "cp": 2}, "no room for context parallelism", "--cp 1"),
         (DENSE, 64, {"ep": 2}, "experts", "1"),
         (EXPERTS, 64, {"ep": 7}, "128 experts", "4, 8"),
         (EXPERTS, 64, {"ep": 64}, "16 devices", "16"),
@@ -55,3 +63,9 @@ def test_memory_without_its_unit_is_refused_as_that():
     with pytest.raises(RidgepointError) as error:
         plan_train("gpt2", on="a100-sxm-80gb", batch=8, seq=1024, max_memory=70.0)
     assert "unit" in error.value.hint
+
+
+def test_chunks_are_of_interleaved_stages():
+    """Given alone they would be dropped in silence by every other schedule."""
+    found = plan_train("llama-3.2-1b", on="8xh100-sxm", batch=64, seq=2048, chunks=4, top=3)
+    assert {(layout.plan.schedule, layout.plan.chunks) for layout in found.layouts} == {("interleaved", 4.0)}

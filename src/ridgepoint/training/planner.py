@@ -231,7 +231,7 @@ def _subjects(model: Model | str, on: Machine | str) -> tuple[Model, Machine]:
 
 def implied(model: Model, fixed: Mapping[str, Any]) -> dict[str, Any]:
     """What is fixed, and what follows from it: the layers of each stage say how many stages there are; packed sequences
-    attend on one device.
+    attend on one device; chunks are of interleaved stages.
 
     >>> from ridgepoint.models.catalog import find_model
     >>> implied(find_model("llama-3.1-8b"), {"stages": "10,11,11"})["pp"]
@@ -247,6 +247,8 @@ def implied(model: Model, fixed: Mapping[str, Any]) -> dict[str, Any]:
         sizes(model, plan, float(found["pp"]))
     if plan.lengths is not None and plan.padding == "packed" and fixed.get("cp") is None:
         found["cp"] = 1
+    if float(fixed.get("chunks") or 1.0) > 1.0 and fixed.get("schedule") is None:
+        found["schedule"] = "interleaved"
     return found
 
 

@@ -44,6 +44,10 @@ def no_layout(model: Model, devices: int, batch: int, given: Mapping[str, Any]) 
     fixed = {
         name: int(given[name]) for name in (*_PARTS, "ep", "micro_batch", "chunks", "shard_group") if name in given
     }
+    if given.get("rank_order") == "tp-pp-dp" and (
+        fixed.get("cp", 1) > 1 or fixed.get("ep", 1) > fixed.get("tp", devices)
+    ):
+        raise RidgepointError("bad_plan", *_ORDER)
     for check in (_experts, _devices, _shards, _batch, _micro_batch, _chunks):
         found = check(model, devices, batch, fixed)
         if found is not None:
@@ -56,6 +60,10 @@ def no_layout(model: Model, devices: int, batch: int, given: Mapping[str, Any]) 
 
 
 Found = tuple[str, str] | None
+_ORDER = (
+    "the rank order tp-pp-dp leaves no room for context parallelism, or for experts over several replicas",
+    "use --rank-order tp-cp-dp-pp, or --cp 1 and an --ep of at most --tp",
+)
 
 
 def _shards(model: Model, devices: int, batch: int, fixed: Mapping[str, int]) -> Found:
@@ -136,12 +144,14 @@ def _micro_batch(model: Model, devices: int, batch: int, fixed: Mapping[str, int
 
 
 def _chunks(model: Model, devices: int, batch: int, fixed: Mapping[str, int]) -> Found:
-    pp, chunks = fixed.get("pp"), fixed.get("chunks")
-    if pp is None or chunks is None:
+    chunks = fixed.get("chunks")
+    if chunks is None:
         return None
-    layers = -(-model.main.depth // pp)
-    if layers % chunks == 0:
+    stages = [fixed["pp"]] if "pp" in fixed else [pp for pp in divisors(devices) if 1 < pp <= model.main.depth]
+    sizes = {-(-model.main.depth // pp) for pp in stages}
+    if any(layers % chunks == 0 for layers in sizes):
         return None
-    valid = [d for d in divisors(layers) if d > 1]
+    valid = {d for layers in sizes for d in divisors(layers) if d > 1}
     hint = f"nearest: {nearest(chunks, valid)}" if valid else "use --schedule 1f1b"
-    return f"{chunks} chunks do not divide the {layers} layers of a stage", hint
+    shown = " or ".join(f"{layers}" for layers in sorted(sizes))
+    return f"{chunks} chunks do not divide the {shown} layers of a stage", hint

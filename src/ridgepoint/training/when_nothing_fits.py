@@ -19,6 +19,8 @@ CHANGES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("--offload-optimizer host", {"offload_optimizer": "host"}),
     ("--offload-activations host", {"offload_activations": "host"}),
     ("--offload-optimizer host --offload-params host", {"offload_optimizer": "host", "offload_params": "host"}),
+    ("--offload-optimizer nvme --offload-params host", {"offload_optimizer": "nvme", "offload_params": "host"}),
+    ("--offload-optimizer nvme --offload-params nvme", {"offload_optimizer": "nvme", "offload_params": "nvme"}),
 )
 """Changes of a plan, smallest first."""
 DOUBLINGS = 6
