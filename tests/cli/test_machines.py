@@ -72,6 +72,13 @@ def test_a_node_is_shown_as_its_devices(run: Run) -> None:
     doc = run("machines", "show", "16x8xh100-sxm", "--json").document
     assert (doc["devices"], doc["nodes"]) == (128, 16)
     assert "128 devices in 16 nodes" in run("machines", "show", "16x8xh100-sxm").out
+    assert "8 devices in 1 node\n" in run("machines", "show", "dgx-h100").out
+
+
+# design §1
+def test_a_machine_asked_for_by_another_name_says_its_own(run: Run) -> None:
+    assert "also: t4, " in run("machines", "show", "Tesla T4").out
+    assert "each: h100-sxm, " in run("machines", "show", "8xh100").out
 
 
 # design §10

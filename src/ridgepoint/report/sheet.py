@@ -17,7 +17,7 @@ from ridgepoint.machines.ridge import levels, rates, ridges
 from ridgepoint.report.roofline import roofline
 from ridgepoint.report.table import Cell, fitted
 from ridgepoint.report.terminal import INDENT, notes, section
-from ridgepoint.report.text import money, number
+from ridgepoint.report.text import money, number, plural
 from ridgepoint.units import si
 
 _UNITS = {
@@ -41,10 +41,10 @@ def _sections(machine: Machine, width: int) -> Iterator[RenderableType]:
     device = machine.device
     yield Text.assemble((machine.name, "bold"), f" · {device.title}")
     about = [device.vendor, device.kind, f"family {device.family}", str(device.released or "")]
-    counted = f"{machine.devices:,} devices in {machine.nodes:,} nodes" if machine.devices > 1 else ""
+    counted = f"{machine.devices:,} devices in {plural(machine.nodes, 'node')}" if machine.devices > 1 else ""
     yield Text(" · ".join(word for word in (*about, counted) if word), style="dim")
-    if device.aliases:
-        yield Text("also: " + ", ".join(device.aliases), style="dim")
+    if others := [name for name in (device.name, *device.aliases) if name != machine.name]:
+        yield Text(("also: " if machine.devices == 1 else "each: ") + ", ".join(others), style="dim")
     if device.note:
         yield Text(device.note, style="dim")
     yield Text("")
