@@ -113,14 +113,17 @@ def _scan(rows: Rows, machine: Machine) -> Work:
         blocks = kernel == "causal_conv1d_fn" and each_s > 0.0
         if blocks and variant != "mamba2":
             channels = groups * state_dim  # these collectors ran one of the three parts
-        passes = _short_convolution(batch, seq, channels, rows.extra("d_conv", 4.0), 3.0 if "qkv3" in kernel else 1.0)
+        token_flop = _TOKEN_FLOP["cuda" if each_s > 0.0 else "triton"]
+        passes = _short_convolution(
+            batch, seq, channels, rows.extra("d_conv", 4.0), token_flop, 3.0 if "qkv3" in kernel else 1.0
+        )
         if not blocks:
             return passes
         started = batch * channels * each_s / (machine.multiprocessors * _BESIDE)
         return Overlap(passes, Delay(seconds=started, label="blocks"))
     return Scan(
         batch=batch,
-        seq=seq,
+        seq=np.maximum(seq, 2.0) if kernel.startswith("chunk") else seq,  # in chunks, however few the tokens are
         heads=heads,
         head_dim=head_dim,
         state_dim=state_dim,
@@ -138,13 +141,30 @@ _BESIDE = 16.0
 """How many run beside each other on a multiprocessor."""
 
 
-def _short_convolution(batch: Array, seq: Array, channels: Array, width: Array, launches: float) -> Stream:
+_TOKEN_FLOP = {"triton": 55.0, "cuda": 30.0}
+"""Operations on a token of a channel: loads and stores, conversions, the window moved on, four products, a sigmoid. Triton's
+kernel takes tokens one by one and two bytes at a time, the CUDA kernel eight tokens with one load."""
+
+
+def _scan_bytes(rows: Rows) -> Array:
+    """What one run of a recurrent layer's kernel reads and writes, which its harness's next run finds again."""
+    state_dim = rows.extra("d_state" if rows.tag("name") == "mamba2" else "k_dim", 128.0)
+    values = rows.number("heads") * rows.number("head_dim")
+    channels = values + 2.0 * rows.number("kv_heads", 1.0) * state_dim
+    tokens = 4.0 * rows.number("batch") * rows.number("q_len") * channels
+    state = 0.0 if rows.tag("kernel").startswith("causal_conv1d") else 8.0 * rows.number("batch") * values * state_dim
+    return np.asarray((tokens + state) / harness_of(rows.text("source")).copies)
+
+
+def _short_convolution(
+    batch: Array, seq: Array, channels: Array, width: Array, token_flop: float, launches: float
+) -> Stream:
     state = batch * channels * (width - 1.0) * 2.0
     values = batch * seq * channels
     return Stream(
         read_bytes=2.0 * values + state,
         write_bytes=2.0 * values + state,
-        flop=2.0 * width * values,
+        flop=token_flop * values,
         special=values,
         launches=launches,
         label="short convolution",
@@ -198,7 +218,7 @@ BUILDERS = {
     "elementwise": _STREAM,
     "copy": _STREAM,
     "quantize": Builder(_quantize, tags=("name",), repeated_bytes=_converted),
-    "scan": Builder(_scan, tags=("kernel", "name", "phase", "ver")),
+    "scan": Builder(_scan, tags=("kernel", "name", "phase", "ver"), repeated_bytes=_scan_bytes),
     "all_reduce": _COLLECTIVE,
     "all_gather": _COLLECTIVE,
     "reduce_scatter": _COLLECTIVE,
