@@ -275,9 +275,10 @@ def test_few_parts_leave_multiprocessors_idle() -> None:
 def test_packed_and_parts_take_arrays() -> None:
     """design §2: a sweep answers what its points answer."""
     limits = np.array([0.0, 1.0, 8.0])
-    for name in ("packed", "parts"):
-        swept = settle(attention.expected(replace(DECODE_STEP, **{name: limits}), H100)).time_s
-        assert swept == pytest.approx([took(replace(DECODE_STEP, **{name: float(limit)})) for limit in limits])
+    packed = settle(attention.expected(replace(DECODE_STEP, packed=limits), H100)).time_s
+    assert packed == pytest.approx([took(replace(DECODE_STEP, packed=float(limit))) for limit in limits])
+    parts = settle(attention.expected(replace(DECODE_STEP, parts=limits), H100)).time_s
+    assert parts == pytest.approx([took(replace(DECODE_STEP, parts=float(limit))) for limit in limits])
 
 
 def test_splits_fill_the_machine() -> None:
