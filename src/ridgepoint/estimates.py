@@ -287,7 +287,7 @@ def _core_numbers(est: Estimate) -> dict[str, Num]:
     for name, part in (("ttft_s", built.ttft), ("tpot_s", built.tpot)):
         if part is not None:
             alone = without_host(part) if at_limit else part
-            numbers[name] = cost.time_s if part is built.work else evaluate(alone, machine, mode=est.mode).time_s
+            numbers[name] = cost.time_s if part is built.work else evaluate(alone, machine, est.mode, like=cost).time_s
     return numbers
 
 

@@ -21,7 +21,7 @@ def test_the_page_lists_machines_and_says_when_none_does(run):
     assert "h100-sxm" in page
     none = run(*ASK[:-1], "100us", "--on", "h100-sxm").out
     assert "No machine of the catalogue does" in none
-    assert "times the goal" in none
+    assert "× the goal" in none
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+import ridgepoint as rp
 from ridgepoint.cost.evaluate import BOUND, evaluate
 from ridgepoint.errors import RidgepointError
 from ridgepoint.machines.catalog import find_machine
@@ -114,3 +115,20 @@ def test_an_unknown_kind_is_timed_by_its_bytes_and_named():
     assert error.value.kind == "unknown_op"
     assert evaluate(op, H100).time_s == pytest.approx(H100.coefficients.device.launch_s)
     assert evaluate(op, H100).unknown_share == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("mode", ["expected", "bound"])
+def test_a_part_of_a_work_takes_what_it_takes_by_itself(mode):
+    """Timings of an earlier cost are used again on the same machine alone: elsewhere they would be another machine's."""
+    built = rp.estimate(
+        "llama-3.1-8b", on="h100-sxm", task=rp.Generate(batch=np.array([1.0, 8.0]), prompt=512, output=8)
+    ).built
+    fast, slow = find_machine("h100-sxm"), find_machine("a100-sxm-80gb")
+    whole = evaluate(built.work, fast, mode)
+    for machine in (fast, slow):
+        part = evaluate(built.tpot, machine, mode, like=whole)
+        alone = evaluate(built.tpot, machine, mode)
+        assert np.array_equal(part.time_s, alone.time_s)
+        assert {r: np.asarray(s).tolist() for r, s in part.busy_s.items()} == {
+            r: np.asarray(s).tolist() for r, s in alone.busy_s.items()
+        }

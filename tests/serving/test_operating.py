@@ -105,7 +105,10 @@ def test_latencies_at_a_rate_lie_between_points_and_end_at_the_most():
 
 def test_more_concurrency_gives_more_throughput_and_longer_tokens():
     curve = operating(deployment("llama-3.1-8b", "h100-sxm"), 1024, 256)
-    assert np.all(np.diff(curve.tpot_s[curve.concurrency <= curve.capacity]) > -1e-6)
+    each = curve.tpot_s[curve.concurrency <= curve.capacity]
+    assert np.all(
+        np.diff(each) > -0.01 * each[:-1]
+    )  # kernels change how they split keys: a small step down here and there
     assert curve.concurrency[0] < curve.concurrency[curve.knee] <= curve.capacity
     assert curve.most_within(None, 1e-6) is None
     tight, loose = curve.most_within(None, 0.012), curve.most_within(None, 0.03)

@@ -34,7 +34,7 @@ from ridgepoint.serving.engines import BINARY
 from ridgepoint.serving.loops import OpenLoop, Pace, open_loop
 from ridgepoint.serving.operating import operating
 from ridgepoint.tasks import Generate
-from ridgepoint.techniques.registry import applied, techniques
+from ridgepoint.techniques.registry import applied, parse, techniques
 from ridgepoint.techniques.technique import conflict
 
 OBJECTIVES = ("throughput", "cost", "latency")
@@ -268,13 +268,15 @@ class _Tool:
 
     def tried(self, on: Scenario, name: str) -> ServingRemedy:
         """One technique on top of ``on``."""
+        technique, said = parse(name)
+        if technique.occupies & ENGINE_OWN:
+            reason = "the engine forms batches and schedules prompts by itself"
+            return ServingRemedy(Remedy(technique, self.plain, None, reason, said), None, reason)
         remedy = attempt(
             self.plain, on, name, Limits(quality=self.limits.quality, training_free=self.limits.training_free)
         )
         if not remedy.applies:
             return ServingRemedy(remedy, None, remedy.reason)
-        if remedy.technique.occupies & ENGINE_OWN:
-            return ServingRemedy(remedy, None, "the engine forms batches and schedules prompts by itself")
         if not np.array_equal(remedy.changed.built.layout.dp, self.plain.built.layout.dp):
             return ServingRemedy(
                 remedy, None, "it changes the number of replicas; `ridgepoint plan serve` tries layouts"

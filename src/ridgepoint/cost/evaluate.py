@@ -258,17 +258,21 @@ def evaluate(
     """What ``work`` takes on ``machine``: ``mode`` is ``expected`` (real kernels) or ``bound`` (the physical limit).
 
     An op whose kind has no rule raises ``unknown_op`` when ``strict``; otherwise it is timed by the bytes that it states
-    (or one kernel launch) and listed in ``unknown``: it never counts zero. ``like`` is an earlier cost of the same ops,
-    whose groups of equal shapes are used again.
+    (or one kernel launch) and listed in ``unknown``: it never counts zero. ``like`` is an earlier cost of the same ops, or
+    of more: its groups of equal shapes are used again, and on the same machine its timings.
     """
     ops = _distinct_ops(work)
     unknown = tuple(op for op in ops if op.kind not in KERNELS)
     if strict and unknown:
         raise _unknown_op(unknown[0])
     partitions = _partitions(ops, {} if like is None else like.partitions)
+    again = like if like is not None and like.machine is machine and like.mode == mode else None
     demands: dict[int, Demand] = {}
     known: dict[int, Timing] = {}
     for op in ops:
+        if again is not None and id(op) in again.demands:
+            demands[id(op)], known[id(op)] = again.demands[id(op)], again._settled[id(op)]
+            continue
         partition = partitions.get(id(op))
         if id(op) in partitions:
             demands[id(op)] = _demand(op if partition is None else _picked(op, partition), machine, mode)

@@ -38,7 +38,7 @@ from ridgepoint.serving.engines import Engine
 
 FEW_OTHERS = 0.05
 """Least mean number of others: where a request is almost always alone."""
-_HALVINGS = 60
+_HALVINGS = 44
 _MOST_STEPS, _MOST_READ = 12, 12
 """Steps between a client's answer and its next request, and prompts read in one, that are told apart."""
 _FACTORIALS = np.cumprod(np.arange(1.0, _MOST_READ + 1.0))

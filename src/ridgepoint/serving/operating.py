@@ -13,7 +13,7 @@ from functools import cached_property
 
 import numpy as np
 
-from ridgepoint.cost.evaluate import evaluate
+from ridgepoint.cost.evaluate import Cost, evaluate
 from ridgepoint.errors import RidgepointError
 from ridgepoint.numeric import Array
 from ridgepoint.serving.citing import reliance_of
@@ -158,12 +158,12 @@ def _paces(given: Deployment, sizes: Sequence[tuple[float, float]], held: Sequen
     count[:, -1] = np.floor(held)
     context = prompt + output / 2.0
     decode = _decode_seconds(found, engine, speed, np.ceil(count / lanes), context, count)
-    others = np.ceil((count - 1.0) / lanes)
-    first = _prompt_seconds(found, engine, speed, others, prompt, context, budget, mixed)
+    others = _Others(found, engine, speed, np.ceil((count - 1.0) / lanes), context)
+    first = others.reading_s(prompt, budget, mixed)
     further = first
     together = 2.0 * prompt <= budget
     if np.any(together):
-        both = _prompt_seconds(found, engine, speed, others, prompt, context, 2.0 * budget, mixed, 2.0)
+        both = others.reading_s(prompt, 2.0 * budget, mixed, 2.0)
         further = np.where(together, np.clip(both - first, LEAST_FURTHER * first, first), first)
     rows = zip(count, decode, first, further, sizes, held, strict=True)
     return [Pace(n, d, f, g, size[0], size[1], most, budget, mixed, lanes, engine) for n, d, f, g, size, most in rows]
@@ -203,14 +203,14 @@ def _decode_seconds(
     found: Passes, engine: Engine, speed: Speeds, lane: Array, context: Array, sequences: Array
 ) -> Array:
     """Seconds of a decode step of ``sequences``, ``lane`` of them in the fullest lane."""
-    device = _device(found, speed, Seq(found.shared(lane), found.decoding(lane, context), found.choosing(lane)))
+    work = Seq(found.shared(lane), found.decoding(lane, context), found.choosing(lane))
+    device = _seconds(evaluate(work, found.machine, strict=True), speed)
     graph, _ = launches(found, engine)
     return np.maximum(device, graph) + engine.step_s + engine.sequence_s * sequences
 
 
-def _device(found: Passes, speed: Speeds, work: Work) -> Array:
-    timing = evaluate(work, found.machine, strict=True).timing_at(speed)
-    return np.asarray(timing.everywhere().time_s, dtype=float)
+def _seconds(cost: Cost, speed: Speeds) -> Array:
+    return np.asarray(cost.timing_at(speed).everywhere().time_s, dtype=float)
 
 
 def _pieces(prompt: float, budget: float) -> list[float]:
@@ -222,31 +222,49 @@ def _pieces(prompt: float, budget: float) -> list[float]:
     return [float(start) for start in np.arange(0.0, prompt, budget)]
 
 
-def _prompt_seconds(
-    found: Passes, engine: Engine, speed: Speeds, lane: Array, prompt: Array, context: Array, budget: float, mixed: bool,
-    prompts: float = 1.0,
-) -> Array:  # fmt: skip
-    """Seconds that reading ``prompts`` at once adds beside ``lane`` sequences that decode (``mixed``), or takes in steps of
-    its own. All prompts have as many pieces of ``budget`` tokens.
-    """
-    graph, eager = launches(found, engine)
-    total = np.zeros(np.shape(lane))
-    beside = np.maximum(lane, 1.0)
-    without = np.maximum(
-        _device(found, speed, Seq(found.shared(beside), found.decoding(beside, context), found.choosing(beside))),
-        graph,
-    )
-    starts = _pieces(float(prompt.max()), budget)
-    for past in starts:
-        tokens, last = np.minimum(budget, prompt - past), prompts if past == starts[-1] else 0.0
-        own, rows = found.reading(tokens, past, prompts), tokens * prompts
-        host = engine.sequence_s * last + engine.token_s * rows
-        alone = np.maximum(_device(found, speed, Seq(found.shared(rows), own, found.choosing(prompts))), eager)
-        if not mixed:
-            total = total + alone + host + engine.step_s
-            continue
-        together = Seq(found.shared(lane + rows), found.decoding(beside, context), own, found.choosing(beside + last))
-        with_it = np.maximum(_device(found, speed, together), eager)
-        added = np.maximum(with_it - without, 0.0)
-        total = total + np.where(lane > 0.0, added, alone + engine.step_s) + host
-    return total
+@dataclass(frozen=True)
+class _Others:
+    """``lane`` sequences that decode at a mean ``context`` in every lane of a replica, beside which prompts are read."""
+
+    passes: Passes
+    engine: Engine
+    speed: Speeds
+    lane: Array
+    context: Array
+
+    @cached_property
+    def _decoding(self) -> tuple[Array, Work]:
+        """Their number, at least one, and what they do by themselves."""
+        count = np.maximum(self.lane, 1.0)
+        return count, self.passes.decoding(count, self.context)
+
+    @cached_property
+    def _alone(self) -> Cost:
+        """A step of theirs."""
+        found, (count, own) = self.passes, self._decoding
+        return evaluate(Seq(found.shared(count), own, found.choosing(count)), found.machine, strict=True)
+
+    def _device(self, work: Work) -> Array:
+        return _seconds(evaluate(work, self.passes.machine, strict=True, like=self._alone), self.speed)
+
+    def reading_s(self, prompt: Array, budget: float, mixed: bool, prompts: float = 1.0) -> Array:
+        """Seconds that reading ``prompts`` at once adds to steps of the others (``mixed``), or takes in steps of its own. All
+        prompts have as many pieces of ``budget`` tokens.
+        """
+        found, engine, (beside, decoding) = self.passes, self.engine, self._decoding
+        graph, eager = launches(found, engine)
+        total = np.zeros(np.shape(self.lane))
+        without = np.maximum(_seconds(self._alone, self.speed), graph)
+        starts = _pieces(float(prompt.max()), budget)
+        for past in starts:
+            tokens, last = np.minimum(budget, prompt - past), prompts if past == starts[-1] else 0.0
+            own, rows = found.reading(tokens, past, prompts), tokens * prompts
+            host = engine.sequence_s * last + engine.token_s * rows
+            alone = np.maximum(self._device(Seq(found.shared(rows), own, found.choosing(prompts))), eager)
+            if not mixed:
+                total = total + alone + host + engine.step_s
+                continue
+            together = Seq(found.shared(self.lane + rows), decoding, own, found.choosing(beside + last))
+            added = np.maximum(np.maximum(self._device(together), eager) - without, 0.0)
+            total = total + np.where(self.lane > 0.0, added, alone + engine.step_s) + host
+        return total

@@ -21,7 +21,7 @@ import numpy as np
 from ridgepoint.citations import Reliance, reliance
 from ridgepoint.cost.evaluate import BOUND, evaluate
 from ridgepoint.errors import RidgepointError, unknown_name
-from ridgepoint.formats import FORMATS
+from ridgepoint.formats import FORMATS, multiply_format
 from ridgepoint.machines.catalog import device_names, find_device, find_machine
 from ridgepoint.machines.machine import Machine
 from ridgepoint.models.architecture import Model
@@ -30,7 +30,7 @@ from ridgepoint.plan import Plan
 from ridgepoint.scenario import find
 from ridgepoint.serving.citing import SCHEDULING
 from ridgepoint.serving.deployment import Deployment
-from ridgepoint.serving.engines import servers
+from ridgepoint.serving.engines import BINARY, servers
 from ridgepoint.serving.operating import Operating, operating
 from ridgepoint.serving.reach import beyond
 from ridgepoint.tasks import Decode, Prefill
@@ -42,6 +42,10 @@ REFERENCE = "custom:bf16=1P,memory=1T,bandwidth=1T"
 LINK_SHARE = 0.1
 """Part of a decode step that sums over devices may take."""
 DEGREES = (1, 2, 4, 8, 16)
+PARTS = ("attention", "feed", "experts")
+"""Components whose products take the time of a prompt."""
+TIMED = 10
+"""Nearest of the machines that miss the goal at peak rates which are timed with real kernels, to be told in order."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +103,8 @@ class Missed:
     why: str
     over: float | None
     """How many times the goal a single user needs; None where not even one fits."""
+    tp: int = 1
+    """Devices of a replica that came nearest."""
 
 
 @dataclass(frozen=True)
@@ -144,6 +150,8 @@ class Requirement:
     def assumptions(self) -> tuple[str, ...]:
         """What the figures rest on that was not said."""
         return (
+            "least: what either resource needs if the other were infinitely fast; balanced: half of the time for reading "
+            "prompts and half for decoding, which makes the product of both smallest",
             "the platform's figures are physical limits: peak rates, every byte once, no latency; reading prompts is limited "
             "by arithmetic, decoding by memory; caches are at their mean length in a step and all at full length in memory",
             f"sums over devices take at most {LINK_SHARE:.0%} of a decode step, as ring all-reduces of every layer",
@@ -184,16 +192,13 @@ def require(
     counted = _counted(found, chosen, goal)
     least, balanced = _platforms(goal, counted)
     names = machines if machines is not None else tuple(device_names())
-    met: list[Candidate] = []
-    missed: list[Missed] = []
-    for name in names:
-        answer = _on(found, chosen, name, goal, engine)
-        if isinstance(answer, Candidate):
-            met.append(answer)
-        elif answer is not None:
-            missed.append(answer)
+    asked = _Asked(found, chosen, goal, engine, counted[0], _bytes_alone(found, chosen, goal), counted[3])
+    answers = [answer for answer in map(asked.on, names) if answer is not None]
+    met = [answer for answer in answers if isinstance(answer, Candidate)]
     met.sort(key=lambda c: (c.usd_per_hour is None, c.usd_per_hour or 0.0, c.devices))
-    missed.sort(key=lambda m: (m.over is None, m.over or 0.0))
+    missed = sorted((answer for answer in answers if isinstance(answer, Missed)), key=_nearest)
+    timed = [asked.on(m.machine, timed=m.tp) for m in missed[:TIMED]]
+    missed = sorted([*(m for m in timed if isinstance(m, Missed)), *missed[TIMED:]], key=_nearest)
     links = {n: _link(found, chosen, goal, n) for n in DEGREES[1:]}
     return Requirement(found, chosen, goal, *counted, least, balanced, links, tuple(met), tuple(missed))
 
@@ -232,37 +237,92 @@ def _link(model: Model, plan: Plan, goal: Goal, devices: int) -> float:
     return model.main.depth * per_layer / (LINK_SHARE * goal.tpot_s)
 
 
-def _on(model: Model, plan: Plan, name: str, goal: Goal, engine: str) -> Candidate | Missed | None:
-    """The fewest devices of that name that keep the goal; what binds where no number does. None: nothing to serve with."""
-    device = find_device(name)
-    if device.kind not in ("gpu", "tpu", "npu", "wafer"):
-        return None
-    node = find_machine(name).link("node")
-    largest = int((node[1].devices if node is not None else None) or 8)
-    best: Candidate | None = None
-    refusals: list[tuple[float, int, str]] = []
-    for tp in (d for d in DEGREES if d <= largest):
-        try:
-            machine = find_machine(name if tp == 1 else f"{tp}x{name}")
-            given = Deployment(model, machine, replace(plan, tp=float(tp), dp=1.0), engine)
-            curve = operating(given, goal.prompt, goal.output)
-        except RidgepointError as error:
-            if error.kind == "bad_machine":  # devices that no link joins
-                break
-            refusals.append((np.inf, -tp, error.message))
-            continue
-        found = _fewest(machine, curve, goal, tp)
-        if found is None:
-            over, said = _distance(curve, goal)
-            refusals.append((over, -tp, said))
-        elif best is None or found.devices < best.devices:
-            best = found
-    if best is not None:
-        return best
-    if not refusals:
-        return None
-    over, _, why = min(refusals)
-    return Missed(name, why, over if np.isfinite(over) else None)
+def _bytes_alone(model: Model, plan: Plan, goal: Goal) -> float:
+    """Bytes of a decode step of one user, on all devices of a replica together."""
+    machine = find_machine(REFERENCE)
+    alone = replace(plan, tp=1.0, dp=1.0, pp=1.0, ep=None, cp=1.0)
+    step = build(model, machine, Decode(batch=1.0, context=np.ceil(goal.prompt)), alone)
+    cost = evaluate(step.device, machine, BOUND, strict=True)
+    return float(cost.busy_s[machine.main_memory]) * machine.memory_bytes_per_s
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """The question, and what one user takes at least: operations of the prompt, bytes of a step, bytes of the weights."""
+
+    model: Model
+    plan: Plan
+    goal: Goal
+    engine: str
+    prompt_flop: float
+    step_bytes: float
+    weight_bytes: float
+
+    def on(self, name: str, timed: int = 0) -> Candidate | Missed | None:
+        """The fewest devices of that name that keep the goal; what binds where no number does. None: nothing to serve with.
+        ``timed``: the degree at which a miss is that of real kernels, not of peak rates.
+        """
+        device = find_device(name)
+        if device.kind not in ("gpu", "tpu", "npu", "wafer"):
+            return None
+        node = find_machine(name).link("node")
+        largest = int((node[1].devices if node is not None else None) or 8)
+        best: Candidate | None = None
+        refusals: list[tuple[float, int, str]] = []
+        for tp in (d for d in DEGREES if d <= largest):
+            try:
+                found = self._with(name, tp, last=2 * tp > min(largest, DEGREES[-1]), timed=tp == timed)
+            except RidgepointError as error:
+                if error.kind == "bad_machine":  # devices that no link joins
+                    break
+                found = np.inf, error.message
+            if isinstance(found, tuple):
+                refusals.append((found[0], -tp, found[1]))
+            elif found is not None and (best is None or found.devices < best.devices):
+                best = found
+        if best is not None:
+            return best
+        if not refusals:
+            return None
+        over, tp, why = min(refusals)
+        return Missed(name, why, over if np.isfinite(over) else None, -tp)
+
+    def _with(self, name: str, tp: int, last: bool, timed: bool) -> Candidate | tuple[float, str] | None:
+        """The fewest devices in groups of ``tp``, or how far one user is from the goal and in what. None: the weights do not
+        fit, which is said of the ``last`` degree alone.
+        """
+        machine = find_machine(name if tp == 1 else f"{tp}x{name}")
+        devices = float(np.prod([float(n or 1.0) for n in (tp, self.plan.pp, self.plan.ep, self.plan.cp)]))
+        if not last and self.weight_bytes / devices > machine.memory_bytes * BINARY:
+            return None
+        hopeless = None if timed else self._at_peak(machine, tp, devices)
+        if hopeless is not None and not last:
+            return hopeless
+        given = Deployment(self.model, machine, replace(self.plan, tp=float(tp), dp=1.0), self.engine)
+        if hopeless is not None:
+            given.cache(self.goal.prompt + self.goal.output)  # where not even the weights fit, that is what is wrong
+            return hopeless
+        curve = operating(given, self.goal.prompt, self.goal.output)
+        return _fewest(machine, curve, self.goal, tp) or _distance(curve, self.goal)
+
+    def _at_peak(self, machine: Machine, tp: int, devices: float) -> tuple[float, str] | None:
+        """The same where one user misses the goal even at the machine's peak rates: nothing has to be timed for that."""
+        run, _ = execution(self.model, self.plan, Layout(1.0, 1.0, 1.0, 1.0, 1.0), False)
+        read = {multiply_format(run.formats.gemm_inputs(part), run.formats.weight(part)) for part in PARTS}
+        rate = max(machine.arithmetic(format_name).flop_per_s for format_name in {*read, run.formats.kv})
+        first = self.prompt_flop / (rate * devices) / self.goal.ttft_s
+        each = self.step_bytes / (machine.memory_bytes_per_s * devices) / self.goal.tpot_s
+        over = max(first, each)
+        if over <= 1.0:
+            return None
+        name, value = (
+            ("time to first token", self.goal.ttft_s) if over == first else ("time per token", self.goal.tpot_s)
+        )
+        return over, f"{_missing(name, over * value, tp, over)} at peak rates"
+
+
+def _nearest(missed: Missed) -> tuple[bool, float]:
+    return missed.over is None, missed.over or 0.0
 
 
 def _fewest(machine: Machine, curve: Operating, goal: Goal, tp: int) -> Candidate | None:
@@ -301,8 +361,10 @@ def _distance(curve: Operating, goal: Goal) -> tuple[float, str]:
         if first >= each
         else ("time per token", each, float(curve.tpot_s[0]))
     )
-    tp = float(curve.deployment.passes.layout.tp)
+    return over, _missing(name, value, float(curve.deployment.passes.layout.tp), over)
+
+
+def _missing(name: str, seconds: float, tp: float, over: float) -> str:
     return (
-        over,
-        f"{name} of {value * 1e3:,.1f} ms with one user on tp {tp:g}, {over:,.{2 if over < 100.0 else 0}f} times the goal",
+        f"{name} of {seconds * 1e3:,.1f} ms for one user on tp {tp:g}, {over:,.{2 if over < 100.0 else 0}f}× the goal"
     )

@@ -7,7 +7,7 @@ A step in which ``sequences`` decode at a mean context, prompts are read and ``T
 
 (serving/passes.py, serving/engines.py). ``shared`` and ``choosing`` are tabulated at every count, ``decoding`` at every
 count and a grid of contexts, ``reading`` on a grid of both, dense where tiles are; between grid points it is linear. Prompts
-that are read in one step are one kernel: each further one saves what the second of two equal ones does.
+that are read in one step are one kernel: each further one saves what those of ``LIKE_IT`` equal ones do in the mean.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ PIECES = 512, 16
 """The same for the tokens of a piece of a prompt, whose tables are two-dimensional."""
 SAVED = 48, 8
 """Points over tokens and earlier tokens at which it is known what a further prompt of a step saves."""
+LIKE_IT = 4.0
+"""Prompts of a step that it is taken from: the second alone may just fill what the first leaves idle."""
 RISE = 0.01
 """Part by which the times of neighbouring points may differ before all counts between them are evaluated."""
 GROWTH = 1.04
@@ -186,7 +188,7 @@ class StepTables:
         return [0.0, *self.contexts_list]
 
     def saved_s(self, tokens: float, past: float) -> float:
-        """Seconds by which a prompt takes less in a step that reads another one like it, too."""
+        """Seconds by which a prompt takes less in a step that reads others like it, too."""
         sizes, pasts, table = self._saved
         i, f = _cell(sizes, tokens)
         j, g = _cell(pasts, past)
@@ -199,11 +201,12 @@ class StepTables:
         """(tokens, past, seconds saved at both)."""
         sizes = _thinned(self.pieces_grid, SAVED[0])
         past = _thinned(np.concatenate([[0.0], self.contexts]), SAVED[1])
-        one, two = (
+        one, several = (
             self.grid(self.passes.reading(sizes[:, None], past[None, :], prompts), (sizes.size, past.size)).time_s
-            for prompts in (1.0, 2.0)
+            for prompts in (1.0, LIKE_IT)
         )
-        return sizes.tolist(), past.tolist(), np.maximum(2.0 * one - two, 0.0).tolist()
+        saved = np.maximum(LIKE_IT * one - several, 0.0) / (LIKE_IT - 1.0)
+        return sizes.tolist(), past.tolist(), saved.tolist()
 
     @cached_property
     def launches_s(self) -> tuple[float, float]:
