@@ -91,14 +91,14 @@ class GemmTable(Table, frozen=True, forbid_unknown_fields=True):
     """Largest split of k that the libraries of a format use; ``default``."""
     grouped: dict[str, Fraction]
     """Fraction of the engine's rate that a library's grouped products (MoE experts) reach; ``default``: the vendor's."""
-    grouped_memory: dict[str, Fraction]
-    """The same of main memory: weights of few rows an expert."""
     sharpness: float
     dequantize_flop: float
     """Vector operations per weight that is widened on the way in (weight-only formats)."""
     tile_half: float = 16.0
     """Tile intensity tm·tn/(tm+tn) at which a tile reaches half of the engine's rate: operands of a GPU's tile come from
     shared memory, those of a CPU's from registers and the first-level cache."""
+    grouped_memory: dict[str, Fraction] = msgspec.field(default_factory=lambda: {"default": 1.0})
+    """Fraction of the memory's bandwidth that a library's grouped products reach where experts have few rows; ``default``."""
 
 
 class AttentionTable(Table, frozen=True, forbid_unknown_fields=True):
