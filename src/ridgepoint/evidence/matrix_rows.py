@@ -17,7 +17,8 @@ from ridgepoint.work import Seq, Work
 
 # Kernels that sort tokens by expert: fused in one library, plain framework operations in another.
 _ROUTE_LAUNCHES = {"trtllm_gen": 2.0, "triton_mxfp4": 24.0}
-_FOREIGN = 0.5  # part of other ranks' token rows that SGLang's kernels still work on
+_FOREIGN = {"0.5.10": 0.5}
+"""Part of other ranks' token rows that versions of SGLang before they skipped blocks of such experts still worked on."""
 _ENGINE_S = 5e-6  # starting a TensorRT engine of one kernel
 # A mixed dtype names weight and activation bits; the weight_dtype column says which weight format it is.
 
@@ -108,10 +109,13 @@ def _experts(rows: Rows, machine: Machine) -> Work:
     mine, active = routed(tokens, experts, top_k, ranks, _power(rows.tag("dist", "balanced")))
     if rows.tag("proj", "moe_ffn") != "moe_ffn":
         raise InexpressibleError(f"expert projection '{rows.tag('proj')}'")
-    library = _library(rows)
+    library = _kernels(rows)
+    if library == "triton" and weights == "mxfp4":
+        weights = "bf16"  # SGLang widens such weights once, when it loads them
+    every = mine
     if rows.text("framework") == "sglang" and library in {"triton", "marlin"}:
-        mine = mine + _FOREIGN * (tokens * top_k - mine)
-    each = mine / active
+        every = np.maximum(tokens * top_k, mine)
+    each = (mine + _FOREIGN.get(rows.tag("ver"), 0.0) * (every - mine)) / active
     fused, narrow = library == "trtllm_gen", FORMATS[acts].bits < 16
 
     def product(n: Array, k: Array, label: str) -> Gemm:
@@ -126,20 +130,39 @@ def _experts(rows: Rows, machine: Machine) -> Work:
         label="route",
     )
     activation = Stream(
-        read_bytes=2.0 * gates * mine * inner,
-        write_bytes=FORMATS[acts].bytes * mine * inner,
-        flop=4.0 * mine * inner,
-        special=mine * inner,
+        read_bytes=2.0 * gates * every * inner,
+        write_bytes=FORMATS[acts].bytes * every * inner,
+        flop=4.0 * every * inner,
+        special=every * inner,
         launches=2.0 if narrow and not fused else 1.0,
         label="activation",
     )
     scatter = Stream(
-        read_bytes=2.0 * mine * hidden, write_bytes=2.0 * tokens * hidden, flop=2.0 * mine * hidden, label="combine"
+        read_bytes=2.0 * every * hidden, write_bytes=2.0 * tokens * hidden, flop=2.0 * every * hidden, label="combine"
     )
-    return Seq(gather, product(gates * inner, hidden, "up"), activation, product(hidden, inner, "down"), scatter)
+    # Blocks of other ranks' experts write zeros and end.
+    zeros = Stream(
+        read_bytes=0.0 * mine, write_bytes=2.0 * (every - mine) * (gates * inner + hidden), launches=0.0, label="zeros"
+    )
+    return Seq(gather, product(gates * inner, hidden, "up"), activation, product(hidden, inner, "down"), scatter, zeros)
+
+
+def _expert_weights(rows: Rows) -> Array:
+    """Matrices of the rank's experts that have rows, of which a harness has one set."""
+    sizes = (rows.number(name) for name in ("m", "experts", "top_k"))
+    _, active = routed(*sizes, rows.extra("moe_ep", 1.0), _power(rows.tag("dist", "balanced")))
+    products = 3.0 if rows.tag("gated", "1") == "1" else 2.0
+    size = products * rows.number("n") * rows.number("k") * FORMATS[operand_formats(rows)[1]].bytes
+    return np.asarray(active * size)
 
 
 def _library(rows: Rows) -> str:
+    """The kernels' library and the format that it computes in: one library reaches less of one format's rate than of another's."""
+    library = _kernels(rows)
+    return f"{library}/{rows.text('dtype')}" if library else ""
+
+
+def _kernels(rows: Rows) -> str:
     kernel = rows.tag("kernel")
     if rows.text("framework") == "trtllm" and rows.text("weight_dtype") == "mxfp4" and rows.text("dtype") == "w4a16":
         return "triton_mxfp4"
@@ -190,6 +213,8 @@ def _operands(rows: Rows) -> Array:
 BUILDERS = {
     "gemm": Builder(_gemm, tags=("kernel",), repeated_bytes=_operands),
     "batched_gemm": Builder(_batched, tags=("kernel", "name"), repeated_bytes=_operands),
-    "grouped_gemm": Builder(_experts, tags=("kernel", "dist", "gated", "proj"), library=_library),
+    "grouped_gemm": Builder(
+        _experts, tags=("kernel", "dist", "gated", "proj", "ver"), repeated_bytes=_expert_weights, library=_library
+    ),
     "conv2d": Builder(_conv, tags=("dir", "stride_w")),
 }

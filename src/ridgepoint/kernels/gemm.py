@@ -191,7 +191,7 @@ def tiled(op: Gemm, machine: Machine, menu: Array | None = None) -> Demand:
     draw = np.minimum(
         machine.memory_bytes_per_s * table.memory_efficiency,
         np.minimum(tiles, sms) * memory_draw(machine),
-    )
+    ) * (table.grouped_memory["default"] if op.grouped else 1.0)
     seconds[machine.main_memory] = (read_bytes(op) + write_bytes(op)) / draw
     cache, received = (machine.cache or ("l2",))[0], operand_bytes_per_s(machine) * reach
     fed = max(acts, FORMATS[arithmetic.format].bytes) if arithmetic.note else acts  # activations are widened beforehand
