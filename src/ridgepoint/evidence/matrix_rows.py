@@ -149,15 +149,15 @@ def _experts(rows: Rows, machine: Machine) -> Work:
 
 def _expert_weights(rows: Rows) -> Array:
     """Matrices of the rank's experts that have rows, of which a harness has one set."""
-    sizes = (rows.number(name) for name in ("m", "experts", "top_k"))
-    _, active = routed(*sizes, rows.extra("moe_ep", 1.0), _power(rows.tag("dist", "balanced")))
+    tokens, experts, top_k = (rows.number(name) for name in ("m", "experts", "top_k"))
+    _, active = routed(tokens, experts, top_k, rows.extra("moe_ep", 1.0), _power(rows.tag("dist", "balanced")))
     products = 3.0 if rows.tag("gated", "1") == "1" else 2.0
     size = products * rows.number("n") * rows.number("k") * FORMATS[operand_formats(rows)[1]].bytes
     return np.asarray(active * size)
 
 
 def _library(rows: Rows) -> str:
-    """The kernels' library and the format that it computes in: one library reaches less of one format's rate than of another's."""
+    """The kernels' library and the rows' format: what a library reaches of a rate differs from format to format."""
     library = _kernels(rows)
     return f"{library}/{rows.text('dtype')}" if library else ""
 
