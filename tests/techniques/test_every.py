@@ -68,6 +68,7 @@ SCENARIOS: dict[str, tuple[str, str, Task, rp.Plan]] = {
         rp.Plan(zero_stage=3, overlap_parameters=False),
     ),
     "training, unfused": ("llama-2-7b", "8xa100-sxm-80gb", Train(batch=8, seq=2048), rp.Plan(fused_attention=False)),
+    "training a network": ("resnet50", "h100-sxm", Train(batch=64, image_px=224), rp.Plan()),
     "training eagerly": ("bert-large", "8xa100-sxm-80gb", Train(batch=64, seq=512), rp.Plan(compiled=False)),
 }
 
