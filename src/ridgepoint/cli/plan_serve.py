@@ -9,7 +9,7 @@ import typer
 
 from ridgepoint.cli.citing import Citations, print_answer
 from ridgepoint.cli.loads import LOAD, Arrivals, Output, Prompt, Rate, Seed, Trace, load_of
-from ridgepoint.cli.numbers import whole_number
+from ridgepoint.cli.numbers import per_second, whole_number
 from ridgepoint.cli.output import print_json, progress_bar
 from ridgepoint.cli.panels import PLAN, Acts, Engine, Kv, Weights, valued
 from ridgepoint.errors import RidgepointError
@@ -187,4 +187,6 @@ def _load(said: dict[str, Any], requests: str | None, seed: int) -> Requests:
     count = None if requests is None else whole_number("--requests", requests)
     if said["--trace"] is None and said["--rate"] is None:
         raise RidgepointError("bad_usage", "say what arrives: --trace or --rate", "add --trace FILE or --rate 10")
-    return load_of(said, count if count is not None or said["--trace"] is not None else 4000, seed)
+    drawn = load_of(said, count if count is not None or said["--trace"] is not None else 4000, seed)
+    # A sample's own rate differs by chance from the one that is asked for, which a fleet is sized for.
+    return drawn if said["--trace"] is not None or len(drawn) < 2 else drawn.at_rate(per_second(said["--rate"]))

@@ -41,6 +41,10 @@ class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     compiled: bool = True
     """Whether elementwise chains are fused."""
     fused_attention: bool = True
+    unfused: tuple[str, ...] = ()
+    """Architecture families and formats for which it has no fused attention all the same."""
+    longest_fused: float = 1e9
+    """Longest sequence that its fused attention takes."""
     dispatch_s: float = 0.0
     """Host time per kernel where nothing is captured; 0: the machine's own, of compiled or of interpreted code."""
     step_s: float = 0.0
@@ -120,6 +124,12 @@ def step(
         launches = Host(seconds=kernel_count(device) * each, label="host.dispatch")
     serial = engine.step_s + engine.sequence_s * sequences + engine.token_s * tokens
     return Seq(Overlap(device, launches), Host(seconds=serial, label="host.engine"))
+
+
+def fuses_attention(engine: Engine, machine: Machine, format_name: str, length: float = 1.0) -> bool:
+    """Whether the engine has fused attention for a format on this machine, and for sequences of this length."""
+    lacking = {machine.device.family, format_name} & set(engine.unfused)
+    return engine.fused_attention and not lacking and length <= engine.longest_fused
 
 
 def dispatch_s(engine: Engine, machine: Machine) -> float:

@@ -19,14 +19,13 @@ from ridgepoint.serving.clock import Clock
 from ridgepoint.serving.guess import Guess
 from ridgepoint.serving.log import Log
 from ridgepoint.serving.room import Room
-from ridgepoint.serving.scheduling import FULL, MIXED, RATIO, STATIC, Scheduling
+from ridgepoint.serving.scheduling import FULL, MIXED, STATIC, Scheduling
 from ridgepoint.serving.sequences import Active, Decoding
+from ridgepoint.serving.timing import plan_time, write
 
 Steps = Callable[[int], tuple[int, float]]
 BOTH, READS = "both", "reads"
 """What a replica does: everything, or one half of it beside a mate on the same device."""
-RESERVED = 64
-"""Steps of a run for which blocks are held where a mate takes from the same cache."""
 
 
 class Replica:
@@ -38,38 +37,9 @@ class Replica:
     """
 
     __slots__ = (
-        "_action",
-        "_made_room",
-        "_order",
-        "_reserved",
-        "_steps",
-        "_width",
-        "blocked",
-        "blocks",
-        "cache",
-        "clock",
-        "clocks",
-        "decoding",
-        "end_s",
-        "fetching",
-        "guess",
-        "half",
-        "hands_over",
-        "idle",
-        "level",
-        "log",
-        "mate",
-        "name",
-        "pieces",
-        "reading",
-        "room",
-        "rules",
-        "run",
-        "sink",
-        "slots",
-        "start_s",
-        "version",
-        "waiting",
+        "_order", "_reserved", "_steps", "_width", "action", "blocked", "blocks", "cache", "clock", "clocks",
+        "decoding", "end_s", "fetching", "guess", "half", "hands_over", "idle", "level", "log", "made_room", "mate",
+        "name", "pieces", "reading", "room", "rules", "run", "sink", "slots", "start_s", "version", "waiting",
     )  # fmt: skip
 
     def __init__(
@@ -98,11 +68,11 @@ class Replica:
         self.half = BOTH
         self.start_s, self.end_s, self.version = 0.0, inf, 0
         self.sink, self._steps = sink, steps
-        self._order, self._made_room = 0, False
+        self._order, self.made_room = 0, False
         self.guess = Guess()
         self.pieces: list[tuple[Active, int]] = []
         self.run = self._reserved = 0
-        self._action: Action | None = None
+        self.action: Action | None = None
 
     @property
     def load(self) -> int:
@@ -159,24 +129,25 @@ class Replica:
 
     def _cut(self, now_s: float) -> None:
         """End a run of decode steps at the first boundary from ``now_s`` on."""
-        steps = self._boundary(now_s)
+        steps = self.boundary(now_s)
         if steps < self.run:
-            self._end_after(steps)
+            self.end_after(steps)
             self.version += 1
             self.sink.due(self)
 
-    def _boundary(self, when_s: float) -> int:
+    def boundary(self, when_s: float) -> int:
         """Steps of the run under way until its first boundary from ``when_s`` on."""
         return max(1, ceil(self._passed(when_s) - 1e-9))
 
     def _passed(self, when_s: float) -> float:
         """Steps of the run under way that are done at ``when_s``."""
-        assert self._action is not None
-        return self._action.steps_in(when_s - self.start_s)
+        assert self.action is not None
+        return self.action.steps_in(when_s - self.start_s)
 
-    def _end_after(self, steps: int) -> None:
-        assert self._action is not None
-        self.run, self.end_s = steps, self.start_s + self._action.seconds(steps)
+    def end_after(self, steps: int) -> None:
+        """The run under way ends after so many steps."""
+        assert self.action is not None
+        self.run, self.end_s = steps, self.start_s + self.action.seconds(steps)
 
     @property
     def most(self) -> int:
@@ -188,7 +159,7 @@ class Replica:
         if level == self.level:
             return
         self.level, self.clock = level, self.clocks[level]
-        before = self._action
+        before = self.action
         if before is None:
             return
         if now_s > self.start_s and not self.pieces:
@@ -197,12 +168,12 @@ class Replica:
         if self.slots is not None:
             self.slots.loading_s += before.loading_s
         if now_s <= self.start_s:  # it was planned this moment
-            self._time(now_s)
+            plan_time(self, now_s)
         else:
             left = (self.end_s - now_s) / before.first_s
-            self._time(self.start_s)
+            plan_time(self, self.start_s)
             self.end_s = now_s + left * (self.end_s - self.start_s)
-            self._action = before
+            self.action = before
         self.version += 1
         self.sink.due(self)
 
@@ -213,8 +184,8 @@ class Replica:
         if self.run and not self.pieces:
             whole = int(self._passed(now_s) + 1e-9)
             if whole:
-                self._end_after(min(whole, self.run))
-                self._write()
+                self.end_after(min(whole, self.run))
+                write(self)
                 self._finish_decoding(self.run, self.end_s)
         lost = [one for _, _, one in self.waiting] + [one for _, _, one in self.fetching] + list(self.reading)
         for one in list(self.decoding.members.values()):
@@ -228,7 +199,7 @@ class Replica:
         if self.slots is not None:
             lost += self.slots.clear()
         lost.sort(key=lambda one: (-one.priority, one.order))  # who came first is first again
-        self.run, self._reserved, self._action, self.idle, self.end_s = 0, 0, None, True, inf
+        self.run, self._reserved, self.action, self.idle, self.end_s = 0, 0, None, True, inf
         self.version += 1
         return lost
 
@@ -236,7 +207,7 @@ class Replica:
         """The action under way is done: give tokens, let go of what has ended, decide on the next."""
         now, run, pieces = self.end_s, self.run, self.pieces
         if run or pieces:
-            self._write()
+            write(self)
         if run:
             self._finish_decoding(run, now)
         if pieces:
@@ -249,7 +220,7 @@ class Replica:
     def _finish_decoding(self, steps: int, now: float) -> None:
         decoding = self.decoding
         if not self.pieces:  # a step that also reads took its blocks when it was planned
-            self._reserve(0)
+            self.reserve(0)
             self.blocks.take(decoding.blocks(steps))
             self.guess.pass_steps(steps)
         decoding.advance(steps)
@@ -278,7 +249,7 @@ class Replica:
                 self.release(one, one.target)
                 self.sink.done(one, now if self.hands_over else now + self._lag_s())
 
-    def _reserve(self, blocks: int) -> None:
+    def reserve(self, blocks: int) -> None:
         """Hold ``blocks`` for the run under way, in place of those held before: the mate takes from the same cache."""
         self.blocks.give(self._reserved)
         self.blocks.take(blocks)
@@ -301,7 +272,7 @@ class Replica:
 
     def plan(self, now: float) -> None:
         """Decide on the next action."""
-        self.start_s, self.run, self.blocked, self._action = now, 0, False, None
+        self.start_s, self.run, self.blocked, self.action = now, 0, False, None
         self.version += 1
         policy = self.rules.policy
         if policy == STATIC:
@@ -315,7 +286,7 @@ class Replica:
         if self.idle:
             self.end_s = self.wake(now)
         else:
-            self._time(now)
+            plan_time(self, now)
         self.sink.due(self)
         if self.mate is not None:
             self.mate.set_level(0 if self.idle else 1, now)
@@ -339,7 +310,7 @@ class Replica:
             self.reading.append(one)
 
     def _fill_mixed(self, now: float) -> None:
-        put_back = self._made_room = make_room(self)
+        put_back = self.made_room = make_room(self)
         beside = len(self.decoding)
         growth = self.decoding.blocks(1) if beside else 0
         self.blocks.take(growth)
@@ -351,89 +322,7 @@ class Replica:
 
     def _fill_apart(self, now: float) -> None:
         choose(self, self.rules.token_budget * self.clock.lanes, now, admit=True)
-        self._made_room = not self.pieces and make_room(self)
-
-    # How long
-
-    def _time(self, now: float) -> None:
-        if self.pieces:
-            self._time_step(now)
-        else:
-            self._time_run(now)
-
-    def _adapted(self) -> tuple[float, int, float]:
-        """(part of the running requests that use adapters, different ones, seconds of copies to wait for)."""
-        slots = self.slots
-        if slots is None:
-            return 0.0, 0, 0.0
-        running = len(self.reading) + len(self.decoding.members)
-        loading, slots.loading_s = slots.loading_s, 0.0
-        return min(slots.running / max(running, 1), 1.0), slots.different, loading
-
-    def _time_step(self, now: float) -> None:
-        decoding = self.decoding
-        beside = len(decoding) if self.run else 0
-        pieces = [(tokens, one.read) for one, tokens in self.pieces]
-        finishing = sum(1 for one, tokens in self.pieces if one.read + tokens >= one.target)
-        context = decoding.context if beside else 0.0
-        adapted, adapters, loading = self._adapted()
-        device, host, width, part = self.clock.mixed(beside, context, pieces, finishing, adapted, adapters)
-        chosen, seconds = self.clock.chosen(beside, finishing), device + host + loading
-        stalled = len(decoding) - beside
-        self._action = Action(
-            beside,
-            stalled,
-            context,
-            width,
-            chosen,
-            host,
-            part,
-            seconds,
-            0.0,
-            self.level,
-            adapted * width,
-            adapters,
-            loading,
-        )
-        self.end_s = now + seconds
-
-    def _time_run(self, now: float) -> None:
-        decoding, count = self.decoding, len(self.decoding)
-        context, rate = decoding.context, decoding.growth
-        adapted, adapters, loading = self._adapted()
-        device, host, slope, end = self.clock.decode(count, context, adapted, adapters)
-        steps = min(decoding.next_end(), int((end - context) / rate) + 1)
-        steps = max(1, decoding.steps_within(self.blocks.room, steps))
-        if self.waiting and self.rules.admits == RATIO:
-            steps = min(steps, 16)  # what outputs may still take shrinks with every step, which can admit a request
-        if loading or (self._made_room and self.waiting):  # who waits may fit into the room just made
-            steps = 1
-        chosen = self.clock.chosen(count, 0)
-        self._action = Action(
-            count, 0, context, chosen, chosen, host, 1.0, device + host + loading, slope * rate, self.level,
-            adapted * chosen, adapters, loading,
-        )  # fmt: skip
-        if self.fetching:
-            steps = min(steps, self._boundary(self.fetching[0][0]))
-        if self.mate is not None:
-            self._reserve(0)
-            steps = max(1, decoding.steps_within(self.blocks.room, min(steps, RESERVED)))
-            self._reserve(decoding.blocks(steps))
-        self._end_after(steps)
-
-    def _write(self) -> None:
-        """Log what the action under way took after all."""
-        done, steps = self._action, max(self.run, 1)
-        assert done is not None
-        seconds = self.end_s - self.start_s
-        planned = done.seconds(steps)
-        context = done.context + (self.decoding.growth * (steps - 1) / 2.0 if steps > 1 else 0.0)
-        stretch = seconds / planned if seconds != planned else 1.0
-        row = (
-            self.start_s, seconds, steps, done.beside, done.stalled, context, done.width, done.chosen, done.host_s,
-            self.blocks.used, done.level, stretch, done.adapted, done.adapters, done.loading_s,
-        )  # fmt: skip
-        self.log.write(row, ((tokens, one.read) for one, tokens in self.pieces), done.part)
+        self.made_room = not self.pieces and make_room(self)
 
     # Room
 
