@@ -13,7 +13,7 @@ from ridgepoint.machines.machine import Machine
 from ridgepoint.models.architecture import Model
 from ridgepoint.models.networks.network import Network
 from ridgepoint.plan import Plan
-from ridgepoint.serving.engines import Engine, engines, speeds, step, with_software
+from ridgepoint.serving.engines import Engine, engines, fuses_attention, speeds, step, with_software
 from ridgepoint.tasks import Decode, Forward, Prefill
 from ridgepoint.tasks.build import build
 from ridgepoint.work import Repeat, Seq, Work
@@ -56,7 +56,8 @@ def stand_in(task: str, mode: str) -> str:
 
 def plan_of(rows: Rows, model: Model | Network, machine: Machine, engine: Engine) -> Plan:
     """Formats and layout of the rows, fused and captured as the engine does."""
-    plan = Plan(fused_attention=engine.fused_attention, compiled=engine.compiled)
+    fused = fuses_attention(engine, machine, rows.text("precision"), float(np.min(rows.number("prompt", 1.0))))
+    plan = Plan(fused_attention=fused, compiled=engine.compiled)
     if isinstance(model, Model):
         plan = replace(plan, **degrees(rows))
     return with_formats(plan, rows, model, machine)
@@ -99,7 +100,10 @@ def _forward(rows: Rows, model: Model | Network, machine: Machine, plan: Plan, e
         stated = rows.table.numbers["image_px"][rows.index]
         task = Forward(batch=batch, image_px=None if np.isnan(stated).any() else stated)
     else:
-        task = Forward(batch=batch, seq=whole(rows.number("prompt") * engine.filled))
+        # Without padding sequences are shorter; unfused attention puts it back, so that they are fewer.
+        filled = batch * engine.filled
+        sequences = batch if plan.fused_attention else whole(filled)
+        task = Forward(batch=sequences, seq=whole(rows.number("prompt") * filled / sequences))
     built = build(model, machine, task, plan)
     return step(built.device, machine, engine, batch, decode=True), built.device
 

@@ -5,7 +5,7 @@ All networks of a table on one machine are evaluated together (``stacked``).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -22,8 +22,9 @@ from ridgepoint.evidence.step_rows import engine_of
 from ridgepoint.machines.machine import Machine
 from ridgepoint.models.networks.network import Network
 from ridgepoint.numeric import Array, Num
+from ridgepoint.ops import Attention
 from ridgepoint.plan import Plan
-from ridgepoint.serving.engines import Engine, dispatch_s, with_software
+from ridgepoint.serving.engines import Engine, dispatch_s, fuses_attention, with_software
 from ridgepoint.tasks import Forward, Train
 from ridgepoint.tasks.build import build
 from ridgepoint.tasks.inference import has_host, kernel_count, without_host
@@ -65,14 +66,16 @@ def passes(rows: Rows, net: Network, machine: Machine) -> Passes:
     training = rows.text("task") == "train_step"
     plan = Plan(
         compiled=engine.compiled,
-        fused_attention=engine.fused_attention and rows.tag("torch") not in _UNFUSED,
+        fused_attention=fuses_attention(engine, machine, rows.text("precision")) and rows.tag("torch") not in _UNFUSED,
         optimizer="sgd",
         micro_batch=batch if training else None,
     )
     plan = with_formats(plan, rows, net, machine)
     task = Train(batch=batch, image_px=sizes) if training else Forward(batch=batch, image_px=sizes)
-    device = without_host(build(net, machine, task, plan).device)
-    ops = list(flat(device))
+    ops = list(flat(without_host(build(net, machine, task, plan).device)))
+    longest = max((float(np.max(op.q_len)) for op, _ in ops if isinstance(op, Attention)), default=0.0)
+    if longest > engine.longest_fused:
+        ops = list(flat(without_host(build(net, machine, task, replace(plan, fused_attention=False)).device)))
     if rows.text("precision") == "amp" and not engine.compiled:
         ops = autocast(ops)
     if engine.folded and not training:
