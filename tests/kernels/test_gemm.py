@@ -88,7 +88,13 @@ def test_counts_by_hand() -> None:
 
 def plain_waves() -> Machine:
     """An H100 whose last wave is lost whole and whose waves and starts cost nothing: tiles and waves alone are left."""
-    values = {"tail": 1.0, "wave_s": 1e-12, "start_s.fp16": 1e-12, "step_s.fp16": 1e-12, "joule_per_flop.fp16": 1e-15}
+    values = {
+        "tail": 1.0,
+        "fill_bytes": 1e-9,
+        "start_s.fp16": 1e-12,
+        "step_s.fp16": 1e-12,
+        "joule_per_flop.fp16": 1e-15,
+    }
     return with_values(find_machine("h100-sxm"), "gemm", values)
 
 
@@ -207,3 +213,20 @@ def test_gpus_that_nobody_measured_draw_what_is_usual_and_other_machines_nothing
     amd, tpu = find_machine("mi300x"), find_machine("tpu-v5e")
     assert gemm.overdraw(amd, "fp16", amd.arithmetic("bf16")) == amd.coefficients.gemm.overdraw > 1.0
     assert gemm.overdraw(tpu, "fp16", tpu.arithmetic("bf16")) == 0.0
+
+
+def test_below_the_lowest_voltage_power_goes_with_the_clock() -> None:
+    """A card of 70 W runs below 1 GHz, where a voltage that no longer falls makes each halved budget halve the rate."""
+    t4 = find_machine("t4")
+    long = Gemm(m=8192.0, n=8192.0, k=8192.0, acts="fp32", weights="fp32", out="fp32")
+
+    def rate(joule: float) -> float:
+        machine = with_values(t4, "gemm", {"joule_per_flop.fp32": joule, "efficiency.fp32": 1.0})
+        return 1.0 / settle(gemm.expected(long, machine)).time_s
+
+    assert rate(2e-11) / rate(4e-11) == pytest.approx(2.0, rel=0.03)
+    fast = with_values(find_machine("h100-sxm"), "gemm", {"joule_per_flop.fp16": 6e-13})
+    faster = with_values(find_machine("h100-sxm"), "gemm", {"joule_per_flop.fp16": 3e-13})
+    big = Gemm(m=16384.0, n=16384.0, k=16384.0)
+    ratio = settle(gemm.expected(big, fast)).time_s / settle(gemm.expected(big, faster)).time_s
+    assert ratio < 2.0 ** (1.0 / 2.4) * 1.02, "above it the voltage falls too"

@@ -1,5 +1,7 @@
 """The robust fit: it recovers what made the data, in spite of noise and strangers (design §4)."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import pytest
 
@@ -53,3 +55,20 @@ def test_an_interval_of_the_spread_holds_nine_tenths() -> None:
     for residuals in (rng.normal(0.0, 0.1, 4000), 0.1 * rng.standard_t(2, 4000), rng.laplace(0.0, 0.2, 4000)):
         inside = np.abs(residuals) <= 1.645 * robust_spread(residuals)
         assert np.mean(inside) == pytest.approx(0.9, abs=0.001)
+
+
+def test_what_the_rows_do_not_tell_stays_where_it_was() -> None:
+    # design §4: few parameters; a machine whose rows say nothing of one keeps its family's, one that they tell still comes out
+    target = np.log(np.full(200, 0.4)) + np.random.default_rng(5).normal(0.0, 0.02, 200)
+    both = [Parameter("told", 0.7, 0.1, 1.0), Parameter("untold", 0.5, 0.1, 1.0)]
+
+    def residuals(values: Mapping[str, float]) -> Array:
+        return np.asarray(np.log(values["told"]) + 1e-4 * np.log(values["untold"]) - target)
+
+    held = fit(both, residuals, hold=0.002).values
+    assert held["told"] == pytest.approx(0.4, rel=0.01)
+    assert held["untold"] == pytest.approx(0.5, rel=0.02)
+    moving = [Parameter("told", 0.7, 0.1, 1.0, held=False)]
+    assert fit(moving, lambda values: np.log(values["told"]) - target, hold=1.0).values["told"] == pytest.approx(
+        0.4, rel=0.01
+    )

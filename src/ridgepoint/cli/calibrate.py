@@ -70,7 +70,7 @@ def calibrate(
         writable_family,
         write_section,
     )
-    from ridgepoint.evidence.free import OPS
+    from ridgepoint.evidence.free import HOLD, OPS
     from ridgepoint.evidence.leave_one_out import GENERATION
     from ridgepoint.machines.catalog import device_files
     from ridgepoint.machines.coefficients import family_file
@@ -87,11 +87,12 @@ def calibrate(
     name = family or sheet.device.name
     # No common number says what an operation draws on machines of every kind.
     without = GENERATION.get(table, ()) if family == "generic" else ()
-    fit = fit_all(batches, table, without=without, steps=12, polish=0 if family and table == "gemm" else 20)
-    held_back = cross_validated(batches, table)
+    hold = HOLD.get(table, 0.0) if family != "generic" else 0.0
+    fit = fit_all(batches, table, without=without, steps=12, polish=0 if family and table == "gemm" else 20, hold=hold)
+    held_back = cross_validated(batches, table, hold)
     rows = sum(len(batch.rows) for batch in batches)
     header, today = table if family else f"coefficients.{table}", date.today().strftime("%Y-%m")
-    values = merged(sheet, table, fit.values)
+    values = merged(sheet, table, fit.values, whole=not hold)
     machines = {batch.sheet.device.name for batch in batches}
     wider = ALONE_SPREAD if family and len(machines) == 1 else 1.0
     spread = wider * max(fit.spread, held_back.spread)
@@ -185,8 +186,8 @@ def _expressed(source: Path, table: str, largest: int) -> tuple[list[Batch], Tab
 def _rows(source: Path, machine: str, table: str) -> tuple[list[Batch], Table]:
     """The rows of one machine."""
     from ridgepoint.evidence.calibrate import is_own
-    from ridgepoint.evidence.free import OPS
-    from ridgepoint.evidence.leave_one_out import LARGEST_GROUP
+    from ridgepoint.evidence.free import HOLD, OPS
+    from ridgepoint.evidence.leave_one_out import LARGEST_GROUP, without_own
     from ridgepoint.machines.catalog import find_machine
 
     found, measured = _expressed(source, table, 3 * LARGEST_GROUP)
@@ -197,12 +198,15 @@ def _rows(source: Path, machine: str, table: str) -> tuple[list[Batch], Table]:
         what = f"of {wanted} " if wanted else ""
         hint = "name one: --machine " + " or ".join(names) if names else f"rows of {', '.join(OPS[table])} are needed"
         raise RidgepointError("no_data", f"{measured.file} has no rows {what}to fit `{table}` to", hint)
+    if table in HOLD:
+        mine = [replace(batch, sheet=without_own(batch.sheet, table, batch.sheet.device.family)) for batch in mine]
     return mine, measured
 
 
 def _pooled(source: Path, family: str, table: str) -> tuple[list[Batch], Table]:
     """A sample of the rows of all machines of a family, none of which keeps numbers of its own."""
     from ridgepoint.evidence.calibrate import is_own
+    from ridgepoint.evidence.free import HOLD
     from ridgepoint.evidence.leave_one_out import LARGEST_GROUP, without_own
     from ridgepoint.machines.coefficients import family_names
 
@@ -210,7 +214,8 @@ def _pooled(source: Path, family: str, table: str) -> tuple[list[Batch], Table]:
         raise unknown_name("family", family, family_names())
     found, measured = _expressed(source, table, LARGEST_GROUP if table == "gemm" or family == "generic" else ALL)
     members = [batch for batch in found if family in (batch.sheet.device.family, "generic")]
-    mine = [replace(batch, sheet=without_own(batch.sheet, table, family)) for batch in members]
+    common = "generic" if table in HOLD else family
+    mine = [replace(batch, sheet=without_own(batch.sheet, table, common)) for batch in members]
     if not any(is_own(batch, table) for batch in mine):
         raise RidgepointError(
             "no_data", f"{measured.file} has no rows of {family} machines to fit `{table}` to", "try --family generic"

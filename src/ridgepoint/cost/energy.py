@@ -105,7 +105,7 @@ def under_cap(machine: Machine, limit_w: float) -> Machine:
 
 
 IN_KERNEL = {
-    "gemm": ("wave_s", "split_s", "step_s"), "scan": ("step_s",),
+    "gemm": ("split_s", "step_s"), "scan": ("step_s",),
     "stream": ("reduction_s",),
 }  # fmt: skip
 """Coefficients that are latencies inside a kernel, in seconds at the clock of the sheet (those of attention are in clocks)."""

@@ -136,20 +136,27 @@ def parameters(
             table_name, _, key = path.partition(".")
             start = current[table_name].get(key, current[table_name]["default"]) if key else current[table_name]
             limits = free.get(path, bounds)
-            if name == "joule_per_flop":
-                limits, start = _power_bounds(batches[0].sheet, formats[key], start)
-            found.append(Parameter(path, min(max(start, limits.low), limits.high), limits.low, limits.high))
+            drawn = name == "joule_per_flop"
+            if drawn:
+                limits, start = _power_bounds([batch.sheet for batch in batches], formats[key], start)
+            start = min(max(start, limits.low), limits.high)
+            found.append(Parameter(path, start, limits.low, limits.high, held=not drawn))
     return found
 
 
-def _power_bounds(machine: Machine, format_name: str, start: float) -> tuple[Bounds, float]:
-    """Energy per operation between the power limit at peak rate (no cap) and a tenth of that rate."""
-    power = machine.device.power
-    peak = machine.arithmetic(format_name).flop_per_s
-    if power.tdp is None:
+def _power_bounds(machines: Iterable[Machine], format_name: str, start: float) -> tuple[Bounds, float]:
+    """Energy per operation between the power limit at peak rate (no cap on any of the machines) and thirty times that."""
+    capped = [
+        machine.device.power.tdp
+        / machine.arithmetic(format_name).flop_per_s
+        / (float(machine.device.chip.clock) / 1e9) ** (CLOCK_EXPONENT - 1.0)
+        for machine in {machine.device.name: machine for machine in machines}.values()
+        if machine.device.power.tdp is not None
+    ]
+    if not capped:
         return Bounds(1e-14, 1e-10), start or 1e-12
-    least = power.tdp / peak / (float(machine.device.chip.clock) / 1e9) ** (CLOCK_EXPONENT - 1.0)
-    return Bounds(least, 30.0 * least), start or 1.4 * least
+    least = min(capped)
+    return Bounds(least, 30.0 * least), start or 2.0 * least
 
 
 def fit_table(
@@ -213,7 +220,7 @@ def is_own(batch: Batch, table: str) -> bool:
     return batch.rows.text("op") in OPS[table] and (table == "gemm" or not batch.condition.library)
 
 
-def cross_validated(batches: list[Batch], table: str, folds: int = 3) -> Fit:
+def cross_validated(batches: list[Batch], table: str, hold: float = 0.0, folds: int = 3) -> Fit:
     """Residuals of rows held back in blocks of shapes: each fold is predicted from a fit to the others.
 
     A block is a decade of measured time, so that a fit is tried on sizes that it did not see in that number. Values are
@@ -227,7 +234,7 @@ def cross_validated(batches: list[Batch], table: str, folds: int = 3) -> Fit:
         held = [part for part, number in order if number == fold]
         if not held or not any(is_own(part, table) for part in kept):
             continue
-        result = fit_all(kept, table, steps=8, polish=0)
+        result = fit_all(kept, table, steps=8, polish=0, hold=hold)
         told = held if table == "gemm" else [batch for batch in held if is_own(batch, table)]
         residuals.append(log_errors(told, table, result.values))
     if not residuals:

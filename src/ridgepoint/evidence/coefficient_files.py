@@ -21,13 +21,15 @@ from ridgepoint.models.catalog import user_catalog
 MARKER = "# Coefficients fitted to measurements by `ridgepoint calibrate`."
 
 
-def merged(machine: Machine, table: str, values: Mapping[str, float]) -> dict[str, Any]:
-    """The machine's present table with fitted values in it, provenance and spread left out."""
-    current: dict[str, Any] = msgspec.to_builtins(getattr(machine.coefficients, table))
+def merged(machine: Machine, table: str, values: Mapping[str, float], whole: bool = True) -> dict[str, Any]:
+    """What a file says of a table after a fit, provenance and spread left out: the machine's present numbers with the fitted
+    ones in them; not ``whole``: only the fitted ones, so that the rest stays the family's whatever becomes of that.
+    """
+    current: dict[str, Any] = msgspec.to_builtins(getattr(machine.coefficients, table)) if whole else {}
     for path, value in values.items():
         name, _, key = path.partition(".")
         rounded = float(f"{value:.3g}")
-        current[name] = current[name] | {key: rounded} if key else rounded
+        current[name] = current.get(name, {}) | {key: rounded} if key else rounded
     return {name: value for name, value in current.items() if name not in ("spread", "provenance")}
 
 

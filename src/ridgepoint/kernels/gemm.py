@@ -7,10 +7,12 @@ The model of one kernel:
     engine  = load · tm · tn · ⌈k/s⌉ · 2 / (rate of one multiprocessor · efficiency · shape(tm, tn))
     cache   = load · (tm·a + tn·b) · ⌈k/s⌉ bytes over what one multiprocessor receives from the last-level cache
     memory  = (a·m·k + b·k·n + o·m·n) · batch bytes over main memory, from as many multiprocessors as have a tile
-    time    = ‖engine, cache, memory‖_p + ⌈w⌉ / (tiles that run side by side) · wave + split reduction + start
+    fill    = ⌈w⌉ · tm · tn · (fill bytes / a) · 2 / (rate of one multiprocessor · efficiency · shape(tm, tn))
+    time    = ‖engine, cache, memory‖_p + fill + split reduction + start
 
-and the library takes the best tile and split of a menu. Steps of the main loop have a latency that lone tiles show;
-long kernels run at the rate that the power limit sustains. Ideas: tile and wave quantization (NVIDIA, "Matrix
+and the library takes the best tile and split of a menu. A wave fills and drains a pipeline of a few steps of k, whatever the
+generation: 200 to 280 bytes on V100, A100, H100, B200 and L40S alike. Steps of the main loop have a latency that lone
+tiles show; long kernels run at the rate that the power limit sustains. Ideas: tile and wave quantization (NVIDIA, "Matrix
 Multiplication Background User's Guide"), split-K and stream-K (CUTLASS; Osama et al. 2023).
 """
 
@@ -42,6 +44,7 @@ _RESIDENT = 32768.0  # accumulators that one multiprocessor holds: smaller tiles
 _LEAST_BYTES_PER_CLOCK = 16.0  # what a multiprocessor without fast 16-bit arithmetic receives from the cache
 _SAME = {"bf16": "fp16"}  # formats that run alike
 _POWER_S = 2e-4  # how long a kernel runs before the power limit lowers its clock
+_LEAST_VOLTAGE_HZ = 1e9  # clock below which the voltage stays
 _SIZES = ("m", "n", "k", "batch", "imbalance", "stored", "unpack_flop", "computed")
 _ROWS_HALF = 1.0  # single rows keep their operands in registers: what the fits of processors say (families x86 and arm)
 _STEP_BYTES = 64.0  # the main loop takes k in pieces of at least this many bytes per row
@@ -113,13 +116,16 @@ def throttled(seconds: Num, efficiency: Num, machine: Machine, name: str, arithm
 
     Power goes with clock^2.4 (``CLOCK_EXPONENT``), the energy of an operation with clock^1.4. So a design's table holds it at
     1 GHz: within a generation it is nearly the same number from 1.4 to 2.5 GHz. An A100 with 300 W is 8 % slower than one
-    with 400 W, not 25 %. Clocks follow within some hundred microseconds: a share t/(t + 0.2 ms) of a kernel of t seconds
-    runs at the rate that the limit sustains.
+    with 400 W, not 25 %. Below 1 GHz the voltage falls no further, and power goes with the clock itself: cards of 70 W run
+    there. Clocks follow within some hundred microseconds: a share t/(t + 0.2 ms) of a kernel of t seconds runs at the rate
+    that the limit sustains.
     """
     if machine.device.power.tdp is None:
         return seconds
-    drawn = overdraw(machine, name, arithmetic) * efficiency
-    slower = np.maximum(drawn, 1.0) ** (1.0 / CLOCK_EXPONENT) - 1.0
+    drawn = np.maximum(overdraw(machine, name, arithmetic) * efficiency, 1.0)
+    clock = max(float(machine.device.chip.clock) / _LEAST_VOLTAGE_HZ, 1.0)
+    room = clock**CLOCK_EXPONENT / drawn  # power at the lowest voltage's clock, over what the limit leaves for it
+    slower: Num = clock / np.minimum(room ** (1.0 / CLOCK_EXPONENT), room) - 1.0
     return seconds * (1.0 + slower * seconds / (seconds + _POWER_S))
 
 
@@ -187,6 +193,7 @@ def tiled(op: Gemm, machine: Machine, menu: Array | None = None) -> Demand:
     efficiency = own(table.efficiency, name, arithmetic) * reach
     engine_rate = arithmetic.flop_per_s * efficiency * _shape(tm, tn, table.tile_half)
     busy = load * tm * tn * depth * op.computed * (2.0 * sms) / engine_rate
+    fill = whole * tm * tn * (table.fill_bytes / acts) * (2.0 * sms) / engine_rate
     seconds: dict[str, Num] = {arithmetic.engine: throttled(busy, efficiency, machine, name, arithmetic)}
     draw = np.minimum(
         machine.memory_bytes_per_s * table.memory_efficiency,
@@ -213,7 +220,7 @@ def tiled(op: Gemm, machine: Machine, menu: Array | None = None) -> Demand:
         (
             Phase(seconds, table.sharpness),
             Phase({cache: partial_sums}),
-            Phase({"wave": whole / beside * table.wave_s + np.where(split > 1.0, table.split_s, 0.0)}),
+            Phase({"wave": fill + np.where(split > 1.0, table.split_s, 0.0)}),
             Phase({"launch": start}),
         ),
         alternatives=True,

@@ -25,12 +25,13 @@ Residuals = Callable[[Values], Array]
 
 @dataclass(frozen=True)
 class Parameter:
-    """A positive number to fit: where it starts and the bounds that it stays within."""
+    """A positive number to fit: where it starts, the bounds that it stays within, whether a fit may hold it there."""
 
     name: str
     start: float
     low: float
     high: float
+    held: bool = True
 
     def inside(self) -> float:
         """The start as the free variable of the logistic map."""
@@ -86,7 +87,6 @@ def fit(
     taken for those of another kernel: they saturate there, so that they do not pull the fit at all. ``hold``: a parameter
     leaves its start only where that buys this much of the loss for each factor e; what the rows cannot tell stays.
     """
-    starts = np.array([np.log(p.value(p.inside())) for p in parameters])
 
     def values(free: Array) -> dict[str, float]:
         return {p.name: p.value(float(x)) for p, x in zip(parameters, free, strict=True)}
@@ -94,12 +94,11 @@ def fit(
     def at(free: Array) -> Array:
         found = residuals(values(free))
         found = found if np.isinf(other) else np.asarray(other * np.tanh(found / other))
-        moved = np.array([np.log(value) for value in values(free).values()]) - starts
-        return np.concatenate([found, moved]) if hold else found
+        return np.concatenate([found, _moved(parameters, values(free))]) if hold else found
 
     told = weights
     if hold:
-        count = len(residuals({p.name: p.value(p.inside()) for p in parameters}))
+        count = len(residuals(values(np.array([p.inside() for p in parameters]))))
         weights = np.concatenate([np.broadcast_to(weights, count), np.full(len(parameters), hold * count)])
     free = np.array([p.inside() for p in parameters])
     for rounding in (5.0 * noise, noise):  # nearly least squares first: it sees past kinks
@@ -108,6 +107,11 @@ def fit(
     final = residuals(values(free))
     error = float(np.median(np.abs(np.expm1(final))))
     return Fit(values(free), robust_spread(final), error, _loss(final, told, noise))
+
+
+def _moved(parameters: list[Parameter], values: Values) -> Array:
+    """How far, in factors e, each parameter that is held has left its start."""
+    return np.array([np.log(values[p.name] / p.value(p.inside())) if p.held else 0.0 for p in parameters])
 
 
 def _loss(r: Array, weights: Array | float, noise: float) -> float:

@@ -1,8 +1,8 @@
 """What real kernels reach on a machine: a few dozen numbers with physical meaning, as data (design §4).
 
 A family file (``catalog/families/hopper.toml``) holds tables beside the common ones (``generic.toml``); a machine file may
-override values in ``[coefficients.TABLE]``, which is where ``ridgepoint calibrate`` writes. Each table carries its provenance and ``spread``,
-the standard deviation of log(measured / predicted), from which an estimate's interval comes.
+override values in ``[coefficients.TABLE]``, which is where ``ridgepoint calibrate`` writes. Each table carries its provenance
+and ``spread``, the standard deviation of log(measured / predicted), from which an estimate's interval comes.
 """
 
 from __future__ import annotations
