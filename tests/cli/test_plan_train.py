@@ -57,8 +57,14 @@ def test_refusals_name_what_would_do(run, arguments, says):
     assert says in f"{error['message']} {error['hint']}", error
 
 
-def test_networks_have_no_layouts(run):
-    assert run("plan", "train", "resnet50", "--on", "t4", "--global-batch", "8", "--json").error["kind"] == "bad_model"
+def test_networks_are_planned_over_samples(run):
+    asked = ("plan", "train", "resnet50", "--on", "8xh100-sxm")
+    page = run(*asked, "--global-batch", "1024", "--top", "2")
+    assert page.code == 0, page.err
+    assert "samples/s" in page.out
+    assert "tokens" not in page.out
+    assert run(*asked, "--global-batch", "1M-tokens", "--json").error["kind"] == "bad_count"
+    assert run(*asked, "--global-batch", "1024", "--emit", "fsdp", "--json").error["kind"] == "bad_model"
 
 
 def test_emit_prints_the_configuration_alone(run):

@@ -12,8 +12,9 @@ from ridgepoint.machines.catalog import find_machine
 from ridgepoint.models.catalog import find_model
 from ridgepoint.plan import Plan
 from ridgepoint.tasks import Train
+from ridgepoint.training.answer import measure
 from ridgepoint.training.layouts import model_flop
-from ridgepoint.training.planner import base_plan, implied, measure, plan_train
+from ridgepoint.training.planner import base_plan, implied, plan_train
 from ridgepoint.training.search import search, step_seconds
 from ridgepoint.training.space import sweeps
 

@@ -4,6 +4,8 @@ Figures are those that the papers print; tolerances say what is claimed, not wha
 (Selene: eight 200 Gb/s InfiniBand ports per node), 16 bit. Frameworks of 2021 run attention unfused.
 """
 
+from typing import Any
+
 import pytest
 
 from ridgepoint.estimates import estimate
@@ -122,14 +124,12 @@ def test_memory_of_the_selective_recomputation_paper(name):
     model, machine = gpt(layers, hidden, heads), find_machine(f"{tp * pp // 8}x8xa100-sxm-80gb")
     batch = {"22b": 4, "175b": 64, "530b": 280}[name]
     chunks = 3.0 if pp > 1 else 1.0
-    schedule = {"schedule": "interleaved", "chunks": chunks} if pp > 1 else {}
+    schedule: dict[str, Any] = {"schedule": "interleaved", "chunks": chunks} if pp > 1 else {}
 
     def entries(**plan):
-        whole = Plan(
-            **{"tp": tp, "pp": pp, "dp": 1, "micro_batch": micro, "weights": "fp16", "dropout": 0.1},
-            **{"fused_attention": False, "sequence_parallel": False, **schedule, **plan},
-        )
-        return build(model, machine, Train(batch=batch, seq=2048), whole).ledger.entries
+        given: dict[str, Any] = {"tp": tp, "pp": pp, "dp": 1, "micro_batch": micro, "weights": "fp16", "dropout": 0.1}
+        given |= {"fused_attention": False, "sequence_parallel": False, **schedule, **plan}
+        return build(model, machine, Train(batch=batch, seq=2048), Plan(**given)).ledger.entries
 
     states, none, both, parts = MEMORY[name]
     plain = entries()

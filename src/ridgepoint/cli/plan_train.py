@@ -11,15 +11,26 @@ import typer
 from ridgepoint.cli.citing import Citations, print_answer
 from ridgepoint.cli.files import Html, Perfetto, write_trace
 from ridgepoint.cli.numbers import whole_number
-from ridgepoint.cli.options import ENGINE, FORMATS, LAYOUT, SETTINGS, TRAINING, compiled, filled, parameter, subjects
+from ridgepoint.cli.options import (
+    ENGINE,
+    FORMATS,
+    LAYOUT,
+    SETTINGS,
+    TRAINING,
+    compiled,
+    filled,
+    input_sizes,
+    parameter,
+    subjects,
+)
 from ridgepoint.cli.output import command_line, print_json, progress_bar, teller
 from ridgepoint.errors import RidgepointError
 from ridgepoint.request import Request, named_machine, plan_values
 from ridgepoint.units import parse_count, parse_quantity
 
 if TYPE_CHECKING:
+    from ridgepoint.training.answer import TrainPlan
     from ridgepoint.training.emit import Written
-    from ridgepoint.training.planner import TrainPlan
     from ridgepoint.training.schedule import TimeLine
 
 PLAN = tuple(
@@ -55,8 +66,17 @@ def train(
         ),
     ],
     seq: Annotated[str, typer.Option("--seq", metavar="N", help="Tokens of a sequence; 8k = 8192.")] = "8k",
+    sizes: Annotated[
+        list[str] | None, typer.Option("--size", metavar="NAME=N", help="Of a network's input: image_px=512.")
+    ] = None,
     tokens: Annotated[
-        str | None, typer.Option("--tokens", metavar="N", help="Of the whole run: 15T = 15·10¹².", rich_help_panel=_RUN)
+        str | None,
+        typer.Option(
+            "--tokens",
+            metavar="N",
+            help="Of the whole run (samples of a network): 15T = 15·10¹².",
+            rich_help_panel=_RUN,
+        ),
     ] = None,
     objective: Annotated[
         str, typer.Option("--objective", metavar="NAME", help="time, cost or energy.", rich_help_panel=_RUN)
@@ -92,9 +112,11 @@ def train(
 ) -> None:
     """The best layouts for a training run: every one that could run is tried."""
     length = whole_number("--seq", seq)
+    _check_network(request.model, global_batch, target)
     asked = {
         "batch": sequences(global_batch, length),
         "seq": length,
+        "inputs": {name: parse_count(value) for name, value in input_sizes(sizes).items()},
         "tokens": None if tokens is None else parse_tokens(tokens),
         "objective": objective,
         "max_memory": None if max_memory is None else parse_quantity(max_memory, "B"),
@@ -118,6 +140,24 @@ def _found(request: Request, asked: dict[str, Any], target: str | None, as_json:
     with progress_bar(as_json) as bar:
         told = teller(bar, "layouts")
         return plan_train(request.model or "", on=machine, progress=told, **asked, **{**own, **plan_values(request)})
+
+
+def _check_network(model: str | None, batch: str, target: str | None) -> None:
+    """Refuse what is said of sequences where a network is trained."""
+    from ridgepoint.models.networks.network import Network
+    from ridgepoint.scenario import find
+
+    found = find(model) if model else None
+    if not isinstance(found, Network):
+        return
+    if batch.rstrip("s").endswith("token"):
+        raise RidgepointError(
+            "bad_count", f"{found.name} reads samples, no tokens", "give --global-batch in samples: 1024"
+        )
+    if target is not None:
+        raise RidgepointError(
+            "bad_model", f"{found.name} is a network; configurations are written for transformers", "leave --emit out"
+        )
 
 
 def _line(found: TrainPlan) -> TimeLine | None:

@@ -12,12 +12,12 @@ from ridgepoint.report.html_estimate import body, grounds
 from ridgepoint.report.svg_bars import legend
 from ridgepoint.report.svg_gantt import NAMES, ROLES, gantt_svg, memory_line_svg
 from ridgepoint.report.text import gigabytes, money, number, percent
-from ridgepoint.report.train_plan import sentences
+from ridgepoint.report.train_plan import batch_words, sentences
 from ridgepoint.tasks.activations import recompute_words
 from ridgepoint.tasks.updates import sharing
 from ridgepoint.traces.schedule_line import kind
+from ridgepoint.training.answer import TrainPlan
 from ridgepoint.training.layouts import LaidOut
-from ridgepoint.training.planner import TrainPlan
 from ridgepoint.training.schedule import TimeLine
 from ridgepoint.training.timeline import MemoryLine, has_pipeline, memory_line, timeline
 from ridgepoint.units import duration, si
@@ -27,11 +27,10 @@ def train_plan_page(found: TrainPlan, command: str = "") -> str:
     """The whole answer: layouts, why the first one wins, its pipeline and memory, what limits it."""
     best = found.best.estimate
     title = f"{found.model.name} on {found.machine.name}: training plan"
-    tokens = float(found.task.batch * found.task.seq)
     head = [
         f"<h1>{escape(found.model.name)} on {escape(found.machine.name)}</h1>",
-        f'<p class="rp-sub">train · batch {float(found.task.batch):,.0f} × {float(found.task.seq):,.0f} = {tokens:,.0f} '
-        f"tokens<br>{found.searched:,} layouts searched, {found.fitting:,} fit; the best of each kind for "
+        f'<p class="rp-sub">train · {escape(batch_words(found))}'
+        f"<br>{found.searched:,} layouts searched, {found.fitting:,} fit; the best of each kind for "
         f"{escape(found.objective)}</p>",
     ]
     parts = [section("Layouts", layouts_table(found)), notes("Why", list(sentences(found)))]

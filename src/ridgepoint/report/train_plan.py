@@ -16,8 +16,8 @@ from ridgepoint.report.table import Cell, fitted
 from ridgepoint.report.text import bar, count, flow, gigabytes, money, number, percent, plural, ratio, resource
 from ridgepoint.tasks.activations import recompute_words
 from ridgepoint.tasks.updates import sharing
+from ridgepoint.training.answer import FASTER, TrainPlan
 from ridgepoint.training.layouts import LaidOut
-from ridgepoint.training.planner import FASTER, TrainPlan
 from ridgepoint.training.scaling import Point
 from ridgepoint.training.schedule import TimeLine
 from ridgepoint.units import duration, si
@@ -47,13 +47,19 @@ def page(found: TrainPlan, width: int, line: TimeLine | None = None) -> Renderab
 
 
 def _headline(found: TrainPlan) -> Text:
-    tokens = float(found.task.batch * found.task.seq)
     text = Text.assemble((found.model.name, "bold"), " on ", (found.machine.name, "bold"), " · ", ("train", "bold"))
-    text.append(
-        f" · batch {count(float(found.task.batch))} × {count(float(found.task.seq))} = {count(tokens)} tokens\n"
-    )
+    text.append(f" · {batch_words(found)}\n")
     many = f"{found.searched:,} layouts searched, {found.fitting:,} fit; the best of each kind for {found.objective}"
     return text.append(many, "dim")
+
+
+def batch_words(found: TrainPlan) -> str:
+    """The batch of a step: sequences and tokens, or samples."""
+    size = float(found.task.batch)
+    if found.unit == "samples":
+        return f"batch {count(size)}"
+    tokens = size * float(found.task.seq)
+    return f"batch {count(size)} × {count(float(found.task.seq))} = {count(tokens)} tokens"
 
 
 def _layouts(found: TrainPlan, width: int) -> Table:
@@ -103,14 +109,14 @@ def _takes(found: TrainPlan, width: int) -> Table:
                 Text(f"{place + 1}", "bold" if place == 0 else "dim"),
                 duration(layout.step_time_s),
                 f"{duration(float(low))} – {duration(float(high))}",
-                number(layout.tokens / layout.step_time_s),
+                number(layout.amount / layout.step_time_s),
                 "" if est.energy_j is None else si(float(est.energy_j), "J"),
                 number(run["days"] or 0.0) if run else "",
                 "" if not run or run["energy_j"] is None else number(run["energy_j"] / 3.6e9),
                 "" if not run or run["cost_usd"] is None else money(run["cost_usd"]),
             ]
         )
-    titles = ["", "step", "90 % interval", "tokens/s", "energy", "days of the run", "MWh", "cost of the run"]
+    titles = ["", "step", "90 % interval", f"{found.unit}/s", "energy", "days of the run", "MWh", "cost of the run"]
     return fitted(titles, rows, width, wordy=())
 
 
@@ -157,8 +163,9 @@ def _lines(found: TrainPlan) -> Iterator[tuple[str, str, str]]:
     low, high = est.interval_s
     yield "Time per step", duration(best.step_time_s), f"90 % interval {duration(low)} – {duration(high)}"
     yield "Physical limit", duration(float(est.bound_s)), f"of this layout; headroom {ratio(float(est.headroom))}"
-    each = number(float(est.tokens_per_s) / float(est.devices))
-    yield "Throughput", f"{number(float(est.tokens_per_s))} tokens/s", f"{each} per device"
+    rate = best.amount / best.step_time_s
+    each = number(rate / float(est.devices))
+    yield "Throughput", f"{number(rate)} {found.unit}/s", f"{each} per device"
     if est.power_w is not None:
         yield "Power", si(float(est.power_w), "W"), plural(round(float(est.devices)), "device")
     if run:
@@ -247,6 +254,8 @@ def _runner_up(found: TrainPlan) -> list[str]:
 
 def _critical(found: TrainPlan) -> list[str]:
     one = found.critical_batch
+    if one is None:
+        return []
     over = percent(one.more_tokens - 1.0)
     return [
         f"{count(round(one.tokens, -5))} tokens at a loss of {one.loss:.2f} (Kaplan et al. 2020);",

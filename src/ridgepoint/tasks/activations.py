@@ -40,6 +40,18 @@ def recompute_words(plan: Plan) -> str:
     return plan.recompute if part == 1.0 else f"{plan.recompute} {part:.0%}"
 
 
+def micro_batch_words(plan: Plan, unit: str = "sequence", otherwise: str = "1 sequence (default)") -> str:
+    """The micro-batch in words, or what is taken where the plan does not say.
+
+    >>> micro_batch_words(Plan(micro_batch=4)), micro_batch_words(Plan())
+    ('4 sequences', '1 sequence (default)')
+    """
+    if plan.micro_batch is None:
+        return otherwise
+    low, high = (f"{bound(plan.micro_batch):g}" for bound in (np.min, np.max))
+    return f"{low} to {high} {unit}s" if low != high else f"{low} {unit}" + "s" * (low != "1")
+
+
 def planned_words(plan: Plan) -> str:
     """What planned recomputation found, in words.
 

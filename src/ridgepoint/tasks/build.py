@@ -22,7 +22,7 @@ from ridgepoint.numeric import Num
 from ridgepoint.ops import Attention
 from ridgepoint.plan import Plan
 from ridgepoint.tasks import Decode, Forward, Generate, Prefill, Sample, Task, Train
-from ridgepoint.tasks.activations import recompute_words
+from ridgepoint.tasks.activations import micro_batch_words, recompute_words
 from ridgepoint.tasks.inference import (
     appended,
     decode_work,
@@ -264,13 +264,6 @@ def _two_stacks(model: Model, task: Task) -> list[str]:
     return [f"cross-attention sees {padded if model.padded_input else 'an input as long as the context'}"]
 
 
-def _micro_batch_words(plan: Plan) -> str:
-    if plan.micro_batch is None:
-        return "1 sequence (default)"
-    low, high = (f"{bound(plan.micro_batch):g}" for bound in (np.min, np.max))
-    return f"{low} to {high} sequences" if low != high else f"{low} sequence" + "s" * (low != "1")
-
-
 def _conventions(machine: Machine, task: Task, plan: Plan, run: Execution) -> list[str]:
     """What the figures rest on, whatever the model: said with every estimate."""
     said = []
@@ -289,7 +282,7 @@ def _conventions(machine: Machine, task: Task, plan: Plan, run: Execution) -> li
         said.append("causal attention counts exactly the query–key pairs that the mask allows")
     if isinstance(task, Train):
         said.append(
-            f"micro-batch: {_micro_batch_words(plan)}; optimizer {plan.optimizer}; ZeRO stage {shown_stage(plan)}; "
+            f"micro-batch: {micro_batch_words(plan)}; optimizer {plan.optimizer}; ZeRO stage {shown_stage(plan)}; "
             f"recomputation {recompute_words(plan)}; {gradient_words(plan)}"
         )
         if isinstance(plan.stages, tuple):

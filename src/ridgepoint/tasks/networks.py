@@ -23,7 +23,7 @@ from ridgepoint.models.state import peak_transient_bytes
 from ridgepoint.numeric import Num
 from ridgepoint.plan import Plan
 from ridgepoint.tasks import Decode, Forward, Prefill, Sample, Task, Train
-from ridgepoint.tasks.activations import recompute_words
+from ridgepoint.tasks.activations import micro_batch_words, recompute_words
 from ridgepoint.tasks.blocks import again, blocks, kept_bytes, planned_blocks
 from ridgepoint.tasks.inference import per_replica
 from ridgepoint.tasks.layout import Layout
@@ -149,12 +149,12 @@ def build_network(net: Network, machine: Machine, task: Task, plan: Plan) -> Net
 def _training_notes(task: Task, plan: Plan) -> tuple[str, ...]:
     if not isinstance(task, Train):
         return ()
-    batch = "the device's whole batch (no --micro-batch given)" if plan.micro_batch is None else "as given"
+    batch = micro_batch_words(plan, "sample", "the device's whole batch (no --micro-batch given)")
     said = f"micro-batch: {batch}; optimizer {plan.optimizer}; ZeRO stage {shown_stage(plan)}"
     return (said if plan.recompute == "none" else f"{said}; recomputation {recompute_words(plan)}",)
 
 
-def _sizes(net: Network, task: Task) -> dict[str, Num]:
+def input_sizes(net: Network, task: Task) -> dict[str, Num]:
     """Input sizes that the task gives; the network's own are the defaults.
 
     Errors: ``bad_size`` for a name in the task's ``inputs`` that the network has no input of.
@@ -173,13 +173,13 @@ Parts = tuple[tuple[Part, ...], dict[str, Num]]
 
 def _forward(net: Network, layout: Layout, task: Forward, plan: Plan) -> Parts:
     here = per_replica(task.batch, layout)
-    tape = forward_tape(net, plan, here, _sizes(net, task))
+    tape = forward_tape(net, plan, here, input_sizes(net, task))
     return (("forward", tape.work, 1.0),), {"weights": _weight_bytes(tape), **_activations(tape)}
 
 
 def _tokens(net: Network, layout: Layout, task: Prefill | Decode, plan: Plan) -> Parts:
     """A captured pass over a prompt, or a captured step of generation."""
-    tape = forward_tape(net, plan, per_replica(task.batch, layout), _sizes(net, task), task.name)
+    tape = forward_tape(net, plan, per_replica(task.batch, layout), input_sizes(net, task), task.name)
     return ((task.name, tape.work, 1.0),), {"weights": _weight_bytes(tape), **_activations(tape)}
 
 
@@ -195,7 +195,7 @@ def _sample(net: Network, layout: Layout, task: Sample, plan: Plan) -> Parts:
     """Conditioning once, ``steps`` denoising passes (twice the batch under guidance), decoding once."""
     if not net.is_sampler:
         raise RidgepointError("bad_task", f"{net.name} does not sample", "use --task forward")
-    here, sizes = per_replica(task.batch, layout), _sizes(net, task)
+    here, sizes = per_replica(task.batch, layout), input_sizes(net, task)
     defaults = dict(net.sampling)
     steps = task.steps if task.steps is not None else defaults["steps"]
     passes = defaults.get("guidance", 1.0)
@@ -231,7 +231,7 @@ def _train(net: Network, layout: Layout, task: Train, plan: Plan) -> Parts:
     outside = replace(layout, tp=layout.tp * replicas, dp=layout.dp / replicas)
     whole = plan if plan.micro_batch is not None else replace(plan, micro_batch=per_replica(task.batch, layout))
     size, count = micro_batch(task, whole, layout)
-    tape = forward_tape(net, plan, size, _sizes(net, task), "train")
+    tape = forward_tape(net, plan, size, input_sizes(net, task), "train")
     own = tape.stated.backward if tape.stated is not None else None
     _refuse_captured(net, tape, plan)
     forward = with_statistics(tape.work)
@@ -292,7 +292,7 @@ def _with_planned(net: Network, machine: Machine, layout: Layout, task: Train, p
         )
     whole = plan if plan.micro_batch is not None else replace(plan, micro_batch=per_replica(task.batch, layout))
     size, _ = micro_batch(task, whole, layout)
-    tape = forward_tape(net, plan, size, _sizes(net, task), "train")
+    tape = forward_tape(net, plan, size, input_sizes(net, task), "train")
     _refuse_captured(net, tape, plan)
     chain = blocks(with_statistics(tape.work))
     chosen = planned_blocks(chain, float(excess), lambda work: float(evaluate(work, machine).time_s))

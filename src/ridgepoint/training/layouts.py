@@ -12,7 +12,8 @@ from ridgepoint.estimates import Estimate
 from ridgepoint.kernels.demand import settle
 from ridgepoint.machines.machine import Machine
 from ridgepoint.models.architecture import Model
-from ridgepoint.ops import Attention, Gemm, Scan
+from ridgepoint.models.networks.network import Network
+from ridgepoint.ops import Attention, Conv, Gemm, Scan
 from ridgepoint.plan import Plan
 from ridgepoint.scenario import Scenario
 from ridgepoint.tasks import Train
@@ -20,31 +21,44 @@ from ridgepoint.tasks.activations import recompute_words
 from ridgepoint.tasks.anatomy import SINGLE, counted
 from ridgepoint.tasks.inference import forward_work
 from ridgepoint.tasks.layout import execution
+from ridgepoint.tasks.networks import formats_of, forward_tape, input_sizes
 from ridgepoint.training.neighbours import Placed, placed
 from ridgepoint.work import Pipeline, Work, walk
 
 WAITING = ("link_latency", "network_latency")
 
 
-def model_flop(model: Model, task: Train) -> float:
-    """Matrix operations of the step that the model itself needs: three times the forward pass, nothing recomputed, causal
-    pairs only (the convention of MFU: Chowdhery et al. 2022, with the mask's pairs).
+PASSES = {"full": 3.0, "lora": 2.0, "zeroth_order": 2.0}
+"""Forward passes' worth of products that a step needs, by what is trained: gradients of the inputs and of the weights take one
+each; those of frozen weights are not there, and a zeroth-order step has two forward passes.
+"""
+
+
+def model_flop(model: Model | Network, task: Train, trainable: str = "full") -> float:
+    """Matrix operations of the step that the model itself needs: three times the forward pass (``PASSES``), nothing
+    recomputed, causal pairs only (the convention of MFU: Chowdhery et al. 2022, with the mask's pairs).
 
     >>> from ridgepoint.models.catalog import find_model
     >>> round(model_flop(find_model("llama-3.1-8b"), Train(batch=1, seq=8192)) / 8192 / 8.03e9, 2)
     6.41
     """
-    run, _ = execution(model, Plan(weights="bf16"), SINGLE, True)
-    forward = counted(forward_work(model, run, SINGLE, 1.0, task.seq), 1.0)
-    matrix = sum(n * float(rules_of(op).flop(op)) for op, n in forward if isinstance(op, Gemm | Attention | Scan))
-    return 3.0 * matrix * float(task.batch)
+    if isinstance(model, Network):
+        work = forward_tape(model, Plan(), 1.0, dict(input_sizes(model, task)), "train").work
+    else:
+        run, _ = execution(model, Plan(weights="bf16"), SINGLE, True)
+        work = forward_work(model, run, SINGLE, 1.0, task.seq)
+    forward = counted(work, 1.0)
+    matrix = sum(
+        n * float(rules_of(op).flop(op)) for op, n in forward if isinstance(op, Gemm | Attention | Scan | Conv)
+    )
+    return PASSES[trainable] * matrix * float(task.batch)
 
 
 @dataclass(frozen=True)
 class LaidOut:
     """A step under one layout: its estimate, and what a planner asks besides."""
 
-    model: Model
+    model: Model | Network
     task: Train
     estimate: Estimate
 
@@ -68,15 +82,30 @@ class LaidOut:
         """Tokens of a step that are data."""
         return float(self.estimate.built.tokens)
 
+    @property
+    def amount(self) -> float:
+        """Tokens of a step that are data, or samples of a network."""
+        return float(self.task.batch) if isinstance(self.model, Network) else self.tokens
+
+    @property
+    def needed_bytes(self) -> float:
+        """Bytes on the fullest device; infinity where a tier behind its memory is too small."""
+        memory = self.estimate.memory
+        held = all(float(memory.kept_in(tier)) <= room for tier, room in memory.rooms.items())
+        return self.memory_bytes if held else float("inf")
+
     @cached_property
     def mfu(self) -> float:
         """Model FLOP per second over the peak of all devices in the format that products read. Where sequences differ in
         length, padding is no work of the model, and every token of data counts as in a whole sequence.
         """
-        run, _ = execution(self.model, self.plan, self.estimate.built.layout, True)
-        peak = self.machine.arithmetic(run.formats.inputs).flop_per_s * float(self.estimate.devices)
-        data = self.tokens / float(self.task.batch * self.task.seq)
-        return data * model_flop(self.model, self.task) / self.step_time_s / peak
+        if isinstance(self.model, Network):
+            inputs, data = formats_of(self.model, self.plan)[0], 1.0
+        else:
+            run, _ = execution(self.model, self.plan, self.estimate.built.layout, True)
+            inputs, data = run.formats.inputs, self.tokens / float(self.task.batch * self.task.seq)
+        peak = self.machine.arithmetic(inputs).flop_per_s * float(self.estimate.devices)
+        return data * model_flop(self.model, self.task, self.plan.trainable) / self.step_time_s / peak
 
     @cached_property
     def bubble(self) -> float:
@@ -137,7 +166,7 @@ class LaidOut:
             "step_time_s": self.step_time_s,
             "interval_s": [float(low), float(high)],
             "bound_s": float(est.bound_s),
-            "tokens_per_s": self.tokens / self.step_time_s,
+            f"{unit_of(self.model)}_per_s": self.amount / self.step_time_s,
             "memory_gb": self.memory_bytes / 1e9,
             "memory": {name: float(size) for name, size in est.memory.entries.items()},
             "bubble": self.bubble,
@@ -147,6 +176,11 @@ class LaidOut:
             "energy_j": None if est.energy_j is None else float(est.energy_j),
             "cost_usd": None if est.cost_usd is None else float(est.cost_usd),
         }
+
+
+def unit_of(model: Model | Network) -> str:
+    """What a step works on: ``tokens``, or ``samples`` of a network."""
+    return "samples" if isinstance(model, Network) else "tokens"
 
 
 def laid_out(model: Model, machine: Machine, task: Train, plan: Plan) -> LaidOut:

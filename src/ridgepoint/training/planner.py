@@ -9,26 +9,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
-from functools import cached_property
+from dataclasses import fields, replace
 from math import prod
 from typing import Any
 
-from ridgepoint.cost.energy import usd
 from ridgepoint.errors import RidgepointError
 from ridgepoint.machines.catalog import find_machine
-from ridgepoint.machines.machine import Machine, inbound, outbound
+from ridgepoint.machines.machine import Machine
 from ridgepoint.models.architecture import Model
+from ridgepoint.models.networks.network import Network
 from ridgepoint.models.parameters import total_parameters
 from ridgepoint.plan import Plan
 from ridgepoint.scenario import find
 from ridgepoint.tasks import Train
 from ridgepoint.tasks.memory import usable_fraction
 from ridgepoint.tasks.stages import sizes
-from ridgepoint.training.critical_batch import CriticalBatch, critical_batch
-from ridgepoint.training.goodput import MTBF_HOURS, RESTART_S, Goodput, check_failures, goodput
+from ridgepoint.training.answer import TrainPlan, measure
+from ridgepoint.training.goodput import MTBF_HOURS, RESTART_S, check_failures, goodput
 from ridgepoint.training.layouts import LaidOut, laid_out
-from ridgepoint.training.scaling import Point
+from ridgepoint.training.networks import best_of_network, parameters_of
 from ridgepoint.training.scaling import scaling as curve
 from ridgepoint.training.search import Progress, Ranked, Search, search
 from ridgepoint.training.space import AXES, CHOSEN, fewer_devices, sweeps
@@ -41,116 +40,15 @@ DEGREES = ("tp", "pp", "cp", "dp", "ep", "schedule")
 _ALL_DEVICES = ("tp", "pp", "cp", "dp")
 TOLD_APART = ("stages", "lengths", "padding")
 """Fields of a plan that say something of the degrees."""
-FASTER = 2.0
-"""How much faster a resource is made to see what it would bring."""
-
-
-@dataclass(frozen=True)
-class TrainPlan:
-    """The answer of ``plan_train``: layouts best first, and how many were searched."""
-
-    model: Model
-    machine: Machine
-    task: Train
-    objective: str
-    layouts: tuple[LaidOut, ...]
-    searched: int
-    fitting: int
-    tokens: float | None
-    goodput: Goodput
-    scaling: Mapping[str, list[Point]]
-    """Strong and weak scaling, where asked for."""
-
-    @property
-    def best(self) -> LaidOut:
-        """The first one."""
-        return self.layouts[0]
-
-    @property
-    def citations(self) -> tuple[str, ...]:
-        """What the plan relied on, as its best layout did."""
-        return self.best.estimate.citations
-
-    @cached_property
-    def critical_batch(self) -> CriticalBatch:
-        """The batch beyond which more data parallelism is wasted."""
-        return critical_batch(total_parameters(self.model), float(self.task.batch * self.task.seq), self.tokens)
-
-    def run(self, layout: LaidOut) -> dict[str, float | None]:
-        """Steps, days, dollars and joules of the whole run under ``layout``, failures included; empty without ``tokens``."""
-        if self.tokens is None:
-            return {}
-        steps = self.tokens / layout.tokens
-        busy = steps * layout.step_time_s
-        whole = busy / self.goodput.fraction
-        energy = layout.estimate.energy_j
-        return {
-            "steps": steps,
-            "days": whole / 86400.0,
-            "days_without_failures": busy / 86400.0,
-            "cost_usd": _number(usd(self.machine, layout.estimate.devices * whole)),
-            "energy_j": None if energy is None else float(energy) * steps,
-        }
-
-    @cached_property
-    def sensitivity(self) -> dict[str, float]:
-        """Resource → speed-up of the best layout if it were twice as fast, largest first."""
-        cost, now = self.best.estimate.cost, self.best.step_time_s
-        both = {inbound(r) for r in cost.shares}  # a faster link is faster in both directions
-        found = {r: now / float(cost.timing_at(dict.fromkeys((r, outbound(r)), FASTER)).time_s) for r in both}
-        return dict(sorted(((r, gain) for r, gain in found.items() if gain > 1.0005), key=lambda item: -item[1]))
-
-    @property
-    def behind(self) -> float:
-        """By what part the second layout is worse than the first, in what the objective makes least; 0 where there is none."""
-        if len(self.layouts) < 2:
-            return 0.0
-        return measure(self.layouts[1], self.objective) / measure(self.layouts[0], self.objective) - 1.0
-
-    @cached_property
-    def runner_up(self) -> dict[str, float]:
-        """Resource → seconds that the second layout spends more on it than the first (less, if negative), largest first."""
-        if len(self.layouts) < 2:
-            return {}
-        one, two = (layout.estimate for layout in self.layouts[:2])
-        seconds = {
-            r: float(two.shares.get(r, 0.0) * two.time_s - one.shares.get(r, 0.0) * one.time_s)
-            for r in {**one.shares, **two.shares}
-        }
-        return dict(sorted(seconds.items(), key=lambda item: -abs(item[1])))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Design §10's document."""
-        return {
-            "model": self.model.name,
-            "machine": self.machine.name,
-            "task": {"name": "train", "batch": int(self.task.batch), "seq": int(self.task.seq)},
-            "objective": self.objective,
-            "layouts": [{**layout.to_dict(), "run": self.run(layout) or None} for layout in self.layouts],
-            "searched": self.searched,
-            "fitting": self.fitting,
-            "runner_up": self.runner_up,
-            "sensitivity": self.sensitivity,
-            "limits": {r: float(gain) for r, gain in self.best.estimate.limits.items()},
-            "critical_batch": self.critical_batch.to_dict(),
-            "goodput": self.goodput.to_dict(),
-            "scaling": {name: [point.to_dict() for point in curve] for name, curve in self.scaling.items()},
-            "assumptions": list(self.best.estimate.assumptions),
-            "warnings": list(self.best.estimate.warnings),
-            "citations": list(self.citations),
-        }
-
-
-def _number(value: Any) -> float | None:
-    return None if value is None else float(value)
 
 
 def plan_train(
-    model: Model | str,
+    model: Model | Network | str,
     *,
     on: Machine | str,
     batch: int,
-    seq: int,
+    seq: int = 2048,
+    inputs: Mapping[str, float] | None = None,
     tokens: float | None = None,
     objective: str = "time",
     max_memory: float | None = None,
@@ -162,7 +60,8 @@ def plan_train(
     progress: Progress | None = None,
     **fixed: Any,
 ) -> TrainPlan:
-    """The ``top`` layouts of a step over ``batch`` sequences of ``seq`` tokens on all devices of ``on``, best first.
+    """The ``top`` layouts of a step over ``batch`` sequences of ``seq`` tokens on all devices of ``on``, best first; of a
+    network over ``batch`` samples, with ``inputs`` of its own (``image_px`` …).
 
     Every field of a ``Plan`` may be fixed by name: degrees, formats, offload … ``tokens`` of the whole run give days, money and
     energy. ``objective`` is time, cost or energy; the last two may leave devices out (halves of the machine).
@@ -177,11 +76,28 @@ def plan_train(
     if objective not in OBJECTIVES:
         raise RidgepointError("bad_option", f"unknown objective '{objective}'", "use one of " + ", ".join(OBJECTIVES))
     check_failures(mtbf_hours, restart_s)
+    usable = machine.memory_bytes * usable_fraction(base_plan(fixed), True)
+    usable = usable if max_memory is None else min(usable, max_memory)
+    if isinstance(found, Network):
+        if scaling:
+            raise RidgepointError(
+                "bad_option", f"no curves are planned for the network {found.name}", "leave --scaling out"
+            )
+        given = Train(batch=batch, **_own_sizes(inputs))
+        layouts, searched, fitting = best_of_network(found, machine, given, fixed, usable, objective, top, progress)
+        left = goodput(
+            parameters_of(found),
+            machine,
+            mtbf_hours=mtbf_hours,
+            restart_s=restart_s,
+            devices=float(layouts[0].estimate.devices),
+        )
+        return TrainPlan(found, machine, given, objective, layouts, searched, fitting, tokens, left, {})
+    if inputs:
+        raise RidgepointError("bad_size", f"{found.name} has no input sizes of its own", "give batch and lengths alone")
     task = Train(batch=batch, seq=seq)
     fixed = implied(found, fixed)
     base = base_plan(fixed)
-    usable = machine.memory_bytes * usable_fraction(base, True)
-    usable = usable if max_memory is None else min(usable, max_memory)
     searches: list[Search] = []
     for devices in fewer_devices(machine) if objective != "time" else (machine.devices,):
         try:
@@ -218,15 +134,16 @@ def plan_train(
     )
 
 
-def _subjects(model: Model | str, on: Machine | str) -> tuple[Model, Machine]:
+def _subjects(model: Model | Network | str, on: Machine | str) -> tuple[Model | Network, Machine]:
     found = find(model) if isinstance(model, str) else model
-    if not isinstance(found, Model):
-        raise RidgepointError(
-            "bad_model",
-            f"{found.name} is a network; layouts are planned for transformers",
-            "use `analyze --task train`",
-        )
     return found, find_machine(on) if isinstance(on, str) else on
+
+
+def _own_sizes(inputs: Mapping[str, float] | None) -> dict[str, Any]:
+    """Sizes of a network's input as fields of its task."""
+    given = dict(inputs or {})
+    own = {name: given.pop(name) for name in ("image_px",) if name in given}
+    return {**own, "inputs": given}
 
 
 def implied(model: Model, fixed: Mapping[str, Any]) -> dict[str, Any]:
@@ -268,14 +185,6 @@ def base_plan(fixed: Mapping[str, Any]) -> Plan:
             raise RidgepointError("bad_plan", f"a plan has no field '{name}'", "fields: " + ", ".join(sorted(known)))
     Plan(**fixed)  # what is wrong with a value is said here, not by the space
     return Plan(**{name: value for name, value in fixed.items() if name not in (*AXES, *CHOSEN, "recompute")})
-
-
-def measure(layout: LaidOut, objective: str) -> float:
-    """What an objective makes least: seconds, device-seconds or joules of a step."""
-    if objective == "cost":
-        return layout.step_time_s * float(layout.estimate.devices)
-    energy = layout.estimate.energy_j
-    return layout.step_time_s if objective == "time" or energy is None else float(energy)
 
 
 def _best(

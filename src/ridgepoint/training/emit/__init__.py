@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from ridgepoint.errors import RidgepointError, unknown_name
+from ridgepoint.models.networks.network import Network
 from ridgepoint.plan import RANK_ORDERS
+from ridgepoint.training.answer import TrainPlan
 from ridgepoint.training.emit import deepspeed, fsdp, megatron, torchtitan
 from ridgepoint.training.emit.facts import Facts
-from ridgepoint.training.planner import TrainPlan
 
 TARGETS: dict[str, Callable[[Facts, float | None], tuple[str, list[str]]]] = {
     "megatron": megatron.text,
@@ -57,6 +58,12 @@ def emit(found: TrainPlan, target: str) -> Written:
     """
     if target not in TARGETS:
         raise unknown_name("target", target, TARGETS)
+    if isinstance(found.model, Network):
+        raise RidgepointError(
+            "bad_model",
+            f"{found.model.name} is a network; configurations are written for transformers",
+            "leave --emit out",
+        )
     try:
         text, notes = TARGETS[target](Facts(found.best), found.tokens)
     except RidgepointError as error:

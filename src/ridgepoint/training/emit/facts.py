@@ -59,6 +59,7 @@ class Facts:
     @property
     def model(self) -> Model:
         """What is trained."""
+        assert isinstance(self.layout.model, Model)
         return self.layout.model
 
     def degree(self, name: str) -> int:
