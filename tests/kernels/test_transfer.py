@@ -94,6 +94,7 @@ def test_without_a_host_its_bytes_lie_in_the_largest_tier() -> None:
     assert settle(RULES.bound(op, machine)).time_s == pytest.approx(1e10 / 100e9)
     assert settle(RULES.expected(op, machine)).time_s >= 1e10 / 100e9
 
+
 def test_both_directions_of_the_host_link_run_side_by_side():
     """PCIe is full duplex: copies out and in take the time of the longer one, two of one direction take their sum."""
     machine = find_machine("h100-sxm")
