@@ -14,7 +14,8 @@ from ridgepoint.document import plain
 from ridgepoint.report.table import Cell, fitted
 from ridgepoint.report.terminal import notes, section
 from ridgepoint.report.text import count, money, number, percent, plural
-from ridgepoint.serving.fleet import Fleet, Member, ServePlan
+from ridgepoint.serving.fleet import ServePlan
+from ridgepoint.serving.mix import Fleet, Member
 from ridgepoint.serving.offers import Offer
 from ridgepoint.units import duration
 

@@ -15,7 +15,8 @@ from collections.abc import Callable
 from ridgepoint.errors import unknown_name
 from ridgepoint.models.catalog import find_entry
 from ridgepoint.serving.deployment import Deployment
-from ridgepoint.serving.fleet import Member, ServePlan
+from ridgepoint.serving.fleet import ServePlan
+from ridgepoint.serving.mix import Member
 
 Options = list[tuple[str, str | None]]
 _FP8 = ("fp8", "fp8_block")
