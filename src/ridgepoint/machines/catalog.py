@@ -68,8 +68,7 @@ def _known(name: str, _catalog: str) -> Machine:
 
 
 def _read(name: str) -> Machine:
-    match = None if _is_file(name) else _COUNTED.fullmatch(name)
-    first, second, base = match.groups() if match is not None else (None, None, name)
+    first, second, base = _counted(name)
     found = _base(base)
     count = int(first or 1)
     if isinstance(found, System):
@@ -83,6 +82,23 @@ def _read(name: str) -> Machine:
     if count > largest and count % largest == 0:
         return _compose(name, found, nodes=count // largest, per_node=largest)
     return _compose(name, found, nodes=1, per_node=count)
+
+
+def _counted(name: str) -> tuple[str | None, str | None, str]:
+    """The counts of a name, and what is counted.
+
+    >>> _counted("16x8xh100-sxm"), _counted("2x7900xtx")
+    (('16', '8', 'h100-sxm'), ('2', None, 'rx-7900xtx'))
+    """
+    match = None if _is_file(name) else _COUNTED.fullmatch(name)
+    if match is None:
+        return None, None, name
+    first, second, base = match.groups()
+    last = second or first
+    card = f"rx-{last}x{base}" if last else f"rx-{base}"  # a 7900XTX is one card
+    if card[3].isdigit() and _path(card.partition("@")[0], "machines") is not None:
+        return (first if second else None), None, card
+    return first, second, base
 
 
 def _is_file(name: str) -> bool:
