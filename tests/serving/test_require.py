@@ -9,6 +9,7 @@ import pytest
 
 import ridgepoint as rp
 from ridgepoint.serving.deployment import deployment
+from ridgepoint.serving.operating import operating
 from ridgepoint.serving.simulate import simulate_requests
 
 GOAL: dict[str, Any] = {"prompt": 2048, "output": 256, "users": 64, "ttft_s": 0.5, "tpot_s": 0.025}
@@ -79,3 +80,21 @@ def test_models_that_generate_no_tokens_are_refused():
     with pytest.raises(rp.RidgepointError) as refused:
         rp.require("resnet50", **GOAL)
     assert refused.value.kind == "bad_task"
+
+
+@pytest.mark.parametrize(("ttft_s", "tpot_s"), [(0.05, 1.0), (0.2, 0.02), (5.0, 0.004)])
+def test_machines_passed_over_at_peak_rates_miss_the_goal_with_real_kernels_too(ttft_s, tpot_s):
+    """Were the quick look wrong, a machine that does it would be missing from the answer."""
+    names = ("l4", "a10", "a100-sxm-80gb", "h100-sxm", "h200-sxm", "mi300x", "tpu-v5e", "b200-sxm")
+    asked: dict[str, Any] = {"prompt": 4096, "output": 256, "users": 20, "ttft_s": ttft_s, "tpot_s": tpot_s}
+    found = rp.require("llama-3.1-8b", machines=names, **asked)
+    met = {candidate.machine for candidate in found.candidates}
+    for name in names:
+        curves = []
+        for tp in (1, 2, 4, 8):
+            try:
+                on = rp.find_machine(name if tp == 1 else f"{tp}x{name}")
+                curves.append(operating(deployment("llama-3.1-8b", on, rp.Plan(tp=float(tp), dp=1.0)), 4096, 256))
+            except rp.RidgepointError:
+                continue
+        assert (name in met) == any(curve.most_within(ttft_s, tpot_s) is not None for curve in curves)
