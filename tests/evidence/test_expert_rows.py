@@ -1,0 +1,105 @@
+"""Rows of fused expert layers as the work that their library ran (design §8)."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ridgepoint.cost.evaluate import evaluate
+from ridgepoint.evidence.calibrate import with_values
+from ridgepoint.evidence.matrix_rows import BUILDERS
+from ridgepoint.evidence.rows import Batch, express, with_library
+from ridgepoint.evidence.tables import read_table
+from ridgepoint.machines.catalog import find_machine
+from ridgepoint.ops import Gemm, Stream
+from ridgepoint.work import ops
+from tests.evidence.tables import text, write
+
+HEADER = (
+    *(
+        "source",
+        "machine",
+        "framework",
+        "op",
+        "dtype",
+        "weight_dtype",
+        "m",
+        "n",
+        "k",
+        "experts",
+        "top_k",
+        "extra",
+        "time_us",
+    ),
+)
+
+
+def batches(folder: Path, *rows: dict[str, Any]) -> list[Batch]:
+    usual: dict[str, Any] = {
+        "source": "aiconfigurator",
+        "machine": "h100-sxm",
+        "framework": "sglang",
+        "op": "grouped_gemm",
+    }
+    usual |= {"dtype": "bf16", "weight_dtype": "bf16", "m": 4096, "n": 1024, "k": 4096, "experts": 64, "top_k": 8}
+    cells = [[str((usual | {"time_us": 1000.0} | row)[name]) for name in HEADER] for row in rows]
+    found = express(read_table(write(folder, text(cells, HEADER))), BUILDERS)
+    assert not found.refused
+    return found.batches
+
+
+def triton(ep: int = 1, ver: str = "0.5.14", **cells: Any) -> dict[str, Any]:
+    extra = f'{{"kernel": "sglang_fused_moe_triton", "moe_ep": {ep}, "ver": "{ver}", "proj": "moe_ffn"}}'
+    return {"extra": extra} | cells
+
+
+def products(batch: Batch) -> list[Gemm]:
+    return [op for op in ops(batch.work) if isinstance(op, Gemm)]
+
+
+def test_blocks_of_other_ranks_experts_write_zeros_where_the_version_skips_them(tmp_path):
+    new, old, alone = (batches(tmp_path, row)[0] for row in (triton(8), triton(8, "0.5.10"), triton(1)))
+    rows = 4096 * 8
+    assert float(np.ravel(products(new)[0].m * products(new)[0].batch)[0]) == pytest.approx(rows / 8)
+    assert float(np.ravel(products(old)[0].m * products(old)[0].batch)[0]) == pytest.approx(rows / 8 + rows * 7 / 8 / 2)
+
+    def zeros(batch: Batch) -> float:
+        (op,) = [op for op in ops(batch.work) if op.label == "zeros"]
+        assert isinstance(op, Stream)
+        return float(np.ravel(op.write_bytes)[0])
+
+    assert zeros(new) == pytest.approx(2.0 * rows * 7 / 8 * (2 * 1024 + 4096))
+    assert zeros(alone) == 0.0
+
+
+def test_triton_reads_weights_that_were_widened_when_they_were_loaded(tmp_path):
+    (batch,) = batches(tmp_path, triton(dtype="w4a16", weight_dtype="mxfp4"))
+    assert {op.weights for op in products(batch)} == {"bf16"}
+    marlin = triton(dtype="w4a16", weight_dtype="mxfp4") | {
+        "extra": '{"kernel": "sglang_marlin_moe", "proj": "moe_ffn"}'
+    }
+    assert {op.weights for op in products(batches(tmp_path, marlin)[0])} == {"mxfp4"}
+
+
+def test_a_library_has_a_fraction_for_each_format_or_one_for_all():
+    machine = with_values(find_machine("h100-sxm"), "gemm", {"grouped.triton": 0.4, "grouped.triton/fp8": 0.6})
+    reached = [
+        with_library(machine, name).coefficients.gemm.grouped["default"] for name in ("triton/fp8", "triton/bf16")
+    ]
+    assert reached[0] == 0.6
+    assert with_library(machine, "triton/int8").coefficients.gemm.grouped["default"] == 0.4
+    unknown = with_library(machine, "nobody/fp8").coefficients.gemm
+    assert unknown.grouped["default"] == machine.coefficients.gemm.grouped["default"]
+
+
+def test_few_rows_wait_for_the_memory_that_the_library_draws():
+    few = Gemm(m=1.0, n=4096.0, k=4096.0, batch=64.0, grouped=True)
+    many = Gemm(m=8192.0, n=4096.0, k=4096.0, batch=8.0, grouped=True)
+    whole = find_machine("h100-sxm")
+    half = with_values(whole, "gemm", {"grouped_memory.default": 0.5})
+    slower = [float(evaluate(op, half).time_s / evaluate(op, whole).time_s) for op in (few, many)]
+    assert slower[0] > 1.7
+    assert slower[1] < 1.1
+    plain = Gemm(m=1.0, n=4096.0, k=4096.0, batch=64.0)
+    assert evaluate(plain, half).time_s == evaluate(plain, whole).time_s
