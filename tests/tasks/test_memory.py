@@ -168,3 +168,18 @@ def test_a_gate_of_two_eager_kernels_keeps_what_lies_between_them():
         return build(model, machine, Train(batch=1, seq=1024), plan).ledger.entries["activations"]
 
     assert kept(False) - kept(True) == pytest.approx(32 * 1024 * 11008 * 2)
+
+
+def test_gradients_follow_offloaded_states_from_stage_2_on():
+    """Ren et al. 2021 train 13 B parameters on one V100 of 32 GB: 16-bit weights stay, everything else is the host's."""
+    model, machine = find_model("llama-2-13b"), find_machine("v100-sxm-32gb")
+
+    def kept(stage):
+        plan = Plan(zero_stage=stage, offload_optimizer="host", micro_batch=1, recompute="full", gradients="16bit")
+        return build(model, machine, Train(batch=8, seq=1024), plan).ledger
+
+    one, two = kept(1), kept(2)
+    assert two.entries["gradients"] == 0.0
+    assert one.entries["gradients"] == pytest.approx(2 * total_parameters(model), rel=1e-3)
+    assert two.kept_in("host") - one.kept_in("host") == pytest.approx(one.entries["gradients"])
+    assert two.total_bytes < 32e9 < one.total_bytes

@@ -226,7 +226,7 @@ def sequences(text: str, seq: float) -> int:
         raise RidgepointError(
             "bad_count",
             f"--global-batch {text} is {count:g} sequences of {seq:g} tokens",
-            f"use whole ones, such as {near} sequences ({near * seq:,.0f} tokens)",
+            f"use whole ones, such as {near} ({near * seq:,.0f} tokens)",
         )
     return int(count)
 

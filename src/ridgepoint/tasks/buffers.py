@@ -85,7 +85,7 @@ def _of_shards(model: Model, run: Execution, layout: Layout, plan: Plan) -> dict
         found["gathered weights"] = plain(at_stage(plan, 3.0, 1.0, 0.0) * others * whole * width)
     if plan.trainable == "full":
         bucket = at_stage(plan, 2.0, 1.0, 0.0) * unit * (width + exchanged_bytes(plan))
-        found["gradient buckets"] = plain(others * bucket)
+        found["gradient buckets"] = plain((others if plan.offload_optimizer == "none" else 1.0) * bucket)
     return found
 
 

@@ -283,7 +283,7 @@ def _conventions(machine: Machine, task: Task, plan: Plan, run: Execution) -> li
     if isinstance(task, Train):
         said.append(
             f"micro-batch: {micro_batch_words(plan)}; optimizer {plan.optimizer}; ZeRO stage {shown_stage(plan)}; "
-            f"recomputation {recompute_words(plan)}; {gradient_words(plan)}"
+            f"{gradient_words(plan)}; recomputation {recompute_words(plan)}"
         )
         if isinstance(plan.stages, tuple):
             said.append("layers of the pipeline stages: " + ", ".join(f"{layers:g}" for layers in plan.stages))

@@ -26,7 +26,7 @@ from ridgepoint.tasks.layout import Layout
 from ridgepoint.tasks.stages import sizes
 from ridgepoint.tasks.trained import device_parameters, learned, stored_bytes
 from ridgepoint.tasks.training import loss, micro_batch
-from ridgepoint.tasks.updates import Trained, at_stage, optimizer_bytes, training_state
+from ridgepoint.tasks.updates import Trained, at_stage, gradient_bytes, optimizer_bytes, training_state
 from ridgepoint.work import Seq, Work
 
 SERVING_FRACTION = 0.9
@@ -219,6 +219,9 @@ def _away(
     if plan.offload_optimizer != "none":
         mine = at_stage(plan, 1.0, trained.sharded(layout), trained.total)
         found[f"{plan.offload_optimizer}/optimizer"] = mine * optimizer_bytes(run, plan, model.hidden)
+        left = at_stage(plan, 2.0, trained.sharded(layout), 0.0) * gradient_bytes(plan)
+        if np.any(np.asarray(left) > 0.0):
+            found[f"{plan.offload_optimizer}/gradients"] = left
     if plan.offload_params != "none":
         shard = at_stage(plan, 3.0, parameters.sharded(layout), parameters.total)
         found[f"{plan.offload_params}/weights"] = shard * FORMATS[run.formats.stream].bytes

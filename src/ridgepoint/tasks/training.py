@@ -27,6 +27,7 @@ from ridgepoint.tasks.updates import (
     at_stage,
     early_exchange,
     gradient_exchange,
+    moved_gradients,
     optimizer_step,
     parameter_gathers,
     sometimes,
@@ -68,6 +69,7 @@ def step_work(
     moved = [
         *_fetched_weights(run, layout, plan, weights, count),
         *_moved_activations(model, run, layout, tokens, count, plan),
+        *moved_gradients(layout, plan, trained, count),
     ]
     update = optimizer_step(run, layout, plan, trained, model.hidden)
     return Seq(_side_by_side(compute, Seq(*hidden), plan, *moved), *exposed, update)

@@ -224,12 +224,13 @@ def parameter_gathers(run: Execution, layout: Layout, plan: Plan, weights: Train
 
 def training_state(run: Execution, layout: Layout, plan: Plan, trained: Trained, hidden: Num = 1.0) -> dict[str, Num]:
     """Gradients and optimizer states on one device; ZeRO shares the states from stage 1 on, the gradients from stage 2.
-    What is offloaded is not on the device.
+    What is offloaded is not on the device: from stage 2 on gradients follow the states as they are made (Ren et al. 2021).
     """
     if plan.trainable == "zeroth_order":
         return {}
     whole, mine = trained.total, trained.sharded(layout)
-    found: dict[str, Num] = {"gradients": at_stage(plan, 2.0, mine, whole) * gradient_bytes(plan)}
+    shared = mine if plan.offload_optimizer == "none" else 0.0
+    found: dict[str, Num] = {"gradients": at_stage(plan, 2.0, shared, whole) * gradient_bytes(plan)}
     if plan.offload_optimizer == "none":
         found["optimizer"] = at_stage(plan, 1.0, mine, whole) * optimizer_bytes(run, plan, hidden)
     if np.any(np.asarray(plan.outer_bytes) > 0.0):
@@ -310,6 +311,18 @@ def _updated_off_device(plan: Plan, mine: Num, states: Num, width: float) -> Wor
     read = Transfer(bytes=moved, tier="storage", direction="read", label="offload.states_in")
     write = Transfer(bytes=moved, tier="storage", direction="write", label="offload.states_out")
     return Overlap(down, read, update, write, up)
+
+
+def moved_gradients(layout: Layout, plan: Plan, trained: Trained, count: Num) -> list[Work]:
+    """Gradients that lie with the offloaded states: every micro-batch but the last brings the sum so far and takes its own away
+    with it (ZeRO-2 and ZeRO-3; the last one's way is the update's).
+    """
+    if plan.offload_optimizer == "none" or plan.trainable != "full" or not ever(plan, 2.0):
+        return []
+    size = at_stage(plan, 2.0, trained.sharded(layout) * gradient_bytes(plan), 0.0)
+    away = Transfer(bytes=size, direction="write", label="offload.gradients_out")
+    back = Transfer(bytes=size, direction="read", label="offload.gradients_in")
+    return [Repeat(np.maximum(count - 1.0, 0.0), Overlap(away, back))]
 
 
 def _perturbations(run: Execution, trained: Trained) -> Work:

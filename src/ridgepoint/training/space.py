@@ -147,7 +147,9 @@ def _useful(grid: dict[str, Array], given: Mapping[str, Any]) -> dict[str, Array
     alone = grid["dp"] * grid["cp"] == 1.0
     keep = np.ones(alone.size, dtype=bool)
     if "zero_stage" not in given:
-        keep &= ~alone | (grid["zero_stage"] == 0.0)
+        # What ZeRO-2 offloads leaves a device without replicas, too: its gradients.
+        away = (grid["zero_stage"] == 2.0) & (given.get("offload_optimizer", "none") != "none")
+        keep &= ~alone | (grid["zero_stage"] == 0.0) | away
         keep &= (grid["pp"] == 1.0) | (grid["zero_stage"] != 2.0)
     return {name: values[keep] for name, values in grid.items()}
 

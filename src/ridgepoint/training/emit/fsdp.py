@@ -51,7 +51,7 @@ def text(facts: Facts, tokens: float | None) -> tuple[str, list[str]]:
     body = "\n".join([f"# {headline(facts)}", *_lines(given)])
     notes = [
         "start it with accelerate launch --config_file FILE train.py; on several nodes set main_process_ip and machine_rank",
-        f"the training script's part: {facts.micro} sequences of {facts.seq} tokens per replica and micro-batch, "
+        f"the training script's part: micro-batches of {facts.micro} × {facts.seq} tokens per replica, "
         f"{facts.accumulated} accumulation steps, optimizer {facts.plan.optimizer}",
     ]
     if tokens is not None:
