@@ -218,7 +218,8 @@ class Deployment:
         budget = rules.static_batch * longest_prompt if rules.policy == STATIC else rules.step_tokens(longest_prompt)
         lanes = self.passes.lanes
         sequences = int(-(-sequences // lanes)) if rules.policy == STATIC else sequences
-        return Limits(int(budget) + sequences * (1 + drafted), sequences, longest + drafted + 1)
+        piece = longest_prompt if rules.policy == STATIC else min(int(rules.step_tokens(longest)), longest)
+        return Limits(int(budget) + sequences * (1 + drafted), sequences, longest + drafted + 1, piece)
 
     def _clock(self, found: Passes, limits: Limits, frequency: float, part: float = 1.0, memory: float = 1.0) -> Clock:
         drafted = self.speculation.drafted if self.speculation else 0

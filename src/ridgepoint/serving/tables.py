@@ -34,6 +34,8 @@ DENSE, STRIDE = 1024, 8
 """Tokens up to which every count is evaluated; above, both sides of every multiple of the stride."""
 PIECES = 512, 16
 """The same for the tokens of a piece of a prompt, whose tables are two-dimensional."""
+COARSER = 16
+"""How much further points may lie apart where counts are that many times as large: a tile is a small part of them."""
 SAVED = 48, 8
 """Points over tokens and earlier tokens at which it is known what a further prompt of a step saves."""
 LIKE_IT = 4.0
@@ -55,11 +57,14 @@ class Grid:
 
 @dataclass(frozen=True)
 class Limits:
-    """How far the tables reach, per lane: tokens of a step, sequences, context."""
+    """How far the tables reach, per lane: tokens of a step, sequences, context; tokens of one prompt in a step (all, where
+    it is not said).
+    """
 
     tokens: int
     sequences: int
     context: int
+    piece: int | None = None
 
 
 class StepTables:
@@ -78,7 +83,7 @@ class StepTables:
         if frequency != 1.0:
             self._speed |= {name: frequency * self._speed.get(name, 1.0) for name in clocked(self.machine)}
         self.contexts = contexts(limits.context)
-        self.pieces = counts(limits.tokens, *PIECES)
+        self.pieces = counts(min(limits.piece or limits.tokens, limits.tokens), *PIECES)
         self.shared = self._every_count(limits.tokens, passes.shared)
         self.choosing = self._every_count(limits.sequences * (1 + drafted), passes.choosing)
         self.shared_s: list[float] = self.shared.time_s.tolist()
@@ -251,14 +256,18 @@ def _thinned(grid: Array, most: int) -> Array:
 
 
 def counts(largest: int, dense: int = DENSE, stride: int = STRIDE) -> Array:
-    """The counts that are evaluated: all up to ``dense``, then both sides of every multiple of ``stride``, and the largest.
+    """The counts that are evaluated: all up to ``dense``, then both sides of every multiple of ``stride``, from ``COARSER``
+    times ``dense`` on of one as many times as large, and the largest.
 
     >>> counts(3)
     array([1., 2., 3.])
     """
-    every = np.arange(1, min(dense, largest) + 1)
-    above = np.arange(dense, largest + 1, stride)
-    return np.unique(np.concatenate([every, above, above + 1, [largest]]).clip(1, largest)).astype(float)
+    every = [np.arange(1, min(dense, largest) + 1)]
+    while dense < largest:
+        above = np.arange(dense, min(dense * COARSER, largest) + 1, stride)
+        every += [above, above + 1]
+        dense, stride = dense * COARSER, stride * COARSER
+    return np.unique(np.concatenate([*every, [largest]]).clip(1, largest)).astype(float)
 
 
 def contexts(largest: int) -> Array:

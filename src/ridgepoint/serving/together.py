@@ -10,7 +10,7 @@ from ridgepoint.cost.energy import idle_w
 from ridgepoint.errors import RidgepointError
 from ridgepoint.models.architecture import Experts
 from ridgepoint.serving.handover import checked_reading
-from ridgepoint.serving.scheduling import STATIC
+from ridgepoint.serving.scheduling import STATIC, Scheduling
 from ridgepoint.serving.sharing import checked as checked_share
 from ridgepoint.units import duration
 
@@ -88,11 +88,7 @@ def assumptions_of(given: Deployment) -> tuple[str, ...]:
     said.append(
         f"engine {given.software.title}: host times {given.software.provenance.kind} ({given.software.provenance.source})"
     )
-    whole = "" if rules.chunked else ", prompts in one piece"
-    said.append(
-        f"scheduler {rules.policy}, admission {rules.admits}, {rules.token_budget:,} tokens a step, at most "
-        f"{rules.max_sequences:,} sequences{whole}; the whole prompt must fit before it is begun"
-    )
+    said.append(_scheduler(rules))
     said.append("engines know neither output lengths nor stop early: a request makes exactly its output tokens")
     if given.speculation is not None:
         said.append(
@@ -114,6 +110,19 @@ def assumptions_of(given: Deployment) -> tuple[str, ...]:
         )
     said += _conditions(given)
     return tuple(dict.fromkeys(said))
+
+
+def _scheduler(rules: Scheduling) -> str:
+    if rules.policy == STATIC:
+        return (
+            f"static batches of up to {rules.static_batch:,}, padded to their longest prompt and run to their longest "
+            f"output; the first of an incomplete one waits {duration(rules.static_wait_s)}"
+        )
+    whole = "" if rules.chunked else ", prompts in one piece"
+    return (
+        f"scheduler {rules.policy}, admission {rules.admits}, {rules.token_budget:,} tokens a step, at most "
+        f"{rules.max_sequences:,} sequences{whole}; the whole prompt must fit before it is begun"
+    )
 
 
 def _conditions(given: Deployment) -> list[str]:
