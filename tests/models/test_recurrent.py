@@ -148,7 +148,8 @@ def test_shared_layers_are_stored_once_and_run_every_time():
     assert total_parameters(albert) == 11_683_584
     stored = weight_bytes(albert, execution())
     assert stored["attention"] + stored["feed"] == 2 * (4 * (768**2 + 768) + 2 * 768 * 3072 + 3072 + 768)
-    assert albert.main.layers == bert.main.layers
+    same = [(replace(layer, feed=replace(layer.feed, composed="")), count) for layer, count in albert.main.layers]
+    assert same == list(bert.main.layers), "but for the form of GELU, whose operations eager code runs one by one"
 
 
 def test_a_decay_for_every_channel_runs_as_kimi_delta_attention():

@@ -52,7 +52,7 @@ def outputs(op: Conv | Gemm) -> tuple[Num, Num]:
         wants(lambda g, _: g.plan.recompute == "none", "nothing is recomputed: activations are used at once"),
     ),
     parameters=(Parameter("classes", 10.0, "classes that each layer's loss tells apart", 2.0, 1e6, whole=True),),
-    occupies=("what is trained", "activation memory"),
+    occupies=("what is trained", "recomputation"),
     training_free=False,
 )
 def local_losses(given: Scenario, values: Values) -> Scenario:

@@ -58,7 +58,7 @@ STAGES: tuple[frozenset[str], ...] = (
     # how often a step happens, and whose
     frozenset({"decode step", "guidance", "layout", "model choice", "step contents", "steps"}),
     # the run as a whole
-    frozenset({"checkpoints", "input", "power limit", "price", "stragglers"}),
+    frozenset({"checkpoints", "input", "power limit", "price", "stragglers", "weights of tasks"}),
 )
 """What there is to occupy, stage by stage."""
 USUAL = 8
