@@ -178,7 +178,9 @@ def _collective(rows: Rows, machine: Machine) -> Work:
         ranks=float(rows.number("ranks")[0]),
         algorithm="nccl" if rows.text("framework") == "nccl" else "auto",
     )
-    return Seq(Host(seconds=_EAGER_S, label="eager call"), kernel) if "eager" in rows.tag("kernel") else kernel
+    if "eager" in rows.tag("kernel"):
+        return Seq(Host(seconds=_EAGER_S, label="eager call"), kernel)
+    return timed(rows, kernel)
 
 
 # A custom all-reduce launched from eager framework code.
