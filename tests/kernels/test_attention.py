@@ -294,7 +294,8 @@ def test_a_lone_prompt_on_blackwell_waits_for_two_tiles_in_turns() -> None:
     many = replace(lone, heads=256.0, kv_heads=256.0)
     busy = {op: settle(attention.expected(op, machine)).busy_s["matrix"] for op in (lone, many)}
     waiting = busy[lone] / (busy[many] / 256.0)
-    assert waiting == pytest.approx(2.0 * machine.multiprocessors * 256.0 / 8192.0, rel=0.1)
+    # A quarter of slack: what is busy everywhere meets the power limit.
+    assert waiting == pytest.approx(2.0 * machine.multiprocessors * 256.0 / 8192.0, rel=0.25)
 
 
 def test_start_and_ends_are_clocks() -> None:

@@ -29,30 +29,30 @@ class _Passes:
 
 _PASSES = {
     # Sequence offsets and counters, rotary embedding with the write into the cache, in kernels of their own.
-    ("attention", "trtllm", "prefill"): _Passes(3.5, 0.5),
+    ("attention", "trtllm", "prefill"): _Passes(4.0, 0.5),
     ("attention", "trtllm", "encoder"): _Passes(3.0),
     ("attention", "trtllm", "decode"): _Passes(1.0),
     # The write into the cache; FlashAttention-3 plans its blocks first, Triton joins splits afterwards.
-    ("attention", "flash_attention_v3", "encoder"): _Passes(1.5),
+    ("attention", "flash_attention_v3", "encoder"): _Passes(1.0),
     ("attention", "triton", "encoder"): _Passes(1.0),
     ("attention", "fa3", "decode"): _Passes(1.0, 1.5),
-    ("attention", "fa3", "prefill"): _Passes(1.5),
+    ("attention", "fa3", "prefill"): _Passes(1.0),
     ("attention", "flash_attention", "decode"): _Passes(2.5),
     ("attention", "flash_attention", "prefill"): _Passes(2.5),
     ("attention", "flashinfer", "decode"): _Passes(0.5, 2.5),
     ("attention", "flashinfer", "prefill"): _Passes(0.5, 1.5),
-    ("attention", "triton", "decode"): _Passes(0.5, 1.5),
+    ("attention", "triton", "decode"): _Passes(0.75, 1.5),
     ("attention", "triton", "prefill"): _Passes(1.0, 2.0),
-    ("attention", "trtllm_mha", "decode"): _Passes(0.0, 4.0),
-    ("attention", "trtllm_mha", "prefill"): _Passes(0.5, 3.5),
-    ("mla_attention", "trtllm", "prefill"): _Passes(4.0, 1.0),
-    ("mla_attention", "trtllm", "decode"): _Passes(2.5),
-    ("mla_attention", "flash_attention", "prefill"): _Passes(2.5, 2.5),
-    ("mla_attention", "flash_attention", "decode"): _Passes(2.5, 2.5),
+    ("attention", "trtllm_mha", "decode"): _Passes(1.0, 3.5),
+    ("attention", "trtllm_mha", "prefill"): _Passes(1.0, 3.5),
+    ("mla_attention", "trtllm", "prefill"): _Passes(3.5, 1.25),
+    ("mla_attention", "trtllm", "decode"): _Passes(2.0),
+    ("mla_attention", "flash_attention", "prefill"): _Passes(2.0, 2.5),
+    ("mla_attention", "flash_attention", "decode"): _Passes(2.0, 2.5),
     ("mla_attention", "triton", "prefill"): _Passes(3.0, 2.0),
     ("mla_attention", "triton", "decode"): _Passes(5.5, 2.0),
-    ("mla_attention", "trtllm_mla", "prefill"): _Passes(4.0, 2.0),
-    ("mla_attention", "trtllm_mla", "decode"): _Passes(3.0, -1.0),
+    ("mla_attention", "trtllm_mla", "prefill"): _Passes(3.5, 2.25),
+    ("mla_attention", "trtllm_mla", "decode"): _Passes(2.25, -1.0),
 }
 _OLDER = {"ampere", "ada"}
 _USUAL = {"encoder": _Passes(0.0), "prefill": _Passes(1.0, 2.0), "decode": _Passes(1.0, 2.0)}
@@ -72,6 +72,8 @@ def with_passes(rows: Rows, machine: Machine, attention: Attention) -> Work:
     launches: Num = passes.launches + (passes.narrow if converted else 0.0)
     if op == "attention":
         launches = launches + _further(rows, machine, converted)
+    elif attention.acts == "bf16" and converted and library(rows) == "trtllm":
+        launches = passes.launches  # nothing is converted
     moved = _moved_latents if op == "mla_attention" else _moved
     read, written, flop = moved(rows, attention, converted)
     before = Stream(read_bytes=read, write_bytes=written, flop=flop, pattern="copy", launches=launches, label="prepare")
@@ -82,11 +84,14 @@ def _further(rows: Rows, machine: Machine, converted: bool) -> Num:
     """Launches that some machines or shapes add, or save."""
     if rows.text("framework") == "sglang":  # keys of 192 and values of 128 dimensions are written one after the other
         return np.where(rows.number("head_dim") == 192.0, 3.0, 0.0)
-    if machine.device.family not in _OLDER:
+    family, decode = machine.device.family, rows.tag("phase") == "decode"
+    if rows.text("framework") != "trtllm" or family not in (*_OLDER, "hopper"):
         return 0.0
-    if rows.tag("phase") == "decode":  # kernels before Hopper do not embed positions and write the cache themselves
+    if family == "hopper":  # kernels for 8-bit keys embed positions and write the cache themselves
+        return (-1.0 if converted else -0.5) if decode else 0.0
+    if decode:  # kernels before Hopper do that in further launches
         return 2.0 if converted else 1.0
-    return -1.5 if converted else -1.0
+    return -2.0 if converted else -1.5
 
 
 def library(rows: Rows) -> str:
