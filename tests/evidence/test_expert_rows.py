@@ -83,13 +83,13 @@ def test_triton_reads_weights_that_were_widened_when_they_were_loaded(tmp_path):
 
 
 def test_a_library_has_a_fraction_for_each_format_or_one_for_all():
-    machine = with_values(find_machine("h100-sxm"), "gemm", {"grouped.triton": 0.4, "grouped.triton/fp8": 0.6})
+    machine = with_values(find_machine("h100-sxm"), "gemm", {"grouped.triton": 0.4, "grouped.triton-fp8": 0.6})
     reached = [
-        with_library(machine, name).coefficients.gemm.grouped["default"] for name in ("triton/fp8", "triton/bf16")
+        with_library(machine, name).coefficients.gemm.grouped["default"] for name in ("triton-fp8", "triton-bf16")
     ]
     assert reached[0] == 0.6
-    assert with_library(machine, "triton/int8").coefficients.gemm.grouped["default"] == 0.4
-    unknown = with_library(machine, "nobody/fp8").coefficients.gemm
+    assert with_library(machine, "triton-int8").coefficients.gemm.grouped["default"] == 0.4
+    unknown = with_library(machine, "nobody-fp8").coefficients.gemm
     assert unknown.grouped["default"] == machine.coefficients.gemm.grouped["default"]
 
 

@@ -63,12 +63,17 @@ def _gemm(rows: Rows, machine: Machine) -> Work:
     return timed(rows, Seq(*before, product) if before else product)
 
 
+def amax_launches(machine: Machine) -> float:
+    """Kernels of a tensor's maximum in TensorRT-LLM."""
+    return 4.0 if machine.device.family == "blackwell" else 3.0
+
+
 def _conversions(rows: Rows, machine: Machine, m: Array, k: Array, acts: str) -> list[Work]:
     """What a framework's linear layer runs before the product, where the table timed the layer and not the kernel."""
     framework, kernel, dtype = rows.text("framework"), rows.tag("kernel"), rows.text("dtype")
     if kernel.startswith("trt_flow"):
         return [Host(seconds=_ENGINE_S, label="engine")]
-    launches = 4.0 if machine.device.family == "blackwell" else 3.0
+    launches = amax_launches(machine)
     if framework == "trtllm" and dtype == "fp8":  # dynamic per-tensor scale: an amax pass, then the conversion
         scale = Stream(
             read_bytes=2.0 * m * k, write_bytes=0.0 * m, flop=m * k, pattern="quantize", launches=launches, label="amax"
@@ -159,7 +164,7 @@ def _expert_weights(rows: Rows) -> Array:
 def _library(rows: Rows) -> str:
     """The kernels' library and the rows' format: what a library reaches of a rate differs from format to format."""
     library = _kernels(rows)
-    return f"{library}/{rows.text('dtype')}" if library else ""
+    return f"{library}-{rows.text('dtype')}" if library else ""
 
 
 def _kernels(rows: Rows) -> str:

@@ -201,8 +201,8 @@ def with_library(machine: Machine, library: str) -> Machine:
 
 
 def _entry(values: dict[str, Any], library: str) -> str:
-    """A library's own entry for a format (``triton/fp8``), or the one for all; empty where there is neither."""
-    return next((name for name in (library, library.partition("/")[0]) if name in values), "")
+    """A library's own entry for a format (``triton-fp8``), or the one for all; empty where there is neither."""
+    return next((name for name in (library, library.partition("-")[0]) if name in values), "")
 
 
 def from_cache(machine: Machine) -> Machine:
