@@ -11,6 +11,7 @@ import ridgepoint as rp
 from ridgepoint.cost.energy import capped
 from ridgepoint.serving.budget import Governor, PowerBudget
 from ridgepoint.serving.power import Draws
+from ridgepoint.serving.scaling import Scaling
 from ridgepoint.serving.scheduling import Scheduling, Speculation
 from ridgepoint.serving.series import series, shares_over_time
 from ridgepoint.serving.sharing import partitioned
@@ -270,3 +271,21 @@ def test_parts_that_do_not_go_together_are_refused(options, kind):
 def test_what_is_no_condition_is_refused(kind, values):
     with pytest.raises(rp.RidgepointError):
         kind(**values)
+
+
+@pytest.mark.parametrize(
+    ("more", "options"),
+    [
+        ({"sharing": 0.4, "prefill_replicas": 1}, ("--sharing", "--prefill-replicas")),
+        ({"sharing": 0.4, "budget": PowerBudget(2000.0)}, ("--sharing", "--power-budget")),
+        ({"sharing": 0.4, "policy": "static"}, ("--sharing", "--policy static")),
+        ({"scaling": Scaling(8.0), "prefill_replicas": 1}, ("--autoscale", "--prefill-replicas")),
+        ({"policy": "static", "prefill_replicas": 1}, ("--policy static", "--prefill-replicas")),
+    ],
+)
+def test_what_does_not_combine_names_both_options(more, options):
+    """A user must see which of many options to leave out."""
+    with pytest.raises(rp.RidgepointError) as caught:
+        bare("4xh100-sxm", rp.Plan(tp=1, dp=4), **more).checked()
+    assert all(option in caught.value.message for option in options)
+    assert "leave out one of" in (caught.value.hint or "")

@@ -79,7 +79,7 @@ def test_a_cap_on_those_that_decode_saves_power_and_leaves_first_tokens_alone():
     ("more", "said"),
     [
         ({"prefill_replicas": 1}, "read all prompts"),
-        ({"failures": rp.Failures(1e5)}, "failures is not modelled"),
+        ({"failures": rp.Failures(1e5)}, "--failures and replicas on devices of two types"),
         ({"plan": rp.Plan(tp=8, kv="fp8")}, "keeps the cache in"),
         ({"reading": deployment("llama-2-7b", "8xh100-sxm", TP8)}, "no use to"),
     ],

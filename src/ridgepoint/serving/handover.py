@@ -55,6 +55,16 @@ def _two_nodes(given: Deployment) -> Deployment:
     return replace(given, machine=replace(machine, nodes=max(machine.nodes, 2)))
 
 
+_OF_ONE_TYPE = {
+    "sharing": "--sharing",
+    "adapters": "--adapters",
+    "failures": "--failures",
+    "scaling": "--autoscale",
+    "budget": "--power-budget",
+}
+"""What a deployment may have whose devices are all of one type, and its option."""
+
+
 def checked_reading(given: Deployment) -> None:
     """Errors: ``bad_plan`` where what ``given.reading`` hands over cannot be decoded, or the parts do not go together."""
     other = given.reading
@@ -74,11 +84,11 @@ def checked_reading(given: Deployment) -> None:
             f"{other.machine.name} keeps the cache in {formats[0]} and {given.machine.name} in {formats[1]}",
             "give both the same --kv",
         )
-    named = ("sharing", "adapters", "failures", "scaling", "budget")
-    taken = [name for name in named if getattr(given, name) is not None]
-    if taken:
-        raise refuse(
-            f"{taken[0]} is not modelled for replicas on devices of two types", "leave it out, or use one type"
-        )
+    for name, option in _OF_ONE_TYPE.items():
+        if getattr(given, name) is not None:
+            raise refuse(
+                f"{option} and replicas on devices of two types do not go together: it is worked out for one type alone",
+                f"leave out {option}, or read prompts on devices of the same type: --prefill-replicas",
+            )
     if "static" in (given.rules.policy, other.rules.policy):
         raise refuse("static batches read and decode their requests themselves", "use another --policy")

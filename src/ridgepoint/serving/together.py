@@ -31,24 +31,40 @@ def checked(given: Deployment) -> Deployment:
             f"{first + mixed} of {replicas} replicas cannot read prompts for the others",
             "leave at least one of each kind: more devices, or a smaller --tp",
         )
+    if first and given.rules.policy == STATIC:
+        raise RidgepointError(
+            "bad_plan",
+            "--policy static and --prefill-replicas do not go together: static batches read and decode their requests "
+            "themselves",
+            "leave out one of them",
+        )
     if mixed and not first:
         raise RidgepointError(
             "bad_plan", "mixed replicas help replicas that only read prompts", "add --prefill-replicas"
         )
     if given.sharing is not None:
         checked_share(given.sharing, given.machine)
-        if first or given.budget is not None or given.rules.policy == STATIC:
+        other = next((option for option, why in _beside_sharing(given) if why), None)
+        if other is not None:
             raise RidgepointError(
                 "bad_sharing",
-                "a shared device reads prompts and decodes in continuous batches at one clock",
-                "leave out --prefill-replicas, --power-budget and --policy static",
+                f"--sharing and {other} do not go together: {_SHARED[other]}",
+                f"leave out one of --sharing and {other}",
             )
-    if given.scaling is not None and (first or given.scaling.least > replicas):
-        raise RidgepointError(
-            "bad_scaling",
-            f"at least {given.scaling.least} of {replicas} replicas of {'several kinds' if first else 'one kind'}",
-            f"leave out --prefill-replicas, and use at most {replicas} replicas",
-        )
+    if given.scaling is not None:
+        if first:
+            raise RidgepointError(
+                "bad_scaling",
+                "--autoscale and --prefill-replicas do not go together: the rule counts requests per replica that does "
+                "everything, and says nothing of how many should read prompts",
+                "leave out one of them",
+            )
+        if given.scaling.least > replicas:
+            raise RidgepointError(
+                "bad_scaling",
+                f"at least {given.scaling.least} replicas are to be on, and the machine has {replicas}",
+                f"use at most {replicas}, or a larger machine",
+            )
     if given.adapters is not None and given.rules.policy == STATIC:
         raise RidgepointError("bad_adapters", "static batches serve one model", "use another --policy")
     if given.budget is not None:
@@ -63,6 +79,22 @@ def checked(given: Deployment) -> Deployment:
             "bad_plan", f"{given.model.name} has no experts with uneven loads", "leave out --expert-imbalance"
         )
     return given
+
+
+_SHARED = {
+    "--prefill-replicas": "replicas that only read prompts have no decoding to share a device with",
+    "--power-budget": "the halves of a device have one clock, which is tabulated at its usual rate alone",
+    "--policy static": "a static batch never reads prompts while others decode",
+}
+"""Why a shared device has none of these."""
+
+
+def _beside_sharing(given: Deployment) -> tuple[tuple[str, bool], ...]:
+    return (
+        ("--prefill-replicas", given.prefill_replicas > 0),
+        ("--power-budget", given.budget is not None),
+        ("--policy static", given.rules.policy == STATIC),
+    )
 
 
 def _checked_budget(given: Deployment, watts: float) -> None:
@@ -129,7 +161,8 @@ def _conditions(given: Deployment) -> list[str]:
     """What was said of sharing, tiers, adapters, failures, scaling and power."""
     said = []
     if given.mixed_replicas:
-        said.append(f"{given.mixed_replicas} mixed replicas take prompts that queue and caches that find no room")
+        some = "1 mixed replica takes" if given.mixed_replicas == 1 else f"{given.mixed_replicas} mixed replicas take"
+        said.append(f"{some} prompts that queue and caches that find no room")
     if given.sharing is not None:
         said.append(
             f"prompts have {given.sharing:.0%} of the multiprocessors while others decode; decoding has the bandwidth that "
