@@ -15,6 +15,10 @@ SCENARIO = ("llama-3.1-8b", "--on", "h100-sxm", "--task", "decode", "--batch", "
         (("analyze", *SCENARIO), ("shares", "roofline", "time", "memory")),
         (("advise", *SCENARIO, "--objective", "energy"), ("waterfall", "roofline")),
         (("sweep", *SCENARIO[:5], "--vary", "batch=1,8,64", "--vary", "context=1k,32k"), ("time_s", "bottleneck")),
+        (
+            ("plan", "train", "llama-3.2-1b", "--on", "4xa100-sxm-80gb", "--global-batch", "16", "--seq", "2k", "--pp", "2"),
+            ("shares", "pipeline", "pipeline_memory"),
+        ),
         (("reproduce", "keyformer"), ()),
         (
             ("analyze", "gpt2", "--on", "t4", "--task", "serve", "--prompt", "128", "--output", "32"),

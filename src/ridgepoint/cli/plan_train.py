@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ridgepoint.cli.citing import Citations, print_answer
-from ridgepoint.cli.files import Html, Perfetto, write_trace
+from ridgepoint.cli.files import Charts, Html, Perfetto, chart_files, write_charts, write_trace
 from ridgepoint.cli.numbers import whole_number
 from ridgepoint.cli.options import (
     ENGINE,
@@ -29,6 +29,7 @@ from ridgepoint.request import Request, named_machine, plan_values
 from ridgepoint.units import parse_count, parse_quantity
 
 if TYPE_CHECKING:
+    from ridgepoint.report.picture_file import Wanted
     from ridgepoint.training.answer import TrainPlan
     from ridgepoint.training.emit import Written
     from ridgepoint.training.schedule import TimeLine
@@ -96,6 +97,7 @@ def train(
         bool, typer.Option("--gantt", help="Draw the best layout's pipeline.", rich_help_panel=_RUN)
     ] = False,
     html: Html = None,
+    chart: Charts = None,
     perfetto: Perfetto = None,
     target: Annotated[
         str | None,
@@ -113,6 +115,7 @@ def train(
     """The best layouts for a training run: every one that could run is tried."""
     length = whole_number("--seq", seq)
     _check_network(request.model, global_batch, target)
+    files = chart_files(chart)
     asked = {
         "batch": sequences(global_batch, length),
         "seq": length,
@@ -126,7 +129,7 @@ def train(
     }
     found = _found(request, asked, target, as_json)
     line = _line(found) if schedule else None
-    _write_files(found, html, perfetto)
+    _write_files(found, html, perfetto, files)
     written = None if target is None else _written(found, target)
     _answer(found, written, line, citations, as_json)
 
@@ -170,12 +173,17 @@ def _line(found: TrainPlan) -> TimeLine | None:
     return None
 
 
-def _write_files(found: TrainPlan, html: Path | None, perfetto: Path | None) -> None:
+def _write_files(found: TrainPlan, html: Path | None, perfetto: Path | None, charts: list[Wanted]) -> None:
+    """Charts are those of the best layout's step."""
     if html is not None:
         from ridgepoint.files import write_whole
         from ridgepoint.report.html_train import train_plan_page
 
         write_whole(html, train_plan_page(found, command_line()))
+    if charts:
+        from ridgepoint.report.charts import pictures
+
+        write_charts(charts, lambda: pictures(found.best.estimate), f"{found.model.name} on {found.machine.name}")
     if perfetto is not None:
         write_trace(found.best.estimate, perfetto)
 

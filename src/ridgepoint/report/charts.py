@@ -9,6 +9,7 @@ from ridgepoint.report.components import rows
 from ridgepoint.report.memory import LABELS
 from ridgepoint.report.palette import role, shades
 from ridgepoint.report.picture import Picture
+from ridgepoint.report.pipeline_pictures import pipeline_pictures
 from ridgepoint.report.roofline_points import roofline_of
 from ridgepoint.report.svg_bars import Bar, Part, memory_svg, stacked_svg
 from ridgepoint.report.svg_roofline import roofline_svg
@@ -33,8 +34,11 @@ def name_of(est: Estimate, resource_name: str) -> str:
 
 
 def pictures(est: Estimate) -> list[Picture]:
-    """All charts of an estimate: ``shares``, ``roofline``, ``time``, ``memory``."""
-    return [share_picture(est), roofline_picture(est), time_picture(est), memory_picture(est)]
+    """All charts of an estimate: ``shares``, ``roofline``, ``time``, ``memory``; of a step with several pipeline stages
+    ``pipeline`` and ``pipeline_memory``.
+    """
+    usual = [share_picture(est), roofline_picture(est), time_picture(est), memory_picture(est)]
+    return [*usual, *pipeline_pictures(est)]
 
 
 def roofline_picture(est: Estimate) -> Picture:

@@ -5,21 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from html import escape
 
-from ridgepoint.errors import RidgepointError
 from ridgepoint.estimates import Estimate
-from ridgepoint.report.html import figure, folded, html_page, notes, scrolled, section, table
+from ridgepoint.report.html import folded, html_page, notes, section, table
 from ridgepoint.report.html_estimate import body, grounds
-from ridgepoint.report.svg_bars import legend
-from ridgepoint.report.svg_gantt import NAMES, ROLES, gantt_svg, memory_line_svg
+from ridgepoint.report.pipeline_pictures import memory_of, memory_picture, passes_picture
 from ridgepoint.report.text import gigabytes, money, number, percent
 from ridgepoint.report.train_plan import batch_words, sentences
 from ridgepoint.tasks.activations import recompute_words
 from ridgepoint.tasks.updates import sharing
-from ridgepoint.traces.schedule_line import kind
 from ridgepoint.training.answer import TrainPlan
 from ridgepoint.training.layouts import LaidOut
 from ridgepoint.training.schedule import TimeLine
-from ridgepoint.training.timeline import MemoryLine, has_pipeline, memory_line, timeline
+from ridgepoint.training.timeline import MemoryLine, has_pipeline, timeline
 from ridgepoint.units import duration, si
 
 
@@ -87,22 +84,12 @@ def pipeline_sections(est: Estimate) -> Iterator[str]:
     if not has_pipeline(est) or est.scenario.shape:
         return
     line = timeline(est)
-    key = legend([(ROLES[name], NAMES[name]) for name in ROLES if any(kind(s.work) == name for s in line.spans)])
-    caption = "Each row is a stage, each mark a pass of one micro-batch; what is blank is the bubble."
-    yield section(
-        "Pipeline, pass by pass", figure(scrolled(gantt_svg(line)), caption, key), folded("Table", stages_table(line))
-    )
-    try:
-        memory = memory_line(est, line)
-    except RidgepointError:  # offloaded activations lie elsewhere
-        return
-    key = legend(
-        [("launch", "stays: weights, states, workspaces"), ("memory", "activations of micro-batches in flight")]
-    )
-    caption = f"The dashed line is what a device may use, {gigabytes(memory.usable_bytes)}."
-    yield section(
-        "Memory over the step", figure(memory_line_svg(memory), caption, key), folded("Table", memory_rows(memory))
-    )
+    drawn = passes_picture(line)
+    yield section(drawn.title, drawn.html, folded("Table", stages_table(line)))
+    memory = memory_of(est, line)
+    if memory is not None:
+        drawn = memory_picture(memory)
+        yield section(drawn.title, drawn.html, folded("Table", memory_rows(memory)))
 
 
 def stages_table(line: TimeLine) -> str:
