@@ -17,10 +17,10 @@ from ridgepoint.numeric import Array
 class Harness:
     """How a source times kernels.
 
-    ``host_s`` is the host time of one synchronous eager call by op (``default``), of which ``before`` passes first;
-    ``hosts`` how much slower the host of a machine was. ``copies``: the harness goes through that many sets of operands,
-    so that a cache holding all of them serves every run (0: operands come from main memory). ``timer_s``: what timing one
-    kernel at a time adds to it.
+    ``host_s`` is the host time of one synchronous eager call by op, or by function where functions differ (``default``), of
+    which ``before`` passes first; ``hosts`` how much slower the host of a machine was (an entry with its name: that
+    itself). ``copies``: the harness goes through that many sets of operands, so that a cache holding all of them serves
+    every run (0: operands come from main memory). ``timer_s``: what timing one kernel at a time adds to it.
     """
 
     host_s: dict[str, float] = field(default_factory=dict)
@@ -37,8 +37,11 @@ HARNESSES = {
     "vidur": Harness({"all_reduce": 60e-6}, before=1.0 / 6.0, timer_s=1.4e-6),
     # PyTorch calls timed one at a time between two events: the smallest rows of each op are the host's time.
     "neusight": Harness(
-        {"gemm": 53e-6, "batched_gemm": 32e-6, "elementwise": 26e-6, "softmax": 33e-6, "norm": 46e-6, "conv2d": 70e-6},
-        hosts={"p100-pcie": 1.6, "v100-pcie": 1.22},
+        {"gemm": 53e-6, "batched_gemm": 32e-6, "elementwise": 26e-6, "softmax": 33e-6, "norm": 46e-6, "conv2d": 70e-6}
+        # a number beside the tensor, or a module around the function
+        | dict.fromkeys(("addu", "mulu", "divu", "relu"), 31.5e-6)
+        | {"powu": 29.5e-6, "gelu": 30.5e-6, "gelu p100-pcie": 32e-6, "norm p100-pcie": 46.5e-6},
+        hosts={"p100-pcie": 1.7, "v100-pcie": 1.22},
     ),
     "llmcompass": Harness({"default": 30e-6, "elementwise": 45e-6, "norm": 48e-6, "softmax": 16e-6}),
 }
@@ -49,10 +52,18 @@ def harness_of(source: str) -> Harness:
     return HARNESSES.get(source, _GRAPH)
 
 
-def host_s(source: str, op: str, machine: str) -> float:
-    """Host seconds of one eager call of ``op`` in that source, on the host that held ``machine``."""
+def host_s(source: str, op: str, machine: str, function: str = "") -> float:
+    """Host seconds of one eager call of ``op`` (as that ``function``) in that source, on the host that held ``machine``.
+
+    >>> host_s("neusight", "norm", "t4"), host_s("neusight", "elementwise", "t4", "relu")
+    (4.6e-05, 3.15e-05)
+    """
     harness = harness_of(source)
-    return harness.host_s.get(op, harness.host_s.get("default", 0.0)) * harness.hosts.get(machine, 1.0)
+    known = [name for name in (function, op) if name in harness.host_s] or ["default"]
+    there = f"{known[0]} {machine}"
+    if there in harness.host_s:
+        return harness.host_s[there]
+    return harness.host_s.get(known[0], 0.0) * harness.hosts.get(machine, 1.0)
 
 
 def routed(tokens: Array, experts: Array, top_k: Array, ranks: Array, alpha: float | None) -> tuple[Array, Array]:

@@ -134,7 +134,7 @@ class Expressed:
 def timed(rows: Rows, kernel: Work) -> Work:
     """The kernel as its source timed it: alone, or behind and beside the host time of an eager call."""
     source = rows.text("source")
-    seconds = host_s(source, rows.text("op"), rows.text("machine"))
+    seconds = host_s(source, rows.text("op"), rows.text("machine"), rows.tag("name"))
     if not seconds:
         return kernel
     first = harness_of(source).before
