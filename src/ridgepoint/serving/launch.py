@@ -51,8 +51,8 @@ def vllm_options(given: Deployment, longest: int, role: str = "") -> Options:
     layout, rules, plan = given.passes.layout, given.rules, given.complete_plan
     options: Options = [("--tensor-parallel-size", f"{layout.tp:g}")]
     options += [("--pipeline-parallel-size", f"{layout.pp:g}")] if layout.pp > 1 else []
-    if given.passes.pooled > 1:
-        options += [("--data-parallel-size", f"{given.passes.pooled:g}"), ("--enable-expert-parallel", None)]
+    options += [("--data-parallel-size", f"{given.passes.pooled:g}")] if given.passes.pooled > 1 else []
+    options += [("--enable-expert-parallel", None)] if layout.ep > 1 else []
     options += [
         ("--max-num-seqs", str(rules.max_sequences)),
         ("--max-num-batched-tokens", str(rules.token_budget)),
@@ -74,8 +74,8 @@ def sglang_options(given: Deployment, longest: int, role: str = "") -> Options:
     # With data-parallel attention SGLang's tp counts all devices and dp the attention ranks among them.
     options: Options = [("--tp-size", f"{layout.tp * pooled:g}")]
     options += [("--pp-size", f"{layout.pp:g}")] if layout.pp > 1 else []
-    if pooled > 1:
-        options += [("--dp-size", str(pooled)), ("--ep-size", f"{layout.ep:g}"), ("--enable-dp-attention", None)]
+    options += [("--dp-size", str(pooled)), ("--enable-dp-attention", None)] if pooled > 1 else []
+    options += [("--ep-size", f"{layout.ep:g}")] if layout.ep > 1 else []
     options += [
         ("--max-running-requests", str(rules.max_sequences * pooled)),
         ("--chunked-prefill-size", str(rules.token_budget)),
