@@ -49,10 +49,11 @@ PARAMETERS: dict[str, dict[str, Bounds]] = {
         "start_s": Bounds(1e-7, 1e-5),
     },
     "conv": {
+        # No kernel of depthwise filters was timed, and few that Winograd's algorithm does not take: networks tell of those.
         "efficiency": Bounds(0.2, 1.0, each="convolution"),
+        "efficiency.default": Bounds(0.5, 1.0),
         "winograd_efficiency": Bounds(0.2, 1.0),
         "gradient_efficiency": Bounds(0.2, 1.0),
-        "depthwise_efficiency": Bounds(0.02, 1.0),
     },
     "stream": {
         "efficiency": Bounds(0.05, 1.0, each="pattern"),

@@ -39,7 +39,9 @@ DIRECTIONS = ("fwd", "bwd_data", "bwd_weight")
 _TILES = ((256, 128), (128, 256), (256, 64), (128, 128), (128, 64), (64, 128), (64, 64), (128, 32), (32, 128))
 _WHOLE = np.array([(m, n, 1) for m, n in _TILES], dtype=float)
 _SPLIT = np.array([(m, n, s) for m, n in _TILES for s in (1, 2, 4, 8, 16, 32)], dtype=float)
-_FUSED = np.array([(512, 128, 1), (512, 64, 1)], dtype=float)
+_NEVER = 1e-6
+"""Efficiency of what an engine cannot do: any other way is faster."""
+_FUSED = np.array([(512, 128, 1), (512, 64, 1), (512, 32, 1)], dtype=float)
 _NUMBERS = ("batch", "c_in", "c_out", "h", "w", "kh", "kw", "stride", "pad_h", "pad_w", "groups")
 
 
@@ -146,7 +148,9 @@ def _expected(op: Conv, machine: Machine) -> Demand:
     gradient = table.gradient_efficiency if op.direction == "bwd_weight" else 1.0
     windowed = table.efficiency.get(arithmetic.format, table.efficiency["default"]) * gradient
     # A filter of one position is a plain product: there are no patches to gather.
-    efficiency = np.where(np.asarray(op.kh * op.kw) == 1.0, 1.0, windowed)
+    efficiency = np.where(np.asarray(op.kh * op.kw) == 1.0, gradient, windowed)
+    if arithmetic.engine == "matrix":  # which loads several channels at once
+        efficiency = np.where(np.asarray(op.c_in / op.groups) == 1.0, _NEVER, efficiency)
     granularity = 1.0 if arithmetic.engine == "vector" else 16.0 / FORMATS[op.acts].bytes
     direct = _product(op, machine, as_gemm(op, granularity), _menu(op), efficiency)
     ways = [direct, _plain(op, machine, direct)]
@@ -209,11 +213,11 @@ def _menu(op: Conv) -> Array:
     return _SPLIT if op.direction == "bwd_weight" else _WHOLE
 
 
-def _product(op: Conv, machine: Machine, product: Gemm, menu: Array, efficiency: Num, passes: float = 0.0) -> Demand:
-    """The tiled product with the traffic of the tensors, and ``passes`` over the product's own operands, in memory."""
+def _product(op: Conv, machine: Machine, product: Gemm, menu: Array, efficiency: Num, more: Num = 0.0) -> Demand:
+    """The tiled product with the traffic of the tensors, and so many bytes more, in memory."""
     tiled = gemm.tiled(product, machine, menu)
     own = gemm.read_bytes(product) + gemm.write_bytes(product)
-    moved = (read_bytes(op) + write_bytes(op)) / own + passes
+    moved = (read_bytes(op) + write_bytes(op) + more) / own
     engine = machine.arithmetic(multiply_format(op.acts, op.weights)).engine
     seconds = dict(tiled.phases[0].seconds)
     seconds[engine] = seconds[engine] / efficiency
@@ -257,10 +261,14 @@ def _is_winograd(op: Conv) -> NDArray[np.bool_]:
 def _winograd(op: Conv, machine: Machine, efficiency: float) -> list[Demand]:
     """F(2×2, 3×3) in one kernel; for the weights' gradient F(4×4, 3×3), its operands passing through memory."""
     if op.direction == "bwd_weight":
-        return [_product(op, machine, winograd_gemm(op, 4.0), _SPLIT, efficiency, passes=2.0)]
+        product = winograd_gemm(op, 4.0)
+        transformed = 2.0 * (gemm.read_bytes(product) + gemm.write_bytes(product))
+        return [_product(op, machine, product, _SPLIT, efficiency, transformed)]
     fused = winograd_gemm(op, 2.0)
     stacked = replace(fused, m=fused.m * fused.batch, batch=1.0)
-    return [_product(op, machine, stacked, _FUSED, efficiency)]
+    # A kernel before it reads the 9 values of each filter and writes 16, which are then read in their place.
+    filters = _tensors(op)[1] * 32.0 / 9.0
+    return [_product(op, machine, stacked, _FUSED, efficiency, filters)]
 
 
 def winograd_gemm(op: Conv, tile: float) -> Gemm:
