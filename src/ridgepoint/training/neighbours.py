@@ -125,7 +125,8 @@ def placed(layout: Layout, plan: Plan, machine: Machine) -> list[Placed]:
     named: list[tuple[str, tuple[Num, Num]]] = [("tensor", (layout.tp, 1.0)), ("context", (layout.cp, layout.tp))]
     named += [("expert", (layout.ep, 1.0))]
     named += [("shards", spans(layout, "shards")), ("between shards", spans(layout, "groups"))] if hybrid else []
-    named += [] if hybrid else [("data", spans(layout, "all"))]
+    copies = "data × context" if np.any(np.asarray(layout.cp) > 1.0) else "data"
+    named += [] if hybrid else [(copies, spans(layout, "all"))]
     named += [("pipeline", (layout.pp, layout.stage_stride))]
     return [_placed(name, *size, machine) for name, size in named if float(size[0]) > 1.0]
 
