@@ -60,6 +60,9 @@ class TestArithmetic:
         with pytest.raises(RidgepointError, match="int8") as error:
             only.arithmetic("bf16")
         assert error.value.kind == "no_arithmetic"
+        with pytest.raises(RidgepointError, match="zcu104@memory=4G,vector=") as error:
+            find_machine("zcu104@memory=4G").arithmetic("bf16")
+        assert find_machine("zcu104@vector=100G").arithmetic("bf16").flop_per_s == 1e11
 
     @pytest.mark.parametrize("name", device_names())
     def test_every_machine_runs_some_model(self, name: str) -> None:

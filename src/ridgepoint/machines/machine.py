@@ -132,10 +132,11 @@ class Machine:
             best = max(known, key=lambda key: self._rates[key][0])
             rate, engine = self._rates[best]
             return Arithmetic(engine, best, rate, self._widened(wanted.math, best))
+        have, further = ", ".join(sorted(self._rates)), "," if set(self.name) & set("@:") else "@"
         raise RidgepointError(
             "no_arithmetic",
             f"{self.device.name} computes neither {format_name} nor any wider format",
-            "formats that it has: " + ", ".join(sorted(self._rates)),
+            f"formats that it has: {have}; say what else it reaches: {self.name}{further}vector=100G",
         )
 
     def _widened(self, wanted: str, used: str) -> str:
