@@ -270,5 +270,7 @@ def _failures(found: TrainPlan) -> list[str]:
         f"one in {duration(one.mtbf_s)};",
         f"a checkpoint of {gigabytes(one.checkpoint_bytes)} every {duration(one.interval_s)},",
         "written in the background;" if one.background else "",
-        f"{100.0 * one.fraction:.1f} % of the time is useful.",
+        "more than 99.9 % of the time is useful."
+        if one.fraction > 0.9995
+        else f"{100.0 * one.fraction:.1f} % of the time is useful.",
     ]

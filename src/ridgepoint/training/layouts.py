@@ -34,9 +34,10 @@ each; those of frozen weights are not there, and a zeroth-order step has two for
 """
 
 
-def model_flop(model: Model | Network, task: Train, trainable: str = "full") -> float:
-    """Matrix operations of the step that the model itself needs: three times the forward pass (``PASSES``), nothing
-    recomputed, causal pairs only (the convention of MFU: Chowdhery et al. 2022, with the mask's pairs).
+def model_flop(model: Model | Network, task: Train, trainable: str = "full", layers: float = 1.0) -> float:
+    """Matrix operations of the step that the model itself needs: three times the forward pass (``PASSES``; the backward pass of
+    the part of the ``layers`` that train), nothing recomputed, causal pairs only (the convention of MFU: Chowdhery et al. 2022,
+    with the mask's pairs).
 
     >>> from ridgepoint.models.catalog import find_model
     >>> round(model_flop(find_model("llama-3.1-8b"), Train(batch=1, seq=8192)) / 8192 / 8.03e9, 2)
@@ -51,7 +52,7 @@ def model_flop(model: Model | Network, task: Train, trainable: str = "full") -> 
     matrix = sum(
         n * float(rules_of(op).flop(op)) for op, n in forward if isinstance(op, Gemm | Attention | Scan | Conv)
     )
-    return PASSES[trainable] * matrix * float(task.batch)
+    return (1.0 + (PASSES[trainable] - 1.0) * layers) * matrix * float(task.batch)
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,12 @@ class LaidOut:
             run, _ = execution(self.model, self.plan, self.estimate.built.layout, True)
             inputs, data = run.formats.inputs, self.tokens / float(self.task.batch * self.task.seq)
         peak = self.machine.arithmetic(inputs).flop_per_s * float(self.estimate.devices)
-        return data * model_flop(self.model, self.task, self.plan.trainable) / self.step_time_s / peak
+        return data * self._flop / self.step_time_s / peak
+
+    @cached_property
+    def _flop(self) -> float:
+        part = 1.0 if self.plan.trainable == "zeroth_order" else float(self.plan.trained_layers)
+        return model_flop(self.model, self.task, self.plan.trainable, part)
 
     @cached_property
     def bubble(self) -> float:
