@@ -66,3 +66,14 @@ def test_the_physical_limit_copies_nothing():
     assert float(step(appended_cache=True).bound_s) == pytest.approx(float(step().bound_s), rel=1e-9)
     found = [op for op in walk(step().built.work) if isinstance(op, Attention)]
     assert all(float(kv_bytes(op)) > 0.0 for op in found)
+
+
+def test_a_cache_of_which_steps_read_a_part_is_copied_whole():
+    """Choosing pages spares attention's reads, not the copies: the cache keeps all tokens."""
+    chosen = step(appended_cache=True, apply=("page-selection:budget=1024,page=64,reused=4",))
+    assert copied(chosen) == pytest.approx(copied(step(appended_cache=True)), rel=0.05)
+
+
+def test_a_cache_that_lies_elsewhere_is_not_copied_here():
+    away = step(appended_cache=True, apply=("kv-offload:tier=host,resident=0",))
+    assert copied(away) < 0.05 * copied(step(appended_cache=True))

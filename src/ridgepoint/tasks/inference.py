@@ -170,30 +170,51 @@ def generate_parts(model: Model, run: Execution, layout: Layout, task: Generate,
     return first, Mix(*cases)
 
 
-def appended(work: Work) -> Work:
+def appended(work: Work, cached: Num) -> Work:
     """Decode steps that join their keys and values to the cache by concatenation: what was there is read, and all of it
     written anew, before attention reads it. (Transformers' ``DynamicCache.update``: one ``torch.cat`` each for both.)
 
+    ``cached``: bytes of the whole cache, which is copied where attention reads a part of it only, too.
+
     >>> op = Attention(batch=1.0, heads=8.0, kv_heads=8.0, q_len=1.0, kv_len=100.0, head_dim=64.0)
-    >>> copy, _ = appended(op).parts
+    >>> copy, _ = appended(op, 2.0 * cache_reads(op)).parts
     >>> copy.read_bytes, copy.write_bytes
-    (202752.0, 204800.0)
+    (405504.0, 409600.0)
     """
+    read = cache_reads(work)
+    scale = plain(np.where(np.asarray(read) > 0.0, cached / np.maximum(read, 1e-30), 0.0))
 
     def rule(op: Op) -> Work:
-        if isinstance(op, Attention) and op.causal and not op.backward:
-            return _joined(op, attention.kv_bytes(op), op.q_len / op.kv_len)
-        if isinstance(op, Gemm) and op.label.endswith(_SCORES):
-            return _joined(op, 2.0 * op.batch * op.n * op.k * FORMATS[op.weights].bytes, 1.0 / op.n)
-        return op
+        size, new = _keys_read(op)
+        if not np.any(np.asarray(size) > 0.0):
+            return op
+        held = size * scale
+        copy = Stream(read_bytes=held * (1.0 - new), write_bytes=held, launches=2.0, label=f"{op.label}.cache_copy")
+        return Seq(copy, op)
 
     return mapped(work, rule)
 
 
-def _joined(op: Attention | Gemm, size: Num, new: Num) -> Work:
-    """The op behind a copy of ``size`` bytes of cache, of which the part ``new`` comes from this step."""
-    copy = Stream(read_bytes=size * (1.0 - new), write_bytes=size, launches=2.0, label=f"{op.label}.cache_copy")
-    return Seq(copy, op)
+def cache_reads(work: Work) -> Num:
+    """Bytes of cached keys and values that the attention of ``work`` reads."""
+    if isinstance(work, Op):
+        return _keys_read(work)[0]
+    if isinstance(work, Repeat):
+        return work.count * cache_reads(work.body)
+    if isinstance(work, Mix):
+        return sum((p * cache_reads(case) for p, case in work.cases), 0.0)
+    if isinstance(work, Pipeline):
+        return sum((times * cache_reads(part) for times, part in work.runs()), 0.0)
+    return sum((cache_reads(child) for child in work.children()), 0.0)
+
+
+def _keys_read(op: Op) -> tuple[Num, Num]:
+    """(bytes of keys and values that an op of attention reads, the part of them that is new); zeros for other ops."""
+    if isinstance(op, Attention) and op.causal and not op.backward:
+        return attention.kv_bytes(op), op.q_len / op.kv_len
+    if isinstance(op, Gemm) and op.label.endswith(_SCORES):
+        return 2.0 * op.batch * op.n * op.k * FORMATS[op.weights].bytes, 1.0 / op.n
+    return 0.0, 0.0
 
 
 _SCORES = ".attention.attention.scores"
