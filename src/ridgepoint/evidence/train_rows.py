@@ -7,6 +7,7 @@ import numpy as np
 from ridgepoint.cost.energy import capped, power_w, under_load
 from ridgepoint.evidence.datasets import EXAMPLES, sequence_length
 from ridgepoint.evidence.finetune_rows import finetuning_figures
+from ridgepoint.evidence.optimizers import of_model, update_s
 from ridgepoint.evidence.recipes import as_run, recipe_of, with_further_tokens, with_recomputation
 from ridgepoint.evidence.rows import InexpressibleError, Rows
 from ridgepoint.evidence.run_scenarios import Figure, Figures, Timed, degrees, timed, with_formats
@@ -16,10 +17,12 @@ from ridgepoint.models.architecture import Experts, LatentAttention, Model, Self
 from ridgepoint.models.networks.network import Network
 from ridgepoint.models.parameters import active_parameters
 from ridgepoint.numeric import Num
+from ridgepoint.ops import Host
 from ridgepoint.plan import Plan
 from ridgepoint.serving.engines import speeds, step, with_software
 from ridgepoint.tasks import Train
 from ridgepoint.tasks.build import build
+from ridgepoint.work import Overlap
 
 
 def training_figures(rows: Rows, model: Model | Network, machine: Machine) -> Figures:
@@ -34,7 +37,8 @@ def training_figures(rows: Rows, model: Model | Network, machine: Machine) -> Fi
     task, plan = step_of(rows, model, machine)
     device = as_run(build(model, machine, task, with_recomputation(plan, recipe, model, machine)).device, recipe)
     loaded = under_load(with_software(machine, engine))
-    run = timed(step(device, machine, engine, 0.0), device, loaded, speeds(machine, engine))
+    update = Host(seconds=update_s(rows, of_model(model), machine), label="host.optimizer")
+    run = timed(Overlap(step(device, machine, engine, 0.0), update), device, loaded, speeds(machine, engine))
     return _figures(rows, model, machine, run, task.batch * task.seq)
 
 

@@ -15,6 +15,7 @@ from ridgepoint.evidence.autocast import autocast
 from ridgepoint.evidence.datasets import ASSUMED, EXAMPLES
 from ridgepoint.evidence.folding import folded
 from ridgepoint.evidence.gradients import eager_gradients
+from ridgepoint.evidence.optimizers import of_network, update_s
 from ridgepoint.evidence.rows import InexpressibleError, Rows
 from ridgepoint.evidence.run_scenarios import Figure, Figures, with_formats
 from ridgepoint.evidence.stacked import Totals, flat, totals
@@ -46,6 +47,7 @@ class Passes:
     ops: list[tuple[Op, Num]]
     launches: Num
     engine: Engine
+    update_s: Num = 0.0
 
     @property
     def size(self) -> int:
@@ -81,9 +83,11 @@ def passes(rows: Rows, net: Network, machine: Machine) -> Passes:
     if engine.folded and not training:
         ops = folded(ops, formats_of(net, plan)[0])
     launches = 1.0 if engine.captured else sum(count * kernel_count(op) for op, count in ops)
+    update: Num = 0.0
     if training and not engine.compiled:
+        update = update_s(rows, of_network(ops), machine)
         ops = list(eager_gradients(ops, rows.tag("layout")))
-    return Passes(rows, ops, launches, engine)
+    return Passes(rows, ops, launches, engine, update)
 
 
 def network_figures(groups: list[tuple[Rows, Network, Machine]]) -> list[Figures | str]:
@@ -117,8 +121,8 @@ def pass_seconds(one: Passes, machine: Machine, every: Totals, part: slice) -> A
     """Seconds of a pass: what its kernels take, or what the host needs to launch them."""
     host = machine.coefficients.host
     each = host.graph_launch_s if one.engine.captured else dispatch_s(one.engine, machine)
-    on_host = each if has_host(machine) else 0.0
-    return np.asarray(np.maximum(np.maximum(every.seconds[part], one.launches * on_host), every.bound_s[part]))
+    on_host = one.launches * each + one.update_s if has_host(machine) else 0.0
+    return np.asarray(np.maximum(np.maximum(every.seconds[part], on_host), every.bound_s[part]))
 
 
 def _figures(one: Passes, machine: Machine, every: Totals, part: slice) -> Figures:
