@@ -111,6 +111,7 @@ def test_the_implicit_product_computes_the_same_flops(direction: str) -> None:
 def test_channels_are_padded_to_what_the_engine_loads() -> None:
     # 3 channels of an RGB image run as 4, 9 as 16 in two-byte formats: first layers waste part of the matrix engine
     assert [float(as_gemm(layer(c_in=c), 8.0).k) / 9.0 for c in (3.0, 8.0, 9.0)] == [4.0, 8.0, 16.0]
+    assert [float(as_gemm(layer(c_in=c), 1.0).k) / 9.0 for c in (1.0, 3.0, 9.0)] == [1.0, 3.0, 9.0]
 
 
 def test_winograd_needs_the_multiplications_of_its_theorem() -> None:
@@ -214,3 +215,43 @@ def test_a_filter_of_one_position_is_a_plain_product() -> None:
         machine = find_machine(name)
         one = float(settle(conv.expected(layer, machine)).time_s)
         assert one == pytest.approx(float(settle(gemm.expected(product, machine)).time_s), rel=0.1), name
+
+
+def rate(machine: str, **changes: Any) -> float:
+    """Operations per second of a layer in 32 bits."""
+    op = layer(acts="fp32", weights="fp32", **changes)
+    return float(RULES.flop(op) / seconds(op, find_machine(machine)))
+
+
+@pytest.mark.parametrize("machine", ["raspberry-pi-4", "raspberry-pi-3b-plus", "i7-7700k", "loongson-3a5000"])
+def test_few_channels_cost_a_cpu_more_than_their_operations(machine: str) -> None:
+    # columns are loaded, packed and stored for the channels that they meet: with few of them that takes longest
+    sizes = (16.0, 64.0, 256.0)
+    rates = [
+        rate(machine, c_in=c, c_out=c, kh=1.0, kw=1.0, pad_h=0.0, pad_w=0.0, batch=1.0, h=56.0, w=56.0) for c in sizes
+    ]
+    assert rates == sorted(rates)
+    assert rates[-1] > 2.0 * rates[0]
+    assert rates[-1] < find_machine(machine).arithmetic("fp32").flop_per_s
+
+
+def test_winograd_pays_on_a_cpu_with_many_channels_alone() -> None:
+    # its transforms work on single channels: what many of them share (Lavin and Gray 2016, section 4.1.1)
+    peak = find_machine("raspberry-pi-4").arithmetic("fp32").flop_per_s
+    assert rate("raspberry-pi-4", c_in=256.0, c_out=256.0) > peak
+    assert rate("raspberry-pi-4", c_in=8.0, c_out=8.0) < 0.5 * peak
+
+
+def test_cores_share_a_convolution_but_for_its_serial_part() -> None:
+    # Amdahl 1967: four cores reach less than four times what one does, and never less than one
+    one, four = (rate(f"raspberry-pi-4@threads={n}", c_in=128.0, c_out=128.0, batch=1.0) for n in (1, 4))
+    assert 2.0 < four / one < 4.0
+
+
+def test_cores_that_issue_in_order_reach_less_of_their_peak() -> None:
+    # Cortex-A53 beside A72 on one chip: loads hide behind nothing
+    big, little = find_machine("rk3399@threads=1"), find_machine("rk3399@little-threads=1")
+    assert little.device.family == "arm_in_order"
+    op = layer(acts="fp32", weights="fp32", batch=1.0, h=28.0, w=28.0)
+    part = [RULES.flop(op) / seconds(op, m) / m.arithmetic("fp32").flop_per_s for m in (big, little)]
+    assert part[1] < 0.8 * part[0]

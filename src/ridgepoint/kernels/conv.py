@@ -120,7 +120,10 @@ def as_gemm(op: Conv, granularity: float = 1.0) -> Gemm:
 
 def _padded(channels: Num, granularity: float) -> Num:
     """First layers (3 channels) have loads of 4 of their own."""
-    return np.where(np.asarray(channels) > 4.0, ceil_div(channels, granularity) * granularity, min(granularity, 4.0))
+    few = min(granularity, 4.0)
+    return np.where(
+        np.asarray(channels) > 4.0, ceil_div(channels, granularity) * granularity, ceil_div(channels, few) * few
+    )
 
 
 def expected(op: Conv, machine: Machine) -> Demand:
@@ -175,7 +178,8 @@ def _by_channels(op: Conv, machine: Machine) -> Demand:
     reached, relative = _format_efficiency(op, machine)
     gradient = table.gradient_efficiency if op.direction == "bwd_weight" else 1.0
     half, c_in, c_out = table.channels_half, op.c_in / op.groups, op.c_out / op.groups
-    slower = (1.0 + half / (c_in * op.kh * op.kw) + half / c_out) / (reached * gradient)
+    product = as_gemm(op)
+    slower = (1.0 + half / product.k + half / product.n) / (reached * gradient)
     if arithmetic.engine == "vector":
         # Transformed bytes need 16 bits: twice the time of a product of bytes.
         wider = 0.5 if FORMATS[arithmetic.format].bits <= 8 else 1.0
