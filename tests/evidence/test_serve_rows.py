@@ -43,9 +43,13 @@ def test_a_row_is_the_operating_curve_at_its_concurrency(tmp_path):
 
 
 def test_what_was_measured_did_run(tmp_path):
-    """A cache that our ledger finds too small still held one request, for the row exists: it is predicted, not dropped."""
-    found = predicted(tmp_path, row(machine="rtx-3060", model="llama-3.1-8b", concurrency=1))
-    assert np.isfinite(found.predicted[0])
+    """Where our ledger leaves no room for one request all of a row's clients still ran: they are predicted together, not
+    dropped and not one by one.
+    """
+    rows = [row(machine="rtx-3060", model="llama-3.1-8b", concurrency=count) for count in (1, 16)]
+    found = predicted(tmp_path, *rows)
+    assert np.all(np.isfinite(found.predicted))
+    assert found.predicted[1] > 1.05 * found.predicted[0]
 
 
 @given(

@@ -119,9 +119,10 @@ def operating(given: Deployment, prompt: float, output: float, concurrency: Arra
 
 def paces(given: Deployment, sizes: Sequence[tuple[float, float]], least: float = 0.0) -> list[Pace | None]:
     """Step times of one replica for every (prompt, output) of ``sizes``, evaluated together; None where one does not fit.
-    ``least``: requests that it holds whatever its memory, where it is known to run.
+    ``least``: requests that a replica is known to have held for which the memory that is counted has no room at all.
     """
-    held = [max(_capacity(given, prompt, output), least) for prompt, output in sizes]
+    held = [_capacity(given, prompt, output) for prompt, output in sizes]
+    held = [least if most < 1.0 else most for most in held]
     groups: dict[tuple[float, int], list[int]] = {}
     for i, (prompt, _) in enumerate(sizes):
         if held[i] >= 1.0:
