@@ -69,7 +69,7 @@ def ridge_table(machine: Machine, width: int) -> Table:
     named = [name for name, _ in levels(machine)]
     found = {(r.format, r.level): r for r in ridges(machine)}
     rows: list[list[Cell]] = [
-        [fmt, si(rate, "FLOP/s"), *(number(found[fmt, level].flop_per_byte) for level in named)]
+        [fmt, si(rate, _rate_unit(fmt)), *(number(found[fmt, level].flop_per_byte) for level in named)]
         for _, fmt, rate in rates(machine)
     ]
     titles = ["format", "peak", *(machine.device.memory[level].label for level in named)]
@@ -88,17 +88,23 @@ def sheet_table(machine: Machine, width: int) -> Table:
     return fitted(["value", "", "source"], rows, width, wordy=(0, 2))
 
 
+def _rate_unit(name: str) -> str:
+    return "OP/s" if name.startswith("int") else "FLOP/s"
+
+
 def value_text(path: str, value: float) -> str:
     """A value of the sheet with its unit, which its path tells.
 
     >>> value_text("memory.hbm.bandwidth", 3.35e12), value_text("engines.matrix.rates.bf16", 989.4e12)
     ('3.35 TB/s', '989 TFLOP/s')
+    >>> value_text("engines.matrix.rates.int8", 1979e12), value_text("chip.kinds.0.rate", 50.08e9)
+    ('1.98 POP/s', '50.1 GFLOP/s')
     >>> value_text("chip.multiprocessors", 132.0), value_text("price.usd_per_hour", 3.99)
     ('132', '$3.99')
     """
     last = path.rpartition(".")[2]
-    if ".rates." in path:
-        return si(value, "FLOP/s")
+    if ".rates." in path or last == "rate":
+        return si(value, _rate_unit(last))
     if last in _UNITS:
         return si(value, _UNITS[last])
     if last in _BYTES:
