@@ -25,7 +25,6 @@ from ridgepoint.tasks import Decode, Forward, Generate, Prefill, Sample, Task, T
 from ridgepoint.tasks.activations import micro_batch_words, recompute_words
 from ridgepoint.tasks.inference import (
     appended,
-    cache_reads,
     decode_work,
     forward_work,
     generate_parts,
@@ -51,8 +50,8 @@ class Phase:
 
     ``role``: ``first`` leads to the first token, ``next`` happens for every further token of a sequence (``count`` is then
     per token and may be fractional), ``""`` is anything else. ``captured``: the host starts it as one graph; ``eager``: an
-    interpreter starts its kernels. ``appended``: keys and values join the cache by a copy of all of it; what a step
-    reads of the cache over what the ledger says of it (0: they are written in place).
+    interpreter starts its kernels. ``appended``: keys and values join the cache by a copy of all of it: what the
+    cache holds over what attention reads of it (0: they are written in place).
     """
 
     name: str
@@ -63,9 +62,9 @@ class Phase:
     eager: bool = False
     appended: Num = 0.0
 
-    def hosted(self, machine: Machine, cached: Num = 0.0) -> Work:
-        """All of it beside the host that launches it; ``cached``: bytes of the ledger's cache."""
-        work = appended(self.work, self.appended * cached) if np.any(np.asarray(self.appended) > 0.0) else self.work
+    def hosted(self, machine: Machine) -> Work:
+        """All of it beside the host that launches it."""
+        work = appended(self.work, self.appended) if np.any(np.asarray(self.appended) > 0.0) else self.work
         return times(self.count, with_host(work, machine, self.captured, self.eager))
 
 
@@ -88,10 +87,7 @@ class Built:
     @cached_property
     def work(self) -> Work:
         """Everything that happens, host included."""
-        return self._joined([self._hosted(p) for p in self.phases])
-
-    def _hosted(self, phase: Phase) -> Work:
-        return phase.hosted(self.machine, self.ledger.entries.get("kv", 0.0))
+        return self._joined([p.hosted(self.machine) for p in self.phases])
 
     @cached_property
     def device(self) -> Work:
@@ -114,7 +110,7 @@ class Built:
         return _one_after_the_other([*once, *([times(self.steps, _one_after_the_other(again))] if again else [])])
 
     def _in_role(self, role: str) -> Work | None:
-        found = [self._hosted(p) for p in self.phases if p.role == role]
+        found = [p.hosted(self.machine) for p in self.phases if p.role == role]
         return _one_after_the_other(found) if found else None
 
 
@@ -146,12 +142,9 @@ def build(model: Model | Network, machine: Machine, task: Task, plan: Plan) -> B
     else:
         parts = _BUILDERS[type(task)](model, run, layout, task, plan)
     said = () if drawn is None else (drawn.words,)
-    held = ledger(model, machine, run, layout, task, plan)
-    if plan.appended_cache and "kv" in held.entries:
-        parts["phases"] = tuple(_appending(phase, held.entries["kv"]) for phase in parts["phases"])
     return Built(
         machine,
-        ledger=held,
+        ledger=ledger(model, machine, run, layout, task, plan),
         layout=layout,
         assumptions=(
             *layout.assumptions,
@@ -208,12 +201,8 @@ def _decode(model: Model, run: Execution, layout: Layout, task: Decode, plan: Pl
 
 
 def _steps(work: Work, plan: Plan) -> Phase:
-    return Phase("decode", work, role="next", captured=_captured(plan, True), eager=not plan.compiled)
-
-
-def _appending(phase: Phase, cached: Num) -> Phase:
-    """A phase of decode steps whose caches grow by copies."""
-    return replace(phase, appended=cache_reads(phase.work) / cached) if phase.role == "next" else phase
+    captured, copies = _captured(plan, True), 1.0 if plan.appended_cache else 0.0
+    return Phase("decode", work, 1.0, "next", captured, not plan.compiled, copies)
 
 
 def _generate(model: Model, run: Execution, layout: Layout, task: Generate, plan: Plan) -> dict[str, Any]:

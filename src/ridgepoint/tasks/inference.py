@@ -170,26 +170,24 @@ def generate_parts(model: Model, run: Execution, layout: Layout, task: Generate,
     return first, Mix(*cases)
 
 
-def appended(work: Work, cached: Num) -> Work:
+def appended(work: Work, held: Num = 1.0) -> Work:
     """Decode steps that join their keys and values to the cache by concatenation: what was there is read, and all of it
     written anew, before attention reads it. (Transformers' ``DynamicCache.update``: one ``torch.cat`` each for both.)
 
-    ``cached``: bytes of the whole cache, which is copied where attention reads a part of it only, too.
+    ``held``: what the cache holds over what attention reads of it.
 
     >>> op = Attention(batch=1.0, heads=8.0, kv_heads=8.0, q_len=1.0, kv_len=100.0, head_dim=64.0)
-    >>> copy, _ = appended(op, 2.0 * cache_reads(op)).parts
+    >>> copy, _ = appended(op).parts
     >>> copy.read_bytes, copy.write_bytes
-    (405504.0, 409600.0)
+    (202752.0, 204800.0)
     """
-    read = cache_reads(work)
-    scale = plain(np.where(np.asarray(read) > 0.0, cached / np.maximum(read, 1e-30), 0.0))
 
     def rule(op: Op) -> Work:
         size, new = _keys_read(op)
         if not np.any(np.asarray(size) > 0.0):
             return op
-        held = size * scale
-        copy = Stream(read_bytes=held * (1.0 - new), write_bytes=held, launches=2.0, label=f"{op.label}.cache_copy")
+        whole = size * held
+        copy = Stream(read_bytes=whole * (1.0 - new), write_bytes=whole, launches=2.0, label=f"{op.label}.cache_copy")
         return Seq(copy, op)
 
     return mapped(work, rule)
@@ -210,7 +208,7 @@ def cache_reads(work: Work) -> Num:
 
 def _keys_read(op: Op) -> tuple[Num, Num]:
     """(bytes of keys and values that an op of attention reads, the part of them that is new); zeros for other ops."""
-    if isinstance(op, Attention) and op.causal and not op.backward:
+    if isinstance(op, Attention) and op.causal and not op.backward and not op.label.endswith(_CHOOSING):
         return attention.kv_bytes(op), op.q_len / op.kv_len
     if isinstance(op, Gemm) and op.label.endswith(_SCORES):
         return 2.0 * op.batch * op.n * op.k * FORMATS[op.weights].bytes, 1.0 / op.n
@@ -219,6 +217,8 @@ def _keys_read(op: Op) -> tuple[Num, Num]:
 
 _SCORES = ".attention.attention.scores"
 """Label of the first product of unfused attention."""
+_CHOOSING = (".select_scores", ".select_nearest", ".index_scores")
+"""Labels of scores that only choose keys."""
 _DISPATCH, _GRAPH = "host.dispatch", "host.graph_launch"
 """Labels of what the host does to start kernels."""
 

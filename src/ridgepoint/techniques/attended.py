@@ -18,8 +18,8 @@ from ridgepoint.numeric import Num, plain
 from ridgepoint.ops import Attention, Stream
 from ridgepoint.scenario import Scenario
 from ridgepoint.tasks import Decode, Generate, Prefill
-from ridgepoint.tasks.build import Built
-from ridgepoint.tasks.inference import per_replica
+from ridgepoint.tasks.build import Built, Phase
+from ridgepoint.tasks.inference import cache_reads, per_replica
 from ridgepoint.tasks.layout import execution
 from ridgepoint.techniques.rewrite import labelled, scaled_entries, with_ops
 from ridgepoint.work import Op, Work
@@ -55,6 +55,17 @@ def with_attention(built: Built, change: Callable[[Attention], Work], phases: tu
         return change(op) if isinstance(op, Attention) and attends(op) else op
 
     return with_ops(built, rule, *phases) if phases else built
+
+
+def all_kept(before: Built, after: Built) -> Built:
+    """``after`` for steps that read a part of a cache which stays whole: where it grows by copies, these stay, too."""
+
+    def change(old: Phase, new: Phase) -> Phase:
+        if not np.any(np.asarray(new.appended) > 0.0):
+            return new
+        return replace(new, appended=new.appended * cache_reads(old.work) / cache_reads(new.work))
+
+    return replace(after, phases=tuple(map(change, before.phases, after.phases)))
 
 
 def cached_tokens(given: Scenario) -> Num:

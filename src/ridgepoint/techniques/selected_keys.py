@@ -10,6 +10,7 @@ from ridgepoint.ops import Attention
 from ridgepoint.scenario import Scenario, Values
 from ridgepoint.tasks.build import Built
 from ridgepoint.techniques.attended import (
+    all_kept,
     cached_tokens,
     choosing,
     scoring,
@@ -84,7 +85,7 @@ def _selecting(built: Built, given: Scenario, values: Values) -> Built:
         return divided(values["dense_layers"], op, Seq(fewer, Repeat(happens / values["reused"], select)))
 
     summaries = 1.0 + (1.0 - values["dense_layers"]) * values["summaries"] / (2.0 * page)
-    return scaled_entries(with_attention(built, change, steps_of(built)), summaries, "kv")
+    return all_kept(built, scaled_entries(with_attention(built, change, steps_of(built)), summaries, "kv"))
 
 
 @technique(
@@ -127,4 +128,4 @@ def _recycling(built: Built, given: Scenario, values: Values) -> Built:
         choice = Seq(scoring(op, op.q_len, op.kv_len), choosing(op, op.kv_len, fewer.kv_len))
         return Seq(Repeat(once, Seq(op, Repeat(chooses, choice))), Repeat(1.0 - once, fewer))
 
-    return with_attention(built, change, steps_of(built))
+    return all_kept(built, with_attention(built, change, steps_of(built)))
