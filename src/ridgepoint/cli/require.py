@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ridgepoint.cli.citing import Citations, print_answer
-from ridgepoint.cli.output import print_json
+from ridgepoint.cli.output import print_json, progress_bar, teller
 from ridgepoint.cli.panels import Acts, Engine, Json, Kv, Weights, valued
 from ridgepoint.units import parse_count, parse_quantity
 
@@ -36,17 +36,19 @@ def require(
     from ridgepoint.serving.require import require as invert
 
     names = None if on is None else tuple(name.strip() for name in on.split(",") if name.strip())
-    found = invert(
-        model,
-        prompt=parse_count(prompt),
-        output=parse_count(output),
-        users=parse_count(users),
-        ttft_s=parse_quantity(ttft, "s"),
-        tpot_s=parse_quantity(tpot, "s"),
-        plan=Plan(weights=weights, acts=acts, kv=kv),
-        machines=names,
-        engine=engine,
-    )
+    with progress_bar(as_json) as bar:
+        found = invert(
+            model,
+            prompt=parse_count(prompt),
+            output=parse_count(output),
+            users=parse_count(users),
+            ttft_s=parse_quantity(ttft, "s"),
+            tpot_s=parse_quantity(tpot, "s"),
+            plan=Plan(weights=weights, acts=acts, kv=kv),
+            machines=names,
+            engine=engine,
+            progress=teller(bar, "machines"),
+        )
     if as_json:
         print_json(document(found))
         return

@@ -13,6 +13,7 @@ the share x of the time for decoding, W = bytes_d / (x Â· TPOT) and C = (users â
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -120,6 +121,7 @@ def require(
     plan: Plan | None = None,
     machines: tuple[str, ...] | None = None,
     engine: str = "vllm",
+    progress: Callable[[int, int], None] | None = None,
 ) -> Requirement:
     """What a platform must have to serve ``users`` at once within ``ttft_s`` and ``tpot_s``, and which catalogue devices do.
 
@@ -142,7 +144,12 @@ def require(
     least, balanced = _platforms(goal, counted)
     names = machines if machines is not None else tuple(device_names())
     asked = Asked(found, chosen, goal, engine, counted[0], bytes_alone(found, chosen, goal), counted[3])
-    answers = [answer for answer in map(asked.on, names) if answer is not None]
+    answers = []
+    for done, name in enumerate(names):
+        if progress is not None:
+            progress(done, len(names))
+        answer = asked.on(name)
+        answers += [] if answer is None else [answer]
     met = [answer for answer in answers if isinstance(answer, Candidate)]
     met.sort(key=lambda c: (c.usd_per_hour is None, c.usd_per_hour or 0.0, c.devices))
     missed = sorted((answer for answer in answers if isinstance(answer, Missed)), key=lambda m: m.rank)
