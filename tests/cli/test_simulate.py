@@ -214,3 +214,9 @@ def test_a_fleet_takes_lengths_from_its_trace(run):
     """`plan serve` refuses lengths beside a trace, too."""
     fleet = ("plan", "serve", "llama-3.1-8b", "--devices", "h100-sxm", "--ttft", "1s")
     assert "--prompt" in run(*fleet, "--trace", "load.csv", "--prompt", "1k", "--json").error["message"]
+
+
+def test_a_chart_that_there_is_not_is_refused_before_anything_is_written(run, tmp_path):
+    answer = run(*SMALL, "--html", "a.html", "--csv", "a.csv", "--perfetto", "a.json", "--chart", "nothing=a.svg")
+    assert answer.code == 2
+    assert list(tmp_path.iterdir()) == []

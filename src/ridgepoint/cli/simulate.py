@@ -82,6 +82,10 @@ def simulate(
         return
     with progress_bar(as_json) as bar:
         found = simulate_requests(given, load, slo, seed, teller(bar, "requests"))
+    if files:  # first: a chart that there is not is refused before anything is written
+        from ridgepoint.report.html_simulation import pictures
+
+        write_charts(files, lambda: pictures(found), f"{given.model.name} on {given.machine_name}")
     if table is not None:
         write_csv(found, table)
     if perfetto is not None:
@@ -91,10 +95,6 @@ def simulate(
         from ridgepoint.report.html_simulation import simulation_page
 
         write_whole(html, simulation_page(found, command_line()))
-    if files:
-        from ridgepoint.report.html_simulation import pictures
-
-        write_charts(files, lambda: pictures(found), f"{given.model.name} on {given.machine_name}")
     if as_json:
         print_json(document(found))
         return
