@@ -149,8 +149,9 @@ def test_memory_of_the_selective_recomputation_paper(name):
 
 
 # Korthikanti et al. 2022, tables 3 and 5 (checked against the copies in Calculon's source, times and settings, and against the
-# utilization that Megatron-LM's README prints: 41.5, 51.4, 56.0 and 56.3 % of the model's FLOP): layers, hidden, heads, tp, pp, chunks, devices, batch, micro-batch; seconds of an
-# iteration with full recomputation, and with sequence parallelism and selective recomputation.
+# utilization that Megatron-LM's README prints: 41.5, 51.4, 56.0 and 56.3 % of the model's FLOP): layers, hidden, heads, tp, pp,
+# chunks, devices, batch, micro-batch; seconds of an iteration with full recomputation, and with sequence parallelism and
+# selective recomputation.
 ITERATIONS = [
     (48, 6144, 64, 8, 1, 1, 8, 4, 4, 1.42, 1.10),
     (96, 12288, 96, 8, 8, 3, 64, 64, 1, 18.13, 13.75),
