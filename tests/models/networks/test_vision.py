@@ -247,3 +247,25 @@ def test_bottleneck_tokens_save_pairs_and_nothing_else() -> None:
         return float(joint.macs / few.macs)
 
     assert 1.0 < ratio(1.0) < 1.1 < ratio(8.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("regnet_x_400mf", 5_495_976),
+        ("regnet_y_400mf", 4_344_144),
+        ("regnet_y_800mf", 6_432_512),
+        ("regnet_y_8gf", 39_381_472),
+        ("swin_v2_t", 28_351_570),
+        ("vit_b_32", 88_224_232),
+        ("mnasnet1_0", 4_383_312),
+        ("mobilenet_v3_large", 5_483_032),
+        ("efficientnet_v2_s", 21_458_488),
+        ("maxvit_t", 30_919_624),
+    ],
+)
+def test_names_of_torchvision_mean_its_networks(name: str, parameters: int) -> None:
+    # Wrong: a name means the relative of another width that timm calls so. Counts: torchvision's documentation.
+    found = find_network(name)
+    assert found is not None
+    assert count(found).total_parameters == pytest.approx(parameters, rel=0.002)
