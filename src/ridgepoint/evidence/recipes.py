@@ -38,20 +38,27 @@ TAKEN = 20.0 / 132.0
 """Part of the multiprocessors that dispatch and combination hold where they run beside products (DeepSeek-AI 2024, section 3.2:
 20 of an H800's 132)."""
 _ACT = ("norm", "moe.experts.activation")
+_UP = ("attention.query_up", "attention.key_value_up")
 _MEGATRON_BRIDGE: dict[tuple[str, str], Recipe] = {
+    ("deepseek-v3", ""): Recipe(_UP, further=1),
+    ("deepseek-v3", "h100-sxm"): Recipe((*_UP, "feed."), further=1),
+    ("gpt-oss-120b", "b200-sxm"): Recipe(_ACT),
     ("gpt-oss-120b", "gb200"): Recipe(_ACT, beside=True),
     ("gpt-oss-120b", "h100-sxm"): Recipe(_ACT, every_copy=True),
-    ("deepseek-v3", "gb200"): Recipe(("attention.query_up", "attention.key_value_up"), further=1),
+    ("qwen3-235b-a22b", "b200-sxm"): Recipe(every_copy=True),
+    ("qwen3-235b-a22b", "b300-sxm"): Recipe(every_copy=True),
     ("qwen3-235b-a22b", "h100-sxm"): Recipe(beside=True, every_copy=True),
     ("nemotron-3-nano", "h100-sxm"): Recipe(("norm", "moe.", "attention.attention")),
-    ("nemotron-3-super", "gb200"): Recipe(further=2),
+    ("nemotron-3-super", ""): Recipe(further=2),
+    ("nemotron-3-super", "b200-sxm"): Recipe(_ACT, further=2),
 }
+"""By model and machine; no machine: all others."""
 
 
 def recipe_of(rows: Rows, model: Model) -> Recipe:
     """The recipe of the rows; nothing special where none is known."""
     known = _MEGATRON_BRIDGE if rows.text("source") == "megatron-bridge" else {}
-    return known.get((model.name, rows.text("machine")), Recipe())
+    return known.get((model.name, rows.text("machine")), known.get((model.name, ""), Recipe()))
 
 
 def with_further_tokens(model: Model, count: int) -> Model:
