@@ -1,5 +1,7 @@
 """Failures and critical batches against their published closed forms."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,6 +10,7 @@ from ridgepoint.errors import RidgepointError
 from ridgepoint.machines.catalog import find_machine
 from ridgepoint.training.critical_batch import critical_batch
 from ridgepoint.training.goodput import best_interval_s, goodput, useful_fraction
+from ridgepoint.training.planner import plan_train
 
 
 @given(st.floats(0.01, 100.0), st.floats(1e3, 1e7))
@@ -46,3 +49,19 @@ def test_the_critical_batch_doubles_tokens_and_steps():
     one = critical_batch(70e9, 1.0, 1.4e12)
     at = critical_batch(70e9, one.tokens, 1.4e12)
     assert (at.more_tokens, at.more_steps) == pytest.approx((2.0, 2.0))
+
+
+def test_checkpoints_that_stop_the_training_and_long_restarts_cost_time():
+    """Daly 2006: more of both leaves less; background checkpoints stop it for the copy to the host alone."""
+    asked: dict[str, Any] = {"on": "8xa100-sxm-80gb", "batch": 16, "seq": 1024, "top": 1, "mtbf_hours": 500.0}
+    plain, blocking, slow = (
+        plan_train("llama-3.2-1b", **{**asked, **more}).goodput
+        for more in ({}, {"background": False}, {"restart_s": 7200.0})
+    )
+    assert blocking.fraction < plain.fraction
+    assert slow.fraction < plain.fraction
+    assert blocking.checkpoint_s > plain.checkpoint_s
+    refused: list[tuple[dict[str, Any], str]] = [({"restart_s": -1.0}, "restart"), ({"mtbf_hours": 0.0}, "failures")]
+    for wrong, says in refused:
+        with pytest.raises(RidgepointError, match=says):
+            plan_train("llama-3.2-1b", **{**asked, **wrong})

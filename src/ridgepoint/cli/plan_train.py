@@ -90,6 +90,15 @@ def train(
         float,
         typer.Option("--mtbf", metavar="HOURS", help="Between failures of one device.", rich_help_panel=_RUN),
     ] = 50_000.0,
+    restart: Annotated[
+        str,
+        typer.Option(
+            "--restart", metavar="TIME", help="From a failure to the start from a checkpoint.", rich_help_panel=_RUN
+        ),
+    ] = "10min",
+    blocking: Annotated[
+        bool, typer.Option("--blocking-checkpoints", help="Checkpoints stop the training.", rich_help_panel=_RUN)
+    ] = False,
     scaling: Annotated[
         bool, typer.Option("--scaling", help="Also smaller and larger machines.", rich_help_panel=_RUN)
     ] = False,
@@ -125,6 +134,8 @@ def train(
         "max_memory": None if max_memory is None else parse_quantity(max_memory, "B"),
         "top": top,
         "mtbf_hours": mtbf_hours,
+        "restart_s": parse_quantity(restart, "s"),
+        "background": not blocking,
         "scaling": scaling,
     }
     found = _found(request, asked, target, as_json)

@@ -269,7 +269,9 @@ def _failures(found: TrainPlan) -> list[str]:
     return [
         f"one in {duration(one.mtbf_s)};",
         f"a checkpoint of {gigabytes(one.checkpoint_bytes)} every {duration(one.interval_s)},",
-        "written in the background;" if one.background else "",
+        "written in the background;"
+        if one.background
+        else f"which stops the training for {duration(one.checkpoint_s)};",
         "more than 99.9 % of the time is useful."
         if one.fraction > 0.9995
         else f"{100.0 * one.fraction:.1f} % of the time is useful.",

@@ -68,12 +68,16 @@ class Goodput:
 
 
 def check_failures(mtbf_hours: float, restart_s: float) -> None:
-    """Refuse times between failures that are not positive.
+    """Refuse times between failures that are not positive, and restarts that take less than no time.
 
     Errors: ``bad_option``.
     """
-    if not mtbf_hours > 0.0 or not restart_s >= 0.0:
+    if not mtbf_hours > 0.0:
         raise RidgepointError("bad_option", "the time between failures must be positive", "give hours per device")
+    if not restart_s >= 0.0:
+        raise RidgepointError(
+            "bad_option", f"a restart of {restart_s:g} s takes less than no time", "give it like 10min"
+        )
 
 
 def goodput(

@@ -55,6 +55,7 @@ def plan_train(
     top: int = 10,
     mtbf_hours: float = MTBF_HOURS,
     restart_s: float = RESTART_S,
+    background: bool = True,
     scaling: bool = False,
     hybrid: bool = True,
     progress: Progress | None = None,
@@ -67,7 +68,8 @@ def plan_train(
     energy. ``objective`` is time, cost or energy; the last two may leave devices out (halves of the machine).
     ``max_memory`` bounds bytes per device below what the device may use anyway. ``scaling`` adds the best layouts of other
     numbers of devices, for the same batch (strong) and for one that grows with them (weak). ``hybrid``: states may be shared
-    among some of the copies of the weights only.
+    among some of the copies of the weights only. Devices fail every ``mtbf_hours``; ``restart_s`` pass until they
+    go on from a checkpoint, which is written in the ``background`` or stops the training.
 
     Errors: ``bad_option`` for an unknown objective, ``bad_plan`` for degrees that fit nothing, ``does_not_fit`` where no layout
     fits, with the smallest change that would; those of names and sizes.
@@ -90,6 +92,7 @@ def plan_train(
             machine,
             mtbf_hours=mtbf_hours,
             restart_s=restart_s,
+            background=background,
             devices=float(layouts[0].estimate.devices),
         )
         return TrainPlan(found, machine, given, objective, layouts, searched, fitting, tokens, left, {})
@@ -128,6 +131,7 @@ def plan_train(
             machine,
             mtbf_hours=mtbf_hours,
             restart_s=restart_s,
+            background=background,
             devices=float(layouts[0].estimate.devices),
         ),
         {name: curve(found, machine, task, fixed, name == "weak", progress) for name in CURVES} if scaling else {},
