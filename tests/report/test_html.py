@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 import ridgepoint as rp
-from ridgepoint.evidence.reproduce import reproduce
+from ridgepoint.evidence.reproduce import BOUNDED, COMPARED, reproduce
 from ridgepoint.report.html_advice import advice_page
 from ridgepoint.report.html_estimate import estimate_page
-from ridgepoint.report.html_reproduce import reproduce_page
+from ridgepoint.report.html_reproduce import COLOURS, reproduce_page
 from ridgepoint.report.html_sweep import sweep_page
 from ridgepoint.report.notebook import estimate_html
+from ridgepoint.report.palette import FILLS
 from ridgepoint.report.text import number, percent
 from ridgepoint.units import duration
 from tests.report.test_pages import ESTIMATES
@@ -173,6 +174,12 @@ def test_advice_is_one_file_with_a_waterfall(tmp_path: Path) -> None:
     assert Reader(found._repr_html_()).open == []
     nothing = rp.advise("resnet50", on="t4", quality="exact")
     assert check(advice_page(nothing)).text
+
+
+def test_every_state_that_is_drawn_has_a_colour() -> None:
+    """Claims move from state to state as models are refitted; a state without a colour would end the whole page."""
+    assert set(COLOURS) == {*COMPARED, *BOUNDED}
+    assert set(COLOURS.values()) <= set(FILLS)
 
 
 def test_bounds_are_marked_and_counted_beside_the_figures() -> None:

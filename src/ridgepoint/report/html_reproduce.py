@@ -15,13 +15,14 @@ from ridgepoint.report.text import number, percent
 
 BAND = 0.25
 """Claims within ±25 % count as reproduced."""
-_COLOURS = {
+COLOURS = {
     "within 10 %": "host",
     "within 25 %": "memory",
     "off": "matrix",
-    "agrees with bound": "network",
+    "agrees with bound": "vector",
     "off bound": "launch",
 }
+"""State of a compared claim → role of its dot."""
 
 
 def reproduce_page(outcomes: Sequence[Outcome], command: str = "") -> str:
@@ -73,7 +74,7 @@ def _dot(found: Outcome) -> Dot:
     said = (
         f"{found.claim.slug}, {found.metric}: predicted {number(predicted)}, reported {number(reported)} {found.unit}"
     )
-    return Dot(found.state, reported, predicted, said, _COLOURS.get(found.state, "launch"))
+    return Dot(found.state, reported, predicted, said, COLOURS.get(found.state, "launch"))
 
 
 def _claims(outcomes: Sequence[Outcome]) -> list[str]:
