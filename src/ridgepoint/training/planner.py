@@ -29,7 +29,7 @@ from ridgepoint.training.goodput import MTBF_HOURS, RESTART_S, check_failures, g
 from ridgepoint.training.layouts import LaidOut, laid_out
 from ridgepoint.training.networks import best_of_network, parameters_of
 from ridgepoint.training.scaling import scaling as curve
-from ridgepoint.training.search import Progress, Ranked, Search, search
+from ridgepoint.training.search import Progress, Ranked, search
 from ridgepoint.training.space import AXES, CHOSEN, fewer_devices, sweeps
 from ridgepoint.training.when_nothing_fits import refuse_with_remedy
 
@@ -82,60 +82,62 @@ def plan_train(
     usable = usable if max_memory is None else min(usable, max_memory)
     if isinstance(found, Network):
         if scaling:
+            raise RidgepointError("bad_option", f"no curves for the network {found.name}", "leave --scaling out")
+        task = Train(batch=batch, **_own_sizes(inputs))
+        best = best_of_network(found, machine, task, fixed, usable, objective, top, progress)
+        parameters = parameters_of(found)
+    else:
+        if inputs:
             raise RidgepointError(
-                "bad_option", f"no curves are planned for the network {found.name}", "leave --scaling out"
+                "bad_size", f"{found.name} has no input sizes of its own", "give batch and lengths alone"
             )
-        given = Train(batch=batch, **_own_sizes(inputs))
-        layouts, searched, fitting = best_of_network(found, machine, given, fixed, usable, objective, top, progress)
-        left = goodput(
-            parameters_of(found),
-            machine,
-            mtbf_hours=mtbf_hours,
-            restart_s=restart_s,
-            background=background,
-            devices=float(layouts[0].estimate.devices),
-        )
-        return TrainPlan(found, machine, given, objective, layouts, searched, fitting, tokens, left, {})
-    if inputs:
-        raise RidgepointError("bad_size", f"{found.name} has no input sizes of its own", "give batch and lengths alone")
-    task = Train(batch=batch, seq=seq)
-    fixed = implied(found, fixed)
-    base = base_plan(fixed)
-    searches: list[Search] = []
+        task, fixed = Train(batch=batch, seq=seq), implied(found, fixed)
+        best = _best_of_transformer(found, machine, task, fixed, usable, objective, top, hybrid, progress)
+        parameters = total_parameters(found)
+    layouts, searched, fitting = best
+    left = goodput(
+        parameters,
+        machine,
+        mtbf_hours=mtbf_hours,
+        restart_s=restart_s,
+        background=background,
+        devices=float(layouts[0].estimate.devices),
+    )
+    curves = {}
+    if scaling and isinstance(found, Model):
+        curves = {name: curve(found, machine, task, fixed, name == "weak", progress) for name in CURVES}
+    return TrainPlan(found, machine, task, objective, layouts, searched, fitting, tokens, left, curves)
+
+
+def _best_of_transformer(
+    model: Model,
+    machine: Machine,
+    task: Train,
+    fixed: Mapping[str, Any],
+    usable: float,
+    objective: str,
+    top: int,
+    hybrid: bool,
+    progress: Progress | None,
+) -> tuple[tuple[LaidOut, ...], int, int]:
+    """(the ``top`` layouts, best first; how many were searched; how many of them fit)."""
+    base, searches = base_plan(fixed), []
     for devices in fewer_devices(machine) if objective != "time" else (machine.devices,):
         try:
-            space = sweeps(found, machine, int(batch), int(seq), searched_with(fixed), devices, hybrid)
+            space = sweeps(model, machine, int(task.batch), int(task.seq), searched_with(fixed), devices, hybrid)
         except RidgepointError:
             if devices == machine.devices:
                 raise
             continue
-        searches.append(search(found, machine, task, base, space, usable, progress=progress))
+        searches.append(search(model, machine, task, base, space, usable, progress=progress))
     ranked = [r for one in searches for r in one.best]
     if not ranked:
-        refuse_with_remedy(found, machine, task, fixed, searches[0], usable)
+        refuse_with_remedy(model, machine, task, fixed, searches[0], usable)
     if fixed.get("recompute") == "planned":
         base = replace(base, memory_fraction=usable / machine.memory_bytes)
         ranked = [replace(r, plan={**r.plan, "recompute": "planned", "recomputed_layers": 1.0}) for r in ranked]
-    layouts = _best(found, machine, task, base, ranked, objective, top, usable)
-    return TrainPlan(
-        found,
-        machine,
-        task,
-        objective,
-        layouts,
-        sum(s.searched for s in searches),
-        sum(s.fitting for s in searches),
-        tokens,
-        goodput(
-            total_parameters(found),
-            machine,
-            mtbf_hours=mtbf_hours,
-            restart_s=restart_s,
-            background=background,
-            devices=float(layouts[0].estimate.devices),
-        ),
-        {name: curve(found, machine, task, fixed, name == "weak", progress) for name in CURVES} if scaling else {},
-    )
+    layouts = _best(model, machine, task, base, ranked, objective, top, usable)
+    return layouts, sum(s.searched for s in searches), sum(s.fitting for s in searches)
 
 
 def _subjects(model: Model | Network | str, on: Machine | str) -> tuple[Model | Network, Machine]:
