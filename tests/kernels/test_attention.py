@@ -287,6 +287,17 @@ def test_splits_fill_the_machine() -> None:
     assert took(op, "a100-sxm-80gb") < 0.8 * took(replace(op, split="none"), "a100-sxm-80gb")
 
 
+@pytest.mark.parametrize("name", ["h100-sxm", "a100-sxm-80gb", "b200-sxm", "l40s"])
+def test_one_more_sequence_is_never_faster(name: str) -> None:
+    """Keys are split only where that pays, so that no batch size is slower than a larger one."""
+    batch = np.arange(1.0, 300.0)
+    for kv_heads in (1.0, 8.0, 32.0):
+        for keys in (100.0, 1000.0, 8192.0):
+            op = replace(DECODE_STEP, batch=batch, kv_heads=kv_heads, kv_len=keys)
+            times = np.asarray(settle(attention.expected(op, find_machine(name))).time_s)
+            assert np.all(times[1:] >= 0.995 * times[:-1])
+
+
 def test_a_lone_prompt_on_blackwell_waits_for_two_tiles_in_turns() -> None:
     """FlashAttention-4: one block works on two tiles of queries, so that few heads leave more multiprocessors idle."""
     machine = find_machine("b200-sxm")

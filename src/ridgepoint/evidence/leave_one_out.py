@@ -26,6 +26,9 @@ LARGEST_GROUP = 80
 LEAST_ROWS = 30
 # No common number says what an operation draws: it belongs to how a generation feeds its engines.
 GENERATION = {"gemm": ("joule_per_flop",)}
+OWN = {"gemm": ("grouped_memory",)}
+"""What one machine's rows do not tell of another's: CUTLASS's experts of few rows reach a third of B200's bandwidth and nine
+tenths of H100's."""
 KIN = (("turing", "volta"), ("ampere", "ada"), ("hopper", "blackwell"), ("kepler", "pascal"))
 """Families whose engines are fed alike, the older first: through registers, or straight from shared memory. Relatives
 count four times."""
@@ -73,7 +76,8 @@ def leave_one_out(
         family = batches[0].sheet.device.family
         favoured = relatives(family) if coefficients in FED else streamed(family)
         first = _of_relatives(lessons, coefficients, favoured, kept) if coefficients in KIN_FIRST else {}
-        values = fit_all(lessons, coefficients, first, without=kept, favoured=favoured, steps=6, polish=0).values
+        without = (*kept, *OWN.get(coefficients, ()))
+        values = fit_all(lessons, coefficients, first, without=without, favoured=favoured, steps=6, polish=0).values
         inherited = {path: value for entry in kept for path, value in generation(entry, family, lessons).items()}
         results += _errors(batches, coefficients, values | inherited, tuple(others))
     return results

@@ -5,11 +5,13 @@ Counts are exact (``attended_pairs``). The kernel model, after FlashAttention-2 
     tile    = query rows of one block; below one tile of queries, the heads that share keys are packed into it
     units   = batch · heads · ⌈rows/tile⌉, with keys split in s when units leave multiprocessors idle
     keys    = what the busiest multiprocessor works through, whole key tiles and masked corners included
-    engine  = tile · keys · 2·(head_dim + value_dim) · multiprocessors / (peak · efficiency), slower where power limits
+    engine  = tile · keys · 2·(head_dim + value_dim) · multiprocessors / (peak · efficiency), slower where power limits;
+              head sizes in multiples of 32
     special = tile · keys · multiprocessors / (exponentials per second · softmax_efficiency)
     cache   = units · keys per unit · bytes per key over the last-level cache
     memory  = Q, K, V and output at the achieved bandwidth, or at what the busiest multiprocessor can draw
-    time    = ‖engine, special, cache, memory‖_p + ends of blocks + split reduction + launch and start
+    start   = clocks from the launch to the ends of the first blocks, which later blocks' work hides
+    time    = ‖engine, special, cache, memory, start‖_p + ends of further blocks + split reduction + launch
 
 Not included: rotary embedding, the write into the KV cache and format casts, which frameworks run as kernels of their
 own and models state as such; keys that stay in the last-level cache between runs, which only a benchmark's loop sees.
@@ -140,8 +142,8 @@ def bound(op: Attention, machine: Machine) -> Demand:
 def expected(op: Attention, machine: Machine) -> Demand:
     """The tiled model of the module's docstring. Backward runs 2.5 times the pairs, scores recomputed (§3.1 there).
 
-    Validity: fused kernels of head_dim 64 to 576. Fitted to TensorRT-LLM, FlashAttention-2/3 and FlashInfer; what Triton
-    kernels and old ones reach of that is in the table's ``libraries``.
+    Validity: fused kernels of head_dim 64 to 576. Fitted to FlashAttention, FlashInfer and TensorRT-LLM's kernels for
+    Blackwell; what others reach of that is in the table's ``libraries`` and ``streams``.
 
     >>> from ridgepoint.machines.catalog import find_machine
     >>> from ridgepoint.kernels.demand import settle
@@ -151,19 +153,14 @@ def expected(op: Attention, machine: Machine) -> Demand:
     """
     table, shared = machine.coefficients.attention, machine.coefficients.device
     arithmetic = machine.arithmetic(multiply_format(op.acts, op.kv))
-    grid = _grid(
-        op, machine.multiprocessors, _IN_TURNS.get(machine.device.family, 1.0), padded=arithmetic.engine == "matrix"
-    )
+    in_turns = _IN_TURNS.get(machine.device.family, 1.0)
+    grid = _grid(op, machine.multiprocessors, in_turns, arithmetic.engine == "matrix", _clocks(op, machine))
     seconds = _seconds(op, machine, arithmetic, grid)
     # Blocks that stream keys run side by side and hide each other's ends; blocks that compute fill the multiprocessor.
     # The first ones are in the start.
     tick = 1.0 / float(machine.device.chip.clock)
-    ends_s = (
-        tick
-        * table.block_clocks
-        * (grid.waves - 1.0)
-        / np.where(grid.few, table.resident["default"], _TILE / at_least(grid.tile, _TILE))
-    )
+    each = np.where(grid.few, 1.0 / table.resident["default"], at_least(grid.tile / _TILE, 1.0))
+    ends_s = tick * table.block_clocks * (grid.waves - 1.0) * each
     seconds["wave"] = np.where(grid.few, ends_s, 0.0) + tick * table.start_clocks
     alone_s = np.where(grid.few, 0.0, ends_s) + np.where(grid.splits != 1.0, tick * table.split_clocks, 0.0)
     return Demand(
@@ -200,6 +197,27 @@ def _seconds(op: Attention, machine: Machine, arithmetic: Arithmetic, grid: _Gri
 
 
 @dataclass(frozen=True)
+class _Clocks:
+    """What a split of keys weighs, in clocks: a key of one block, of all blocks' memory, the start, the ends of a further
+    block, the reduction."""
+
+    key: Num
+    shared: Num
+    start: float
+    block: float
+    split: float
+
+
+def _clocks(op: Attention, machine: Machine) -> _Clocks:
+    """A multiprocessor streams what it can draw, all together the bandwidth."""
+    table, clock = machine.coefficients.attention, float(machine.device.chip.clock)
+    per_key = (op.head_dim + (0.0 if op.latent else value_dim(op))) * FORMATS[op.kv].bytes / table.streams["default"]
+    shared = per_key / (machine.memory_bytes_per_s * table.memory_efficiency / clock)
+    ends = table.block_clocks / table.resident["default"]
+    return _Clocks(per_key / table.memory_bytes_per_clock, shared, table.start_clocks, ends, table.split_clocks)
+
+
+@dataclass(frozen=True)
 class _Grid:
     """How the pairs are cut into blocks."""
 
@@ -219,7 +237,7 @@ class _Grid:
     """Keys that the busiest multiprocessor works through, for one tile of rows at a time."""
 
 
-def _grid(op: Attention, sms: int, in_turns: float, padded: bool) -> _Grid:
+def _grid(op: Attention, sms: int, in_turns: float, padded: bool, clocks: _Clocks) -> _Grid:
     """The blocks; ``padded``: a matrix engine computes whole rows of tiles, a vector engine only what is there."""
     group = _limited(op.heads if op.latent else op.heads / op.kv_heads, op.packed)
     together = np.where(np.asarray(op.rows) > 0.0, np.minimum(op.rows, op.q_len), op.q_len)
@@ -236,7 +254,7 @@ def _grid(op: Attention, sms: int, in_turns: float, padded: bool) -> _Grid:
     ragged = np.minimum(op.q_len, tile) * np.where(np.asarray(op.window) > 0.0, 1.0, 0.5) if op.causal else 0.0
     most = ceil_div(_longest(op, tile), _KEYS) * _KEYS
     keys = np.minimum(ceil_div(seen + ragged, _KEYS) * _KEYS, most)
-    splits = _splits(op, few, units, most / _KEYS, sms)
+    splits = _splits(op, few, units, keys, most / _KEYS, sms, clocks)
     waves = ceil_div(np.round(units * splits, 9), sms)
     if op.causal:  # the longest rows go first, so that the last wave is short
         serial = np.maximum(units / sms * keys, np.where(few, keys / splits * waves, most))
@@ -245,24 +263,33 @@ def _grid(op: Attention, sms: int, in_turns: float, padded: bool) -> _Grid:
     return _Grid(few, tile, units, keys, splits, waves, serial)
 
 
-def _splits(op: Attention, few: bool | NDArray[np.bool_], units: Num, most: Num, sms: int) -> Num:
-    """Parts of the keys of a block: as many whole ones as there are multiprocessors for, or an even share for each."""
+def _splits(
+    op: Attention, few: bool | NDArray[np.bool_], units: Num, keys: Num, most: Num, sms: int, clocks: _Clocks
+) -> Num:
+    """Parts of the keys of a block: as many whole ones as pay, or an even share for each multiprocessor."""
     if op.split not in SPLITS:
         raise RidgepointError("bad_work", f"unknown split of keys '{op.split}'", "use one of " + ", ".join(SPLITS))
-    whole = _whole_splits(units, sms) if op.split == "fixed" else sms / units
-    least = 0.0 if op.split == "even" else 1.0
-    return np.where(few & (op.split != "none"), np.clip(_limited(whole, op.parts), least, most), 1.0)
+    most = _limited(most, op.parts)
+    chosen = _paying(units, keys, most, sms, clocks) if op.split == "fixed" else np.clip(sms / units, 0.0, most)
+    chosen = chosen if op.split == "even" else at_least(chosen, 1.0)
+    return np.where(few & (op.split != "none"), chosen, 1.0)
 
 
-def _whole_splits(units: Num, sms: int) -> Num:
-    """The splits that fill one to four waves of blocks best; the fewest that come within 15 % (FlashAttention's rule)."""
-    splits = [np.maximum(np.floor(np.round(waves * sms / units, 9)), 1.0) for waves in (1.0, 2.0, 3.0, 4.0)]
-    filled = [units * s / (np.ceil(np.round(units * s / sms, 9)) * sms) for s in splits]
-    enough = 0.85 * np.maximum(np.maximum(filled[0], filled[1]), np.maximum(filled[2], filled[3]))
-    chosen: Num = splits[3]
-    for s, part in zip(splits[2::-1], filled[2::-1], strict=True):
-        chosen = np.where(part >= enough, s, chosen)
+def _paying(units: Num, keys: Num, most: Num, sms: int, clocks: _Clocks) -> Num:
+    """No split, or the parts that fill one to four waves of blocks: whatever takes the busiest multiprocessor least."""
+    chosen, least = np.ones(()), _busy(units, keys, sms, clocks)
+    for waves in (1.0, 2.0, 3.0, 4.0):
+        parts = np.clip(np.floor(np.round(waves * sms / units, 9)), 1.0, most)
+        taken = _busy(units * parts, keys / parts, sms, clocks) + np.where(parts > 1.0, clocks.split, 0.0)
+        chosen, least = np.where(taken < least, parts, chosen), np.minimum(least, taken)
     return chosen
+
+
+def _busy(blocks: Num, keys: Num, sms: int, clocks: _Clocks) -> Num:
+    """Clocks of the busiest multiprocessor, a fourth-power mean of what it streams and the start beside it."""
+    streamed = np.maximum(ceil_div(np.round(blocks, 9), sms) * keys * clocks.key, blocks * keys * clocks.shared)
+    ends = (ceil_div(np.round(blocks, 9), sms) - 1.0) * clocks.block
+    return np.sqrt(np.sqrt(streamed**4 + (ends + clocks.start) ** 4))
 
 
 def _limited(number: Num, most: Num) -> Num:
