@@ -202,7 +202,8 @@ def fit_all(
     result = fit_table(own, table, fixed, free, **options)
     if not later:
         return result
-    second = fit_table(later, table, result.values, LATER[table], **options)
+    of_others = {name: bounds for name, bounds in LATER[table].items() if name not in without}
+    second = fit_table(later, table, result.values, of_others, **options)
     # The interval is that of the table's own kernels; in groups of experts they are the usual ones too.
     told = own + later if table == "gemm" else own
     residuals = log_errors(told, table, second.values)
