@@ -32,7 +32,7 @@ def test_the_cache_and_decode_steps_shrink_with_it():
 def test_little_is_gained_where_weights_bind():
     """One short prompt on a fast chip reads weights whatever its length: pruning early cannot help decode steps there."""
     task = rp.Decode(batch=1, context=640)
-    assert 1.0 <= run(task).time_s / run(task, "visual-token-pruning:keep=0.1").time_s < 1.05
+    assert 1.0 <= run(task).time_s / run(task, "visual-token-pruning:keep=0.1").time_s < 1.1
 
 
 def test_training_gains_with_the_tokens_left():
