@@ -132,3 +132,21 @@ def test_a_part_of_a_work_takes_what_it_takes_by_itself(mode):
         assert {r: np.asarray(s).tolist() for r, s in part.busy_s.items()} == {
             r: np.asarray(s).tolist() for r, s in alone.busy_s.items()
         }
+
+
+# A table of step times needs the time alone; it must be the one that the full answer has, to the last bit.
+@pytest.mark.parametrize("speed", [{}, {"hbm": 0.7, "matrix": 1.3}, {"launch": math.inf}])
+def test_the_time_alone_is_that_of_the_full_timing(speed):
+    from ridgepoint.work import Overlap
+
+    rows = np.arange(1.0, 3000.0)
+    product = Gemm(m=rows, n=4096.0, k=4096.0)
+    parts = (
+        product,
+        Stream(read_bytes=1e6 * rows, write_bytes=0.0),
+        Gemm(m=8.0, n=512.0, k=512.0),
+        Delay(seconds=1e-6),
+    )
+    for work in (Repeat(3.0, Seq(*parts)), Seq(product, Repeat(rows, Delay(seconds=2e-6))), Overlap(*parts), Seq()):
+        cost = evaluate(work, H100)
+        assert np.array_equal(cost.time_at(speed), cost.timing_at(speed).everywhere().time_s)

@@ -6,10 +6,14 @@ import numpy as np
 import pytest
 
 import ridgepoint as rp
+from ridgepoint.cost.evaluate import evaluate
 from ridgepoint.serving.deployment import deployment
+from ridgepoint.serving.engines import speeds
 from ridgepoint.serving.loops import open_loop
-from ridgepoint.serving.operating import operating
+from ridgepoint.serving.operating import operating, paces
 from ridgepoint.serving.simulate import simulate_requests
+from ridgepoint.serving.tables import launches
+from ridgepoint.work import Seq
 
 CASES = [
     ("llama-3.1-8b", "h100-sxm", "vllm", 1024, 256),
@@ -115,3 +119,30 @@ def test_more_concurrency_gives_more_throughput_and_longer_tokens():
     assert tight is not None
     assert loose is not None
     assert tight < loose
+
+
+# The parts of a step are timed once for all steps that have them; a step must still take what it takes as one work.
+@pytest.mark.parametrize(("model", "on", "engine"), [c[:3] for c in CASES])
+def test_steps_take_what_they_take_as_one_work(model, on, engine):
+    given = deployment(model, on, engine=engine)
+    found, speed = given.passes, speeds(given.passes.machine, given.software)
+    pace = operating(given, 1000, 200).pace
+    for i in (5, 40, 63):
+        n = float(pace.concurrency[i])
+
+        def seconds(*parts):
+            return float(evaluate(Seq(*parts), found.machine).timing_at(speed).time_s)
+
+        step = seconds(found.shared(n), found.decoding(n, 1100.0), found.choosing(n))
+        host = given.software.step_s + given.software.sequence_s * n
+        assert pace.decode_s[i] == pytest.approx(max(step, launches(found, given.software)[0]) + host, rel=1e-9)
+
+
+# Sizes of requests that are asked for together get the paces that each gets alone: buckets of a fleet, rows of a table.
+def test_sizes_asked_together_get_what_each_gets_alone():
+    given = deployment("llama-3.1-8b", "h100-sxm")
+    sizes = [(100.0, 50.0), (1000.0, 300.0), (4000.0, 100.0), (6000.0, 10.0), (20000.0, 200.0)]
+    for size, together in zip(sizes, paces(given, sizes), strict=True):
+        (alone,) = paces(given, [size])
+        for name in ("concurrency", "decode_s", "prompt_s", "further_s"):
+            assert getattr(together, name) == pytest.approx(getattr(alone, name), rel=1e-9)

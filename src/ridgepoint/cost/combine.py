@@ -30,6 +30,16 @@ def combine(work: Work, leaf: Leaf) -> Timing:
     return _added(_combine(work, leaf))
 
 
+def summed(work: Work) -> bool:
+    """Whether the time of ``work`` is a sum of those of its ops: nothing runs side by side.
+
+    >>> from ridgepoint.ops import Delay
+    >>> summed(Seq(Delay(seconds=1.0))), summed(Overlap(Delay(seconds=1.0), Delay(seconds=2.0)))
+    (True, False)
+    """
+    return isinstance(work, Op) or (type(work) in _SUMS and all(summed(child) for child in work.children()))
+
+
 def _combine(work: Work, leaf: Leaf) -> list[Timing]:
     """Timings that add up to that of ``work``, one per partition of the sweep: sums stay small until something that is not
     a sum needs all points.

@@ -20,10 +20,10 @@ from typing import Any
 
 import numpy as np
 
-from ridgepoint.cost.combine import combine, weighted_occurrences
+from ridgepoint.cost.combine import combine, summed, weighted_occurrences
 from ridgepoint.errors import RidgepointError
 from ridgepoint.kernels import KERNELS
-from ridgepoint.kernels.demand import Demand, Phase, Timing, settle
+from ridgepoint.kernels.demand import Demand, Phase, Timing, seconds, settle
 from ridgepoint.kernels.rules import Rules
 from ridgepoint.machines.machine import Machine
 from ridgepoint.numeric import Num, Partition, plain, shared_partition
@@ -90,6 +90,20 @@ class Cost:
             return alike[id(demand)]
 
         return combine(self.work, leaf)
+
+    def time_at(self, speed: Mapping[str, float]) -> Num:
+        """The time of ``timing_at`` alone: of a sum of ops nothing else has to be known."""
+        if not summed(self.work):
+            return self.timing_at(speed).everywhere().time_s
+        alike: dict[int, Timing] = {}
+
+        def leaf(op: Op) -> Timing:
+            demand = self.demands[id(op)]
+            if id(demand) not in alike:
+                alike[id(demand)] = Timing(seconds(demand, speed), partition=self.partitions.get(id(op)))
+            return alike[id(demand)]
+
+        return combine(self.work, leaf).time_s
 
     @property
     def time_s(self) -> Num:

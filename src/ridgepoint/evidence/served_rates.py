@@ -94,8 +94,12 @@ def _plan(served: Served) -> Plan:
 
 
 def _limited(given: Deployment, served: Served) -> Deployment:
-    limits = {"token_budget": served.token_budget, "max_sequences": served.max_sequences, "chunked": served.chunked}
-    rules = replace(given.rules, **limits)
+    rules = replace(
+        given.rules,
+        token_budget=served.token_budget,
+        max_sequences=served.max_sequences,
+        chunked=served.chunked,
+    )
     return replace(given, scheduling=rules)
 
 

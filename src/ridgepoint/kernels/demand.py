@@ -83,6 +83,38 @@ def settle(demand: Demand, speed: Mapping[str, float] | None = None) -> Timing:
     return timing if demand.spread is None else replace(timing, partition=demand.spread).everywhere()
 
 
+def seconds(demand: Demand, speed: Mapping[str, float] | None = None) -> Num:
+    """The time of ``settle`` alone, to the last bit, without what each resource does in it.
+
+    >>> seconds(Demand((Phase({"matrix": 3.0, "hbm": 4.0}), Phase({"launch": 1.0}))))
+    5.0
+    """
+    times = [_phase_seconds(phase, speed or {}) for phase in demand.phases]
+    time: Num = sum(times[1:], times[0])
+    if demand.alternatives:
+        least = np.min(time, axis=0)
+        time = float(least) if least.ndim == 0 else least
+    return time if demand.spread is None else demand.spread(time)
+
+
+def _phase_seconds(phase: Phase, speed: Mapping[str, float]) -> Num:
+    busy = [t / speed[r] if r in speed else t for r, t in phase.seconds.items()]
+    if len(busy) == 1:
+        return busy[0]
+    if math.isinf(phase.sharpness):
+        longest: Num = 0.0
+        for t in busy:
+            longest = np.maximum(longest, t)
+        return plain(longest)
+    doublings = round(math.log2(phase.sharpness))
+    for _ in range(doublings):
+        busy = [t * t for t in busy]
+    time: Num = sum(busy)
+    for _ in range(doublings):
+        time = np.sqrt(time)
+    return plain(time)
+
+
 def _settle_phase(phase: Phase, speed: Mapping[str, float]) -> Timing:
     busy = {r: t / speed[r] if r in speed else t for r, t in phase.seconds.items()}
     if len(busy) == 1:

@@ -7,13 +7,13 @@ costs what it adds to the decode steps that it rides in (an engine that mixes), 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
-from ridgepoint.cost.evaluate import Cost, evaluate
+from ridgepoint.cost.evaluate import evaluate
 from ridgepoint.errors import RidgepointError
 from ridgepoint.numeric import Array
 from ridgepoint.serving.citing import reliance_of
@@ -24,7 +24,7 @@ from ridgepoint.serving.passes import Passes
 from ridgepoint.serving.reach import beyond
 from ridgepoint.serving.scheduling import FULL, MIXED
 from ridgepoint.serving.tables import clocked, launches
-from ridgepoint.work import Seq, Work
+from ridgepoint.work import Work
 
 
 @dataclass(frozen=True)
@@ -153,19 +153,20 @@ def _paces(given: Deployment, sizes: Sequence[tuple[float, float]], held: Sequen
     """The same for prompts of as many pieces of ``budget`` tokens; a row of every array is one size."""
     found, engine, rules = given.passes, given.software, given.rules
     lanes, mixed = found.lanes, rules.policy == MIXED
-    speed = speeds(found.machine, engine) | under_cap(given)
     prompt, output = (np.array(column)[:, None] for column in zip(*sizes, strict=True))
     count = np.stack([np.rint(np.geomspace(1.0, most, POINTS)) for most in held])
     count[:, -1] = np.floor(held)
-    context = prompt + output / 2.0
-    decode = _decode_seconds(found, engine, speed, np.ceil(count / lanes), context, count)
-    others = _Others(found, engine, speed, np.ceil((count - 1.0) / lanes), context)
-    first = others.reading_s(prompt, budget, mixed)
-    further = first
+    lane, others = np.ceil(count / lanes), np.ceil((count - 1.0) / lanes)
     together = 2.0 * prompt <= budget
+    ways = _Ways.of(prompt, budget, bool(np.any(together)))
+    timed = _timed(found, speeds(found.machine, engine) | under_cap(given), lane, others, prompt + output / 2.0, ways)
+    graph, eager = launches(found, engine)
+    decode = np.maximum(timed.decoding, graph) + engine.step_s + engine.sequence_s * count
+    every = _reading_s(engine, timed, ways, others, (graph, eager), mixed)
+    first = every[:, : ways.pieces].sum(axis=1)
+    further = first
     if np.any(together):
-        both = others.reading_s(prompt, 2.0 * budget, mixed, 2.0)
-        further = np.where(together, np.clip(both - first, LEAST_FURTHER * first, first), first)
+        further = np.where(together, np.clip(every[:, -1] - first, LEAST_FURTHER * first, first), first)
     rows = zip(count, decode, first, further, sizes, held, strict=True)
     return [Pace(n, d, f, g, size[0], size[1], most, budget, mixed, lanes, engine) for n, d, f, g, size, most in rows]
 
@@ -200,20 +201,6 @@ def concurrencies(capacity: float) -> Array:
     return np.unique(np.concatenate([spread, [most, np.ceil(most * 1.25)]]))
 
 
-def _decode_seconds(
-    found: Passes, engine: Engine, speed: Speeds, lane: Array, context: Array, sequences: Array
-) -> Array:
-    """Seconds of a decode step of ``sequences``, ``lane`` of them in the fullest lane."""
-    work = Seq(found.shared(lane), found.decoding(lane, context), found.choosing(lane))
-    device = _seconds(evaluate(work, found.machine, strict=True), speed)
-    graph, _ = launches(found, engine)
-    return np.maximum(device, graph) + engine.step_s + engine.sequence_s * sequences
-
-
-def _seconds(cost: Cost, speed: Speeds) -> Array:
-    return np.asarray(cost.timing_at(speed).everywhere().time_s, dtype=float)
-
-
 def _pieces(prompt: float, budget: float) -> list[float]:
     """Earlier tokens of the steps that read a prompt.
 
@@ -224,48 +211,85 @@ def _pieces(prompt: float, budget: float) -> list[float]:
 
 
 @dataclass(frozen=True)
-class _Others:
-    """``lane`` sequences that decode at a mean ``context`` in every lane of a replica, beside which prompts are read."""
+class _Ways:
+    """Steps that read prompts, a column each, sizes down the rows: ``tokens`` of each of ``prompts`` prompts, after ``past``
+    earlier ones; ``last``: those whose first token it makes. The first ``pieces`` columns are the pieces of one prompt; one
+    more are two whole prompts, where two may fit.
+    """
 
-    passes: Passes
-    engine: Engine
-    speed: Speeds
-    lane: Array
-    context: Array
+    tokens: Array
+    past: Array
+    prompts: Array
+    last: Array
+    pieces: int
 
-    @cached_property
-    def _decoding(self) -> tuple[Array, Work]:
-        """Their number, at least one, and what they do by themselves."""
-        count = np.maximum(self.lane, 1.0)
-        return count, self.passes.decoding(count, self.context)
+    @staticmethod
+    def of(prompt: Array, budget: float, together: bool) -> _Ways:
+        """All prompts have as many pieces of ``budget`` tokens: one where any two of them fit ``together``."""
+        starts = np.array(_pieces(float(prompt.max()), budget))
+        one = np.ones(starts.size)
+        ends = np.where(starts == starts[-1], 1.0, 0.0)
+        tokens = np.minimum(budget, prompt - starts)
+        if not together:
+            return _Ways(tokens, starts, one, ends, starts.size)
+        both = np.concatenate([tokens, prompt], axis=1)
+        return _Ways(both, np.append(starts, 0.0), np.append(one, 2.0), np.append(ends, 2.0), starts.size)
 
-    @cached_property
-    def _alone(self) -> Cost:
-        """A step of theirs."""
-        found, (count, own) = self.passes, self._decoding
-        return evaluate(Seq(found.shared(count), own, found.choosing(count)), found.machine, strict=True)
+    @property
+    def rows(self) -> Array:
+        """Prompt tokens that pass."""
+        return self.tokens * self.prompts
 
-    def _device(self, work: Work) -> Array:
-        return _seconds(evaluate(work, self.passes.machine, strict=True, like=self._alone), self.speed)
 
-    def reading_s(self, prompt: Array, budget: float, mixed: bool, prompts: float = 1.0) -> Array:
-        """Seconds that reading ``prompts`` at once adds to steps of the others (``mixed``), or takes in steps of its own. All
-        prompts have as many pieces of ``budget`` tokens.
-        """
-        found, engine, (beside, decoding) = self.passes, self.engine, self._decoding
-        graph, eager = launches(found, engine)
-        total = np.zeros(np.shape(self.lane))
-        without = np.maximum(_seconds(self._alone, self.speed), graph)
-        starts = _pieces(float(prompt.max()), budget)
-        for past in starts:
-            tokens, last = np.minimum(budget, prompt - past), prompts if past == starts[-1] else 0.0
-            own, rows = found.reading(tokens, past, prompts), tokens * prompts
-            host = engine.sequence_s * last + engine.token_s * rows
-            alone = np.maximum(self._device(Seq(found.shared(rows), own, found.choosing(prompts))), eager)
-            if not mixed:
-                total = total + alone + host + engine.step_s
-                continue
-            together = Seq(found.shared(self.lane + rows), decoding, own, found.choosing(beside + last))
-            added = np.maximum(np.maximum(self._device(together), eager) - without, 0.0)
-            total = total + np.where(self.lane > 0.0, added, alone + engine.step_s) + host
-        return total
+@dataclass(frozen=True)
+class _Timed:
+    """Device seconds: of a step of all that run (``decoding``) and of the others alone (``without``), size by number under
+    way; of steps that read prompts alone, size by way; and of those beside the others, size by way by number under way.
+    """
+
+    decoding: Array
+    without: Array
+    alone: Array
+    beside: Array
+
+
+def _timed(found: Passes, speed: Speeds, lane: Array, others: Array, context: Array, ways: _Ways) -> _Timed:
+    """Every part of a step is timed once, at the distinct counts of all steps that have it: a step is the sum of its parts."""
+
+    def seconds(work: Work, shape: tuple[int, ...]) -> Array:
+        return np.broadcast_to(evaluate(work, found.machine, strict=True).time_at(speed), shape)
+
+    def each(build: Callable[[Array], Work], *counts: Array) -> list[Array]:
+        points, where = np.unique(np.concatenate([c.ravel() for c in counts]), return_inverse=True)
+        spread = seconds(build(points), points.shape)[where]
+        ends = np.cumsum([c.size for c in counts])[:-1]
+        return [part.reshape(c.shape) for part, c in zip(np.split(spread, ends), counts, strict=True)]
+
+    beside = np.maximum(others, 1.0)
+    joined = others[:, None, :] + ways.rows[:, :, None]
+    chosen = beside[:, None, :] + ways.last[:, None]
+    passing = each(found.shared, lane, beside, ways.rows, joined)
+    choosing = each(found.choosing, lane, beside, np.broadcast_to(ways.prompts, ways.rows.shape), chosen)
+    both = np.concatenate([lane, beside], axis=1)
+    decoding, own = np.split(seconds(found.decoding(both, context), both.shape), 2, axis=1)
+    reading = seconds(found.reading(ways.tokens, ways.past, ways.prompts), ways.rows.shape)
+    return _Timed(
+        passing[0] + decoding + choosing[0],
+        passing[1] + own + choosing[1],
+        passing[2] + reading + choosing[2],
+        passing[3] + own[:, None, :] + reading[:, :, None] + choosing[3],
+    )
+
+
+def _reading_s(
+    engine: Engine, timed: _Timed, ways: _Ways, others: Array, launched: tuple[float, float], mixed: bool
+) -> Array:
+    """Seconds that each way of reading adds to steps of the others (``mixed``), or takes in steps of its own."""
+    graph, eager = launched
+    host = (engine.sequence_s * ways.last + engine.token_s * ways.rows)[:, :, None]
+    alone = np.maximum(timed.alone, eager)[:, :, None]
+    if not mixed:
+        return np.broadcast_to(alone + host + engine.step_s, timed.beside.shape)
+    added = np.maximum(np.maximum(timed.beside, eager) - np.maximum(timed.without, graph)[:, None, :], 0.0)
+    found: Array = np.where(others[:, None, :] > 0.0, added, alone + engine.step_s) + host
+    return found
