@@ -24,7 +24,7 @@ def test_a_work_file_takes_the_place_of_a_model(torch):
     said = answer("capture", f"{MODELS}:language", "--input", "ids: int64[B,S=64]", "--out", "mine.json")
     assert said.code == 0, said
     assert "mine.json: Language" in said.out
-    page = answer("analyze", "mine.json", "--on", "mi300x", "--batch", "16", "--seq", "128")
+    page = answer("analyze", "mine.json", "--on", "mi300x", "--batch", "4096", "--seq", "128")
     assert page.code == 0, page
     assert "layers.*.up" in page.out
     parts = answer("models", "show", "mine.json")
