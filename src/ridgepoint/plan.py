@@ -48,7 +48,8 @@ class Plan:
     Layout: ``tp`` tensor, ``pp`` pipeline, ``dp`` data, ``ep`` expert, ``cp`` context parallel degrees.
     ``rank_order`` says whose ranks are neighbours, innermost first: tp-cp-dp-pp, or tp-pp-dp (stages inside, replicas apart).
     Engine: ``fused_attention`` (one I/O-aware kernel), ``graph_capture`` (kernel launches without the host),
-    ``compiled`` (elementwise chains fused), ``custom_all_reduce`` (short sums over ranks in one kernel, as serving engines
+    ``compiled`` (elementwise chains fused), ``fused_norms`` (an RMS norm is one kernel; default: where compiled, else library
+    code composes it of eight), ``custom_all_reduce`` (short sums over ranks in one kernel, as serving engines
     have; default: in compiled inference; else NCCL's), ``memory_fraction`` (part of device memory that the engine may use),
     ``appended_cache`` (every decode step joins its keys and values to the cache by copying all of it, as Transformers'
     dynamic cache does; engines write them in place).
@@ -95,6 +96,7 @@ class Plan:
     fused_attention: bool = True
     graph_capture: bool | None = None
     compiled: bool = True
+    fused_norms: bool | None = None
     custom_all_reduce: bool | None = None
     appended_cache: bool = False
     whole_tables: bool = False

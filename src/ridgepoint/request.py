@@ -235,7 +235,7 @@ _PLAN: Mapping[str, Callable[[str, Value, Request], Any]] = {
     ),
     **dict.fromkeys(("optimizer_rank", "gradient_bytes", "outer_bytes", "communication_share"), _number),
     **dict.fromkeys(("fused_attention", "graph_capture", "compiled", "custom_all_reduce", "sequence_parallel"), _flag),
-    **dict.fromkeys(("appended_cache", "whole_tables", "blocking_offload"), _flag),
+    **dict.fromkeys(("fused_norms", "appended_cache", "whole_tables", "blocking_offload"), _flag),
     **dict.fromkeys(("vocab_parallel", "master_weights", "overlap_gradients", "overlap_parameters"), _flag),
     "zero_stage": _number,
     "stages": _text,

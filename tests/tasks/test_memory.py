@@ -164,7 +164,7 @@ def test_a_gate_of_two_eager_kernels_keeps_what_lies_between_them():
     model, machine = find_model("llama-2-7b"), find_machine("h100-sxm")
 
     def kept(compiled):
-        plan = Plan(micro_batch=1, compiled=compiled, optimizer="none")
+        plan = Plan(micro_batch=1, compiled=compiled, fused_norms=True, optimizer="none")
         return build(model, machine, Train(batch=1, seq=1024), plan).ledger.entries["activations"]
 
     assert kept(False) - kept(True) == pytest.approx(32 * 1024 * 11008 * 2)

@@ -58,6 +58,7 @@ def predicted(case, tp, pp, micro):
         **{"tp": tp, "pp": pp, "micro_batch": micro, "zero_stage": 1, "gradients": "16bit"},
         sequence_parallel=False,
         compiled=False,
+        fused_norms=True,
     )
     return rp.estimate(wide, on=f"{devices // 8}xdgx-a100", task=rp.Train(batch=batch, seq=seq), plan=plan)
 

@@ -118,6 +118,10 @@ SETTINGS = (
     Setting("--graphs/--no-graphs", "plan", "graph_capture", "", ENGINE, "kernels in one captured graph", True),
     Setting("--mode", "plan", "compiled", "MODE", ENGINE, "eager, or compiled (elementwise chains fused)"),
     Setting(
+        *("--fused-norms/--no-fused-norms", "plan", "fused_norms", "", ENGINE),
+        *("RMS norms as one kernel each, or operation by operation", True),
+    ),
+    Setting(
         *("--custom-all-reduce/--no-custom-all-reduce", "plan", "custom_all_reduce", "", ENGINE),
         *("short sums over ranks in one kernel, or NCCL's", True),
     ),

@@ -62,6 +62,7 @@ def step_of(rows: Rows, model: Model, machine: Machine) -> tuple[Train, Plan]:
         schedule="interleaved" if np.any(chunks > 1.0) else "1f1b",
         chunks=chunks,
         compiled=engine.compiled,
+        fused_norms=engine.fused_norms or None,
         fused_attention=engine.fused_attention,
         overlap_gradients=engine.overlap_gradients,
         overlap_parameters=engine.overlap_parameters,

@@ -171,7 +171,8 @@ Feed: TypeAlias = FeedForward | Experts
 class Layer:
     """One residual block. ``norms`` counts the hidden-wide normalisations; ``cross`` is attention to an encoder's output.
 
-    ``parallel``: mixer and feed-forward part read the same input (GPT-J, Falcon, Command-R).
+    ``parallel``: mixer and feed-forward part read the same input (GPT-J, Falcon, Command-R). ``rms_norm``: the norms are RMS
+    norms, which library code composes of elementary operations, where a framework has one kernel for LayerNorm.
     """
 
     mixer: Mixer | None
@@ -181,6 +182,7 @@ class Layer:
     norm_weight: bool = True
     parallel: bool = False
     cross: SelfAttention | None = None
+    rms_norm: bool = False
 
 
 @dataclass(frozen=True)
@@ -197,6 +199,7 @@ class Stack:
     norm_bias: bool = False
     norm_weight: bool = True
     weight_sets: int = 0
+    rms_norm: bool = False
 
     @property
     def depth(self) -> int:

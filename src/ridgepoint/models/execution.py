@@ -100,6 +100,7 @@ class Execution:
     cut: Cut = field(default_factory=Cut)
     fused_attention: bool = True
     fused_elementwise: bool = True
+    fused_norms: bool = True
     all_reduce: str = "auto"
     paged: bool = False
     training: bool = False

@@ -60,11 +60,31 @@ def quantize(run: Execution, label: str, values: Num, to: str) -> Stream:
     )
 
 
-def norm(run: Execution, label: str, rows: Num, width: Num, residual: bool = True) -> Work:
+def _composed_norm(run: Execution, label: str, values: Num) -> Stream:
+    """RMS norm as library code writes it (Transformers' ``LlamaRMSNorm``, LitGPT's ``RMSNorm``): in 32 bits a power, its
+    mean, a product with the root's reciprocal, then a product with the weights in the stream's format; conversions between
+    them. For the backward pass stay the 32-bit input and the normalized values.
+    """
+    width = FORMATS[run.formats.stream].bytes
+    converted = width < 4.0
+    return Stream(
+        read_bytes=values * (12.0 + width + (width + 4.0 if converted else 0.0)),
+        write_bytes=values * (8.0 + width + (width + 4.0 if converted else 0.0)),
+        flop=4.0 * values,
+        launches=8.0 if converted else 6.0,
+        saved_bytes=values * (4.0 + width),
+        label=label,
+    )
+
+
+def norm(run: Execution, label: str, rows: Num, width: Num, residual: bool = True, rms: bool = False) -> Work:
     """RMSNorm or LayerNorm of ``rows`` rows; ``residual``: the preceding residual addition is fused into it.
 
-    Unfused, the addition is a kernel of its own.
+    Unfused, the addition is a kernel of its own; and an RMS norm (``rms``) eight, or six in 32 bits.
     """
+    if rms and not run.fused_norms:
+        composed = _composed_norm(run, label, rows * width)
+        return Seq(pointwise(run, f"{label}.residual", rows * width, reads=2.0), composed) if residual else composed
     size = rows * width * FORMATS[run.formats.stream].bytes
     fused = residual and run.fused_elementwise
     inner = Stream(

@@ -60,7 +60,7 @@ def layer_work(layer: Layer, hidden: int, tokens: Tokens, run: Execution, causal
     if layer.feed is not None:
         parts.append(_FEEDS[type(layer.feed)](layer.feed, hidden, tokens, run, at))
     if layer.norms:
-        parts.insert(0, Repeat(float(layer.norms), norm(run, f"{at}.norm", rows, hidden)))
+        parts.insert(0, Repeat(float(layer.norms), norm(run, f"{at}.norm", rows, hidden, rms=layer.rms_norm)))
     return with_dropout(Seq(*parts), run) if run.training and run.dropout > 0.0 else Seq(*parts)
 
 
@@ -104,7 +104,7 @@ def logits(model: Model, kept: Num, run: Execution) -> Work:
     width = table.width or model.hidden
     parts: list[Work] = []
     if model.main.final_norm:
-        parts.append(norm(run, "head.norm", kept, model.hidden))
+        parts.append(norm(run, "head.norm", kept, model.hidden, rms=model.main.rms_norm))
     if table.head:
         if table.width and table.width != model.hidden:
             parts.append(projection(run, "head", "head.projection", kept, width, model.hidden))

@@ -40,6 +40,8 @@ class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Whether decode steps (and whole fused engines) are launched as one graph."""
     compiled: bool = True
     """Whether elementwise chains are fused."""
+    fused_norms: bool = False
+    """Whether its eager code has RMS norms of one kernel."""
     fused_attention: bool = True
     unfused: tuple[str, ...] = ()
     """Architecture families and formats for which it has no fused attention all the same."""

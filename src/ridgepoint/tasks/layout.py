@@ -301,6 +301,7 @@ def execution(model: Model, plan: Plan, layout: Layout, training: bool) -> tuple
         cut=Cut(layout.tp, layout.ep, layout.cp, sequence, plan.context_exchange, plan.whole_tables),
         fused_attention=plan.fused_attention,
         fused_elementwise=plan.compiled,
+        fused_norms=plan.compiled if plan.fused_norms is None else plan.fused_norms,
         all_reduce="auto" if _in_one_kernel(plan, training) else "nccl",
         paged=not training,
         training=training,

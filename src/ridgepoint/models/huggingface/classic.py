@@ -105,7 +105,7 @@ def _mpt(f: Fields) -> Style:
     learned = f.flag("learned_pos_emb", True) and not attention.flag("alibi", True)
     width = int(f.real("expansion_ratio", 4.0, least=1e-3) * f.count("hidden_size"))
     return replace(
-        GPT2, learned=0 if learned else None, norm_bias=bias, qkv_bias=bias, output_bias=bias, feed_bias=bias,
+        GPT2, learned=0 if learned else None, norm_bias=bias, layer_norm=True, qkv_bias=bias, output_bias=bias, feed_bias=bias,
         kv_heads=grouped, width=max(width, 1), query_norm="full" if attention.flag("qk_ln", False) else "",
     )  # fmt: skip
 

@@ -171,16 +171,16 @@ def _t5(f: Fields, name: str, feeds: Callable[[Fields, str, int], list[Feed]]) -
     )
     decoder_layers = f.count("num_decoder_layers", layers)
     hidden = f.count("hidden_size")
-    encoder = runs(Layer(attention, feed) for feed in feeds(f, "encoder", layers))
+    encoder = runs(Layer(attention, feed, rms_norm=True) for feed in feeds(f, "encoder", layers))
     cross = replace(attention, relative_buckets=0)
-    decoder = runs(Layer(attention, feed, norms=3, cross=cross) for feed in feeds(f, "decoder", decoder_layers))
+    decoder = runs(Layer(attention, feed, norms=3, cross=cross, rms_norm=True) for feed in feeds(f, "decoder", decoder_layers))
     return finish(
         f,
         Model(
             name,
             Embedding(f.count("vocab_size"), tied=f.flag("tie_word_embeddings", True)),
-            encoder=Stack(hidden, encoder, causal=False),
-            decoder=Stack(hidden, decoder),
+            encoder=Stack(hidden, encoder, causal=False, rms_norm=True),
+            decoder=Stack(hidden, decoder, rms_norm=True),
         ),
     )
 

@@ -63,6 +63,8 @@ class Style:
     norms: int = 2
     norm_bias: bool = False
     norm_weight: bool = True
+    layer_norm: bool = False
+    """Norms without a bias are LayerNorms all the same."""
     parallel: bool = False
     final_norm: bool = True
     embedding_norm: bool = False
@@ -176,9 +178,10 @@ def read_decoder(f: Fields, style: Style, name: str) -> Model:
     f = f.with_defaults(style.defaults)
     mixers = style.mixers(f, style)
     feeds = style.feeds(f, style, len(mixers))
+    rms = style.norm_weight and not style.norm_bias and not style.layer_norm
     made: dict[tuple[Mixer | None, Feed | None], Layer] = {}
     for pair in zip(mixers, feeds, strict=True):
-        made[pair] = Layer(*pair, style.norms, style.norm_bias, style.norm_weight, style.parallel)
+        made[pair] = Layer(*pair, style.norms, style.norm_bias, style.norm_weight, style.parallel, rms_norm=rms)
     layers = (made[pair] for pair in zip(mixers, feeds, strict=True))
     stack = Stack(
         f.count("hidden_size"),
@@ -186,6 +189,7 @@ def read_decoder(f: Fields, style: Style, name: str) -> Model:
         final_norm=style.final_norm,
         norm_bias=style.norm_bias,
         norm_weight=style.norm_weight,
+        rms_norm=rms,
     )
     return finish(
         f, Model(name, embedding(f, style), decoder=stack, other_parameters=style.other(f), notes=style.notes)

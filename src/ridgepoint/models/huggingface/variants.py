@@ -73,6 +73,7 @@ def dbrx(f: Fields) -> Style:
     merged = Fields({**feed.values, "intermediate_size": feed.count("intermediate_size", 10752)}, f.where, feed.path)
     return Style(
         kv_heads=attention.count("kv_n_heads", 8),
+        layer_norm=True,
         feeds=lambda f, style, layers: [experts(merged, style)] * layers,
     )
 
