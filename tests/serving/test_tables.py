@@ -8,9 +8,11 @@ import pytest
 import ridgepoint as rp
 from ridgepoint.cost.evaluate import evaluate
 from ridgepoint.serving.clock import Clock
+from ridgepoint.serving.deployment import deployment
 from ridgepoint.serving.engines import engines, speeds
 from ridgepoint.serving.passes import passes
-from ridgepoint.serving.tables import Limits, StepTables
+from ridgepoint.serving.simulate import simulate_requests
+from ridgepoint.serving.tables import RISE, Limits, StepTables
 from ridgepoint.tasks.build import build
 from ridgepoint.work import Seq
 
@@ -86,3 +88,28 @@ def test_a_run_of_decode_steps_is_the_sum_of_its_steps():
     steps = int(end - 2000.0)
     one_by_one = sum(clock.decode(32, 2000.0 + i)[0] for i in range(steps))
     assert steps * device + slope * steps * (steps - 1) / 2 == pytest.approx(one_by_one, rel=1e-9)
+
+
+def test_every_count_that_is_evaluated_has_its_own_seconds(case):
+    """Counts between steep points are evaluated apart from the others and put between them: none may change places."""
+    found, _ = case
+    tables = StepTables(found, engines()["vllm"], Limits(tokens=700, sequences=64, context=512))
+    tokens = np.array([1.0, 2.0, 17.0, 64.0, 65.0, 129.0, 512.0, 513.0, 700.0])
+    work = evaluate(found.shared(tokens), found.machine, strict=True).timing_at(
+        speeds(found.machine, engines()["vllm"])
+    )
+    assert tables.shared.time_s[tokens.astype(int)] == pytest.approx(work.everywhere().time_s, rel=RISE)
+    for resource, busy in work.everywhere().busy_s.items():
+        assert tables.shared.busy_s.get(resource, np.zeros(701))[tokens.astype(int)] == pytest.approx(busy, rel=0.05)
+
+
+@pytest.mark.parametrize("conditions", [{}, {"sharing": 0.5}, {"power_cap_w": 400.0}])
+def test_a_deployment_simulated_again_gives_what_a_new_one_gives(conditions):
+    """Tables are kept from one simulation to the next: of other lengths, and back, every answer is that of a new one."""
+    given = deployment("llama-3.1-8b", "h100-sxm", **conditions)
+    loads = [rp.poisson_requests(4.0, 60, "500", "50"), rp.poisson_requests(2.0, 40, "3000", "20")]
+    for load in (*loads, loads[0]):
+        again = simulate_requests(given, load)
+        new = simulate_requests(deployment("llama-3.1-8b", "h100-sxm", **conditions), load)
+        for name, column in new.columns.items():
+            assert np.array_equal(again.columns[name], column, equal_nan=True), name

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -105,6 +105,8 @@ class Asked:
     prompt_flop: float
     step_bytes: float
     weight_bytes: float
+    curves: dict[tuple[str, int], Operating] = field(default_factory=dict, compare=False, repr=False)
+    """Those timed so far, by device and degree: machines that miss are looked at twice."""
 
     def on(self, name: str, timed: int = 0) -> Candidate | Missed | None:
         """The fewest devices of that name that keep the goal; what binds where no number does. None: nothing to serve with.
@@ -150,7 +152,9 @@ class Asked:
         if hopeless is not None:
             given.cache(self.goal.prompt + self.goal.output)  # where not even the weights fit, that is what is wrong
             return hopeless
-        curve = operating(given, self.goal.prompt, self.goal.output)
+        if (name, tp) not in self.curves:
+            self.curves[name, tp] = operating(given, self.goal.prompt, self.goal.output)
+        curve = self.curves[name, tp]
         return _fewest(machine, curve, self.goal, tp) or _distance(curve, self.goal)
 
     def _at_peak(self, machine: Machine, tp: int, devices: float) -> tuple[float, str] | None:

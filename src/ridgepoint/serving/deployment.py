@@ -37,6 +37,8 @@ from ridgepoint.tasks.trained import adapter_parameters
 from ridgepoint.work import Work
 
 ROUTINGS = ("round_robin", "least_loaded", "power_of_two", "prefix_aware")
+KEPT = 8
+"""Step tables that a deployment keeps: those of every clock level of its power budget, for loads of one size."""
 
 
 @dataclass(frozen=True)
@@ -222,12 +224,27 @@ class Deployment:
         return Limits(int(budget) + sequences * (1 + drafted), sequences, longest + drafted + 1, piece)
 
     def _clock(self, found: Passes, limits: Limits, frequency: float, part: float = 1.0, memory: float = 1.0) -> Clock:
-        drafted = self.speculation.drafted if self.speculation else 0
-        tables = StepTables(found, self.software, limits, drafted, frequency)
+        tables = self._step_tables(found, limits, frequency)
         adapters = None
         if self.adapters is not None:
             adapters = AdapterTable(tables, self.adapters.rank, min(self.adapters.slots, self.adapters.count))
         return Clock(tables, self._draft(found.machine, limits, frequency), adapters, frequency, part, memory)
+
+    def _step_tables(self, found: Passes, limits: Limits, frequency: float) -> StepTables:
+        """The tables of the deployment's own passes are kept: rates are found by simulating it again and again."""
+        drafted = self.speculation.drafted if self.speculation else 0
+        if found is not self.passes:
+            return StepTables(found, self.software, limits, drafted, frequency)
+        kept, key = self._kept, (limits, frequency)
+        if key not in kept:
+            if len(kept) >= KEPT:
+                kept.clear()
+            kept[key] = StepTables(found, self.software, limits, drafted, frequency)
+        return kept[key]
+
+    @cached_property
+    def _kept(self) -> dict[tuple[Limits, float], StepTables]:
+        return {}
 
     def _draft(self, machine: Machine, limits: Limits, frequency: float) -> StepTables | None:
         if self.speculation is None or self.speculation.draft is None:

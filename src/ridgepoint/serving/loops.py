@@ -251,7 +251,8 @@ def _step_met(pace: Pace, ends: Array, each: Array, residual: Array, steps: _Ste
     count = np.ceil(later / step)
     none = np.exp(-ends * count)
     axes = (slice(None), slice(None), *(None for _ in np.shape(ends)))
-    before, read = np.arange(_MOST_STEPS)[:, None][axes], np.arange(1, _MOST_READ + 1)[None, :][axes]
+    told = int(np.clip(np.max(count), 1.0, _MOST_STEPS))  # those from the largest count on have no chance
+    before, read = np.arange(told)[:, None][axes], np.arange(1, _MOST_READ + 1)[None, :][axes]
     chance = (
         np.where(before < count, np.exp(-ends * before), 0.0) * np.exp(-ends) * ends**read / _FACTORIALS[None, :][axes]
     )

@@ -19,6 +19,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ridgepoint.cost.energy import ON_CHIP
 from ridgepoint.cost.evaluate import evaluate
@@ -114,8 +115,9 @@ class StepTables:
         between = [np.arange(points[i] + 1.0, points[i + 1]) for i in steep]
         more = np.concatenate([*between, np.zeros(0)])
         if more.size:
-            points = np.unique(np.concatenate([points, more]))
-            found = self.grid(build(points), points.shape)
+            points = np.concatenate([points, more])
+            order = np.argsort(points)
+            points, found = points[order], _joined(found, self.grid(build(more), more.shape), order)
         every = np.arange(largest + 1.0)
 
         def fill(values: Array) -> Array:
@@ -217,6 +219,18 @@ class StepTables:
     def launches_s(self) -> tuple[float, float]:
         """Host seconds that launch a pure decode step and one that reads prompts."""
         return launches(self.passes, self.engine)
+
+
+def _joined(first: Grid, second: Grid, order: NDArray[np.int64]) -> Grid:
+    """The points of two tables, in an ``order``; a resource that one of them does not use takes no time there."""
+
+    def join(one: Mapping[str, Array], other: Mapping[str, Array]) -> dict[str, Array]:
+        names = {**one, **other}
+        sides = ((one, np.zeros_like(first.time_s)), (other, np.zeros_like(second.time_s)))
+        return {r: np.concatenate([table.get(r, none) for table, none in sides])[order] for r in names}
+
+    time_s = np.concatenate([first.time_s, second.time_s])[order]
+    return Grid(time_s, join(first.critical_s, second.critical_s), join(first.busy_s, second.busy_s))
 
 
 def clocked(machine: Machine) -> tuple[str, ...]:
