@@ -148,6 +148,8 @@ class Stream(Op):
     acts: str = "fp32"
     saved_bytes: Num = 0.0
     """What training keeps from it for the backward pass."""
+    bare: bool = False
+    """Whether its launches are single operators of a formula, without the module, views and casts around most kernels."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ from ridgepoint.models.catalog import find_model
 from ridgepoint.models.execution import Execution, Formats
 from ridgepoint.models.pieces import norm
 from ridgepoint.ops import Stream
+from ridgepoint.tasks.inference import kernel_count
 from ridgepoint.work import ops
 
 TASK = rp.Prefill(batch=1, prompt=512)
@@ -88,3 +89,11 @@ def test_training_keeps_what_a_composed_norm_needs_for_its_gradient() -> None:
     model = find_model("llama-2-7b")
     more = activations() - activations(fused_norms=True)
     assert more == pytest.approx(4.0 * 4 * 512 * model.hidden * 2 * model.main.depth, rel=0.05)
+
+
+def test_the_host_starts_bare_operators_in_half_the_time_of_a_counted_kernel() -> None:
+    """What an eager kernel costs the host was measured where it brings views, casts and a module along; the operations of a
+    formula bring none, so that a composed norm of eight is four such kernels, not eight."""
+    composed = Execution(Formats((("default", "bf16"),)), fused_norms=False)
+    assert kernel_count(norm(composed, "n", 64.0, 256.0, residual=False, rms=True)) == 4.0
+    assert kernel_count(norm(Execution(composed.formats), "n", 64.0, 256.0, residual=False, rms=True)) == 1.0

@@ -73,6 +73,7 @@ def _composed_norm(run: Execution, label: str, values: Num) -> Stream:
         flop=4.0 * values,
         launches=8.0 if converted else 6.0,
         saved_bytes=values * (4.0 + width),
+        bare=True,
         label=label,
     )
 
@@ -137,7 +138,7 @@ def activation(run: Execution, label: str, values: Num, gated: bool, composed: s
     if composed and not run.fused_elementwise:
         reads, writes = COMPOSED[composed] if not gated else np.add(COMPOSED[composed], (2.0, 1.0))
         op = pointwise(run, label, values, reads=reads, writes=writes, flop=writes, special=1.0, launches=writes)
-        return replace(op, saved_bytes=4.0 * values * FORMATS[run.formats.stream].bytes)
+        return replace(op, saved_bytes=4.0 * values * FORMATS[run.formats.stream].bytes, bare=True)
     kernels = 1.0 if run.fused_elementwise or not gated else 2.0
     reads = 2.0 if gated else 1.0
     op = pointwise(run, label, values, reads=reads, flop=6.0, special=1.0, launches=kernels)
