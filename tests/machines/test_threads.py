@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+import ridgepoint as rp
 from ridgepoint.errors import RidgepointError
 from ridgepoint.machines.catalog import device_names, find_device, find_machine
 from ridgepoint.machines.description import Cores, FlopPerSecond
@@ -32,7 +33,8 @@ def test_threads_share_evenly_and_wait_for_the_slowest(name, slowest):
         assert fp32(found) == pytest.approx(n * min(used), rel=0.011)  # sheets round their sums
         assert fp32(found) <= 1.011 * sum(used)
         assert found.chip.multiprocessors == n
-        assert found.memory == device.memory
+        caches = {key: level for key, level in found.memory.items() if level.role != "main"}
+        assert caches.items() <= device.memory.items()
 
 
 def test_all_threads_of_equal_cores_change_nothing():
@@ -62,3 +64,44 @@ def test_kinds_of_cores_must_add_up():
     double = (Cores(core="big", count=8, rate=FlopPerSecond(38.4e9)),)
     with pytest.raises(RidgepointError, match="FLOP/s"):
         checked(replace(device, chip=replace(device.chip, kinds=double)), "rk3588")
+
+
+def main_bandwidth(machine):
+    return float(find_machine(machine).memory_bytes_per_s)
+
+
+def test_cores_of_one_die_share_its_link():
+    """GMI3-narrow of Genoa reads 57.6 GB/s a die; the memory's 460.8 GB/s take eight of its twelve dies."""
+    for cores, dies in ((1, 1), (8, 1), (9, 2), (32, 4), (57, 8)):
+        assert main_bandwidth(f"epyc-9654@threads={cores}") == pytest.approx(min(dies * 57.6e9, 460.8e9))
+    assert main_bandwidth("epyc-9654@threads=96") == main_bandwidth("epyc-9654") == pytest.approx(460.8e9)
+
+
+def test_a_few_cores_cannot_draw_what_all_of_them_do():
+    """Without a link on the sheet a core draws what its loads in flight carry; without idle cores nothing is bounded."""
+    task = rp.Decode(batch=1, context=512)
+
+    def step_s(machine):
+        return float(rp.estimate("llama-2-7b", on=machine, task=task).time_s)
+
+    for name in ("xeon-8480plus", "graviton-3", "epyc-9654"):
+        whole = find_machine(name)
+        assert whole.drawn_bytes_per_s == float("inf")
+        times = [step_s(f"{name}@threads={n}") for n in (1, 2, 4, 8)]
+        assert times == sorted(times, reverse=True)
+        assert times[0] > 2.0 * step_s(name)
+    one = find_machine("xeon-8480plus@threads=1")
+    weights = 2.0 * 6.7e9
+    assert step_s("xeon-8480plus@threads=1") >= 0.99 * weights / one.drawn_bytes_per_s
+
+
+@given(st.sampled_from(PROCESSOR_NAMES))
+def test_dies_together_reach_what_the_memory_gives(name):
+    """A sheet whose links carry less than its memory would be a processor that cannot use its channels."""
+    chip, device = find_device(name).chip, find_device(name)
+    if not chip.die_cores:
+        return
+    assert chip.die_bandwidth
+    assert chip.multiprocessors % chip.die_cores == 0
+    main = next(level for level in device.memory.values() if level.role == "main")
+    assert chip.multiprocessors / chip.die_cores * chip.die_bandwidth >= (main.bandwidth or 0.0)

@@ -196,7 +196,7 @@ def tiled(op: Gemm, machine: Machine, menu: Array | None = None) -> Demand:
     fill = whole * tm * tn * (table.fill_bytes / acts) * (2.0 * sms) / engine_rate
     seconds: dict[str, Num] = {arithmetic.engine: throttled(busy, efficiency, machine, name, arithmetic)}
     draw = np.minimum(
-        machine.memory_bytes_per_s * table.memory_efficiency,
+        min(machine.memory_bytes_per_s * table.memory_efficiency, machine.drawn_bytes_per_s),
         np.minimum(tiles, sms) * memory_draw(machine),
     ) * (table.grouped_memory["default"] if op.grouped else 1.0)
     seconds[machine.main_memory] = (read_bytes(op) + write_bytes(op)) / draw

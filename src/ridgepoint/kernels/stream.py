@@ -74,7 +74,7 @@ def expected(op: Stream, machine: Machine) -> Demand:
     table, shared = machine.coefficients.stream, machine.coefficients.device
     engine, seconds = _arithmetic(_checked(op), machine, shared.vector_efficiency)
     efficiency = table.efficiency.get(op.pattern, table.efficiency["default"]) * shared.memory_efficiency
-    full = machine.memory_bytes_per_s * efficiency
+    full = min(machine.memory_bytes_per_s * efficiency, machine.drawn_bytes_per_s)
     if np.any(np.asarray(op.rows) > 0.0):
         one = np.maximum(shared.memory_bytes_per_clock * machine.device.chip.clock, full / machine.multiprocessors)
         active = np.where(np.asarray(op.rows) > 0.0, op.rows, machine.multiprocessors)

@@ -69,12 +69,16 @@ class Cores(Sheet, frozen=True, forbid_unknown_fields=True):
 class Chip(Sheet, frozen=True, forbid_unknown_fields=True):
     """The processor: how many multiprocessors (or cores) at which clock the peak rates hold for.
 
-    ``kinds`` tells cores apart where they differ, the fastest first.
+    ``kinds`` tells cores apart where they differ, the fastest first. Of a processor of several dies, ``die_cores`` share a
+    link of ``die_bandwidth`` to main memory. ``idle`` cores take no part (``threads.py``).
     """
 
     multiprocessors: int
     clock: Hertz
     kinds: tuple[Cores, ...] = ()
+    die_cores: int | None = None
+    die_bandwidth: BytesPerSecond | None = None
+    idle: int | None = None
 
 
 class Engine(Sheet, frozen=True, forbid_unknown_fields=True):

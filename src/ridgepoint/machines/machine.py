@@ -93,6 +93,19 @@ class Machine:
         return float(self.device.memory[self.main_memory].bandwidth or 0.0)
 
     @cached_property
+    def drawn_bytes_per_s(self) -> float:
+        """What the cores that work draw from main memory where others idle; no limit where all of them work.
+
+        >>> from ridgepoint.machines.catalog import find_machine
+        >>> [round(find_machine(f"xeon-8280@threads={n}").drawn_bytes_per_s / 1e9, 1) for n in (1, 2)]
+        [39.6, 79.2]
+        """
+        if not self.device.chip.idle:
+            return float("inf")
+        one = self.coefficients.device.memory_bytes_per_clock * self.device.chip.clock
+        return float(self.multiprocessors * one)
+
+    @cached_property
     def cache(self) -> tuple[str, float, float] | None:
         """The last-level cache: (resource name, capacity in bytes, bytes per second), or None.
 

@@ -4,7 +4,12 @@ A parallel loop gives every thread an equal part, so that all wait for the slowe
 
     rate of n threads = n · the slowest of n cores,   the fastest cores (or the slowest ones) first
 
-Main memory and caches stay as they are: what fewer cores draw of them follows from their number.
+Main memory and caches stay as they are, but fewer cores draw less of them: neighbours (as a virtual machine or
+``numactl -C 0-7`` takes them) no more than the links of their dies carry, where the sheet states them,
+
+    bandwidth = min(bandwidth, ⌈n / cores of a die⌉ · bandwidth of a die's link)
+
+and each core no more than it has loads in flight for (``memory_bytes_per_clock`` of the kernels' coefficients).
 """
 
 from __future__ import annotations
@@ -12,7 +17,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from ridgepoint.errors import RidgepointError
-from ridgepoint.machines.description import Cores, Device, FlopPerSecond
+from ridgepoint.machines.description import BytesPerSecond, Chip, Cores, Device, FlopPerSecond, MemoryLevel
 
 PROCESSORS = ("cpu", "soc")
 IN_ORDER = ("Cortex-A5", "Cortex-A7", "Cortex-A35", "Cortex-A53", "Cortex-A55", "Cortex-A510", "Cortex-A520")
@@ -53,4 +58,15 @@ def with_threads(device: Device, threads: int, slowest: bool = False) -> Device:
     }
     kinds = (Cores(core="in use", count=threads, rate=FlopPerSecond(last)),) if chip.kinds else ()
     family = "arm_in_order" if core in IN_ORDER else device.family
-    return replace(device, family=family, chip=replace(chip, multiprocessors=threads, kinds=kinds), engines=engines)
+    idle = chip.multiprocessors - threads + (chip.idle or 0)
+    memory = {name: _through_dies(level, chip, threads) for name, level in device.memory.items()}
+    fewer = replace(chip, multiprocessors=threads, kinds=kinds, idle=idle or None)
+    return replace(device, family=family, chip=fewer, engines=engines, memory=memory)
+
+
+def _through_dies(level: MemoryLevel, chip: Chip, threads: int) -> MemoryLevel:
+    """Main memory as the dies of ``threads`` neighbouring cores reach it."""
+    if level.role != "main" or level.bandwidth is None or not chip.die_cores or not chip.die_bandwidth:
+        return level
+    links = -(-threads // chip.die_cores) * chip.die_bandwidth
+    return replace(level, bandwidth=BytesPerSecond(min(level.bandwidth, links)))
