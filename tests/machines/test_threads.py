@@ -105,3 +105,17 @@ def test_dies_together_reach_what_the_memory_gives(name):
     assert chip.multiprocessors % chip.die_cores == 0
     main = next(level for level in device.memory.values() if level.role == "main")
     assert chip.multiprocessors / chip.die_cores * chip.die_bandwidth >= (main.bandwidth or 0.0)
+
+
+def test_cores_of_a_processor_are_some_of_its_cores():
+    """Eight cores with the peak and the channels of 96 would be an answer that nobody notices is wrong."""
+    eight, threads = find_machine("epyc-9654@cores=8").device, find_machine("epyc-9654@threads=8").device
+    assert eight.chip == threads.chip
+    assert fp32(eight) == fp32(threads) == pytest.approx(8 / 96 * fp32(find_device("epyc-9654")), rel=1e-3)
+    assert fp32(find_machine("epyc-9654@cores=8,fp32=1T").device) == pytest.approx(1e12)
+    assert main_bandwidth("epyc-9654@cores=8,bandwidth=100G") == pytest.approx(100e9)
+
+
+def test_multiprocessors_of_a_gpu_are_those_of_another_chip():
+    """Only what is written changes: a GPU of half the multiprocessors at the same peak is one that people compare."""
+    assert find_machine("h100-sxm@sms=66").device.engines == find_device("h100-sxm").engines

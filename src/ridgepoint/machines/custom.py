@@ -3,7 +3,8 @@
     h100-sxm@bandwidth=4.8T,memory=141G                  the H100 with other memory: what if?
     custom:bf16=400T,memory=64G,bandwidth=2T             a machine of one's own
 
-Only what is written changes: another clock or count of multiprocessors leaves the peak rates alone. What is not written
+Only what is written changes: another clock or count of multiprocessors leaves the peak rates alone (fewer cores of a
+processor are some of its cores, with their part of the rates and of the memory's bandwidth). What is not written
 about a custom machine is left out (no link, no power limit, no price), except its multiprocessors and their clock, which
 the kernel models need: 1.5 GHz, and as many multiprocessors as it takes at 4096 16-bit operations and 14 bytes per clock,
 the proportions of an H100. Every value's source is "given by the user".

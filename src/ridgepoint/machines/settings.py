@@ -25,7 +25,7 @@ from ridgepoint.machines.description import (
     StorageSheet,
 )
 from ridgepoint.machines.reader import ARITHMETICS
-from ridgepoint.machines.threads import with_threads
+from ridgepoint.machines.threads import PROCESSORS, with_threads
 from ridgepoint.units import parse_quantity
 
 Setter = Callable[[Device, Any], tuple[Device, str]]
@@ -184,6 +184,13 @@ def _threads(slowest: bool) -> Setter:
     return lambda device, value: (with_threads(device, value, slowest), "engines")
 
 
+def _cores(device: Device, value: int) -> tuple[Device, str]:
+    """Fewer cores than a processor's sheet has are some of its cores; any other count is that of another chip."""
+    if device.kind in PROCESSORS and device.engines and value < device.chip.multiprocessors:
+        return with_threads(device, value), "engines"
+    return _part("chip", "multiprocessors")(device, value)
+
+
 def _price(device: Device, value: float) -> tuple[Device, str]:
     return replace(device, price=Price(usd_per_hour=value)), "price.usd_per_hour"
 
@@ -193,6 +200,7 @@ SETTINGS: dict[str, Setting] = {
     "kind": Setting("text", "gpu, cpu, tpu, npu, soc, wafer, fpga or mcu", _own("kind")),
     "family": Setting("text", "architecture family, whose kernel coefficients hold", _own("family")),
     "title": Setting("text", "what reports call it", _own("title")),
+    "multiprocessors": Setting("whole", "multiprocessors; of a processor, the cores of it that work", _cores),
     **{name: Setting("FLOP/s", f"dense peak rate in {name}", _rate(name)) for name in ARITHMETICS},
     "vector": Setting("FLOP/s", "fp32 rate of what computes everything but products", _engine("vector", "fp32")),
     "special": Setting("FLOP/s", "exponentials per second", _engine("special", "fp32")),
@@ -202,7 +210,6 @@ SETTINGS: dict[str, Setting] = {
     "cache-bandwidth": Setting("B/s", "bandwidth of the last-level cache", _memory("cache", "bandwidth")),
     "tier": Setting("B", "capacity of a larger, slower memory", _memory("tier", "capacity")),
     "tier-bandwidth": Setting("B/s", "bandwidth of that memory", _memory("tier", "bandwidth")),
-    "multiprocessors": Setting("whole", "multiprocessors, or cores", _part("chip", "multiprocessors")),
     "clock": Setting("Hz", "clock of the multiprocessors", _part("chip", "clock")),
     "threads": Setting("whole", "threads that work, on the fastest cores of a processor", _threads(slowest=False)),
     "little-threads": Setting("whole", "threads that work, on its slowest cores", _threads(slowest=True)),
