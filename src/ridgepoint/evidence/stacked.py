@@ -87,13 +87,17 @@ def _pieces(members: list[tuple[Op, Num, int, int]]) -> Iterator[list[tuple[Op, 
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float | np.ndarray) and not isinstance(value, bool)
+    return type(value) in _NUMBERS or (isinstance(value, int | float) and not isinstance(value, bool))
+
+
+_NUMBERS = frozenset({float, int, np.ndarray})
+"""Nearly all numbers are of exactly these types, which is quick to see: a table has millions of them."""
 
 
 def _key(op: Op) -> tuple[object, ...]:
     """What equal ops share: kind, and every field that is no number or label."""
-    texts = (getattr(op, f.name) for f in fields(op) if f.name != "label")
-    return (type(op), *(value for value in texts if not _is_number(value)))
+    texts = [v for name, v in vars(op).items() if type(v) not in _NUMBERS and name != "label"]
+    return (type(op), *[value for value in texts if not _is_number(value)])
 
 
 def _stack(piece: list[tuple[Op, Num, int, int]]) -> tuple[Op, Array, Whole]:
@@ -114,7 +118,10 @@ def _stack(piece: list[tuple[Op, Num, int, int]]) -> tuple[Op, Array, Whole]:
 
 def _spread(values: list[Num], sizes: Whole) -> Array:
     """The values of each op at its points, one after the other."""
-    if all(isinstance(value, float | int) for value in values):
+    if not any(isinstance(value, np.ndarray) for value in values):
         return np.repeat(np.array(values, dtype=float), sizes)
-    parts = [np.broadcast_to(np.asarray(v, dtype=float), (n,)) for v, n in zip(values, sizes, strict=True)]
-    return np.concatenate(parts)
+    ends = np.cumsum(sizes).tolist()
+    found = np.empty(ends[-1])
+    for value, start, end in zip(values, [0, *ends], ends, strict=False):
+        found[start:end] = value
+    return found
