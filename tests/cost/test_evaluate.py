@@ -1,6 +1,7 @@
 """What a work takes: limits, components, occurrences, unknown ops (design §3)."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -150,3 +151,27 @@ def test_the_time_alone_is_that_of_the_full_timing(speed):
     for work in (Repeat(3.0, Seq(*parts)), Seq(product, Repeat(rows, Delay(seconds=2e-6))), Overlap(*parts), Seq()):
         cost = evaluate(work, H100)
         assert np.array_equal(cost.time_at(speed), cost.timing_at(speed).everywhere().time_s)
+
+
+def test_ops_of_few_points_are_remembered_each_for_itself():
+    """Other sizes, other shapes and other formats must never get the answer of an op that was asked for before."""
+    rows = [np.array([1.0, 8.0, 64.0]), np.array([1.0, 8.0, 65.0]), np.array([[1.0], [8.0], [64.0]]), 8.0]
+    asked = [Gemm(m=m, n=n, k=4096.0, acts=acts) for m in rows for n in (512.0, rows[0]) for acts in ("bf16", "fp32")]
+    warm, _ = find_machine("a100-sxm-80gb"), [evaluate(op, find_machine("a100-sxm-80gb")).time_s for op in asked]
+    for op in asked:
+        cold = replace(warm)
+        assert np.array_equal(evaluate(op, warm).time_s, evaluate(op, cold).time_s)
+        assert evaluate(op, warm).timing_at({"hbm": 2.0}).time_s == pytest.approx(
+            evaluate(op, cold).timing_at({"hbm": 2.0}).time_s
+        )
+
+
+def test_an_op_of_few_points_in_a_large_sweep_takes_what_it_takes_alone():
+    """Its groups are those of the sweep, and another clock is applied to the groups: neither may mix up its points."""
+    few, many = np.array([[1.0], [300.0]]), np.tile([1.0, 2.0, 4.0], 1000)[None, :]
+    work = Seq(Gemm(m=few, n=4096.0, k=4096.0), Gemm(m=many, n=4096.0, k=4096.0))
+    both = evaluate(work, H100)
+    for speed in ({}, {"hbm": 2.0, "matrix": 0.5}):
+        alone = [evaluate(part, H100).timing_at(speed).everywhere().time_s for part in work.parts]
+        assert both.timing_at(speed).everywhere().time_s == pytest.approx(alone[0] + alone[1], rel=1e-12)
+        assert np.array_equal(both.time_at(speed), both.timing_at(speed).everywhere().time_s)

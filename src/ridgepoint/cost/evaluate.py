@@ -262,8 +262,8 @@ def largest_share(shares: Mapping[str, Num]) -> Any:
     return str(found) if np.ndim(found) == 0 else found
 
 
-REMEMBERED = 16384
-"""Ops of a machine whose demands are kept."""
+REMEMBERED, FEW = 16384, 8
+"""Ops of a machine whose demands are kept (fewer of several points), and points that each has at most."""
 
 
 def evaluate(
@@ -288,7 +288,7 @@ def evaluate(
             demands[id(op)], known[id(op)] = again.demands[id(op)], again._settled[id(op)]
             continue
         partition = partitions.get(id(op))
-        if id(op) in partitions:
+        if partition is not None or _points(op) > FEW:
             demands[id(op)] = _demand(op if partition is None else _picked(op, partition), machine, mode)
         else:
             demands[id(op)], known[id(op)] = _remembered(op, machine, mode)
@@ -301,17 +301,28 @@ def _demand(op: Op, machine: Machine, mode: str) -> Demand:
 
 
 def _remembered(op: Op, machine: Machine, mode: str) -> tuple[Demand, Timing]:
-    """Demand and timing of a single op: advice and sliders come back to the same ops on the same machine."""
+    """Demand and timing of an op at one point or few: advice and sliders come back to the same ops on the same machine."""
     memo = machine.memo
-    key = (mode, type(op), *(value for name, value in vars(op).items() if name != "label"))
+    values = [value for name, value in vars(op).items() if name != "label"]
+    key = (mode, type(op), *[_as_key(value) if isinstance(value, np.ndarray) else value for value in values])
     found = memo.get(key)
     if found is None:
         demand = _demand(op, machine, mode)
-        if len(memo) >= REMEMBERED:
+        if len(memo) >= REMEMBERED // max(_points(op), 1):
             memo.clear()
         found = memo[key] = demand, settle(demand, {})
     answer: tuple[Demand, Timing] = found
     return answer
+
+
+def _points(op: Op) -> int:
+    """Points of an op: those of its arrays together."""
+    arrays = _arrays(op)
+    return math.prod(np.broadcast_shapes(*(value.shape for value in arrays.values()))) if arrays else 1
+
+
+def _as_key(value: np.ndarray) -> tuple[object, ...]:
+    return value.shape, value.dtype.char, value.tobytes()
 
 
 def _bound_s(op: Op, machine: Machine) -> Num:
