@@ -120,6 +120,8 @@ class Asked:
         best: Candidate | None = None
         refusals: list[tuple[float, int, str]] = []
         for tp in (d for d in DEGREES if d <= largest):
+            if best is not None and tp >= best.devices:  # one replica alone has no fewer
+                break
             try:
                 found = self._with(name, tp, last=2 * tp > min(largest, DEGREES[-1]), timed=tp == timed)
             except RidgepointError as error:
