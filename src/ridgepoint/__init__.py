@@ -39,7 +39,8 @@ if TYPE_CHECKING:
     from ridgepoint.serving.workload import Requests, client_requests, poisson_requests, session_requests
     from ridgepoint.tasks import Decode, Forward, Generate, Prefill, Sample, Train
     from ridgepoint.traces.profile import Profile, read_profile
-    from ridgepoint.training.planner import TrainPlan, plan_train
+    from ridgepoint.training.answer import TrainPlan
+    from ridgepoint.training.planner import plan_train
     from ridgepoint.training.remat.recompute import RecomputePlan, plan_recompute
 
 __version__ = "0.1.0"

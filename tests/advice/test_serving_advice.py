@@ -57,8 +57,8 @@ def test_a_technique_that_is_a_format_equals_a_deployment_in_that_format(text, p
     """Two ways to say the same: as a technique on the deployment, and in its plan."""
     by_technique = serving_advice(GIVEN, 1024, 256, GOALS, apply=[text]).baseline
     by_plan = open_loop(operating(replace(GIVEN, plan=replace(GIVEN.plan, **plan)), 1024, 256).pace)
-    assert by_technique.requests_per_s == pytest.approx(by_plan.most_within(0.5, 0.02), rel=0.04)
-    assert by_technique.at(10.0) == pytest.approx(by_plan.at(10.0), rel=0.04)
+    assert by_technique.requests_per_s == pytest.approx(by_plan.most_within(0.5, 0.02), rel=0.05)
+    assert by_technique.at(10.0) == pytest.approx(by_plan.at(10.0), rel=0.05)
 
 
 def test_speculation_agrees_with_its_simulation():

@@ -10,6 +10,7 @@ import ridgepoint as rp
 from ridgepoint.cost.evaluate import BOUND, evaluate
 from ridgepoint.errors import RidgepointError
 from ridgepoint.machines.catalog import find_machine
+from ridgepoint.numeric import Num
 from ridgepoint.ops import Collective, Delay, Gemm, Stream
 from ridgepoint.work import Mix, Op, Pipeline, Repeat, Seq, Stage
 
@@ -124,6 +125,7 @@ def test_a_part_of_a_work_takes_what_it_takes_by_itself(mode):
     built = rp.estimate(
         "llama-3.1-8b", on="h100-sxm", task=rp.Generate(batch=np.array([1.0, 8.0]), prompt=512, output=8)
     ).built
+    assert built.tpot is not None
     fast, slow = find_machine("h100-sxm"), find_machine("a100-sxm-80gb")
     whole = evaluate(built.work, fast, mode)
     for machine in (fast, slow):
@@ -155,7 +157,7 @@ def test_the_time_alone_is_that_of_the_full_timing(speed):
 
 def test_ops_of_few_points_are_remembered_each_for_itself():
     """Other sizes, other shapes and other formats must never get the answer of an op that was asked for before."""
-    rows = [np.array([1.0, 8.0, 64.0]), np.array([1.0, 8.0, 65.0]), np.array([[1.0], [8.0], [64.0]]), 8.0]
+    rows: list[Num] = [np.array([1.0, 8.0, 64.0]), np.array([1.0, 8.0, 65.0]), np.array([[1.0], [8.0], [64.0]]), 8.0]
     asked = [Gemm(m=m, n=n, k=4096.0, acts=acts) for m in rows for n in (512.0, rows[0]) for acts in ("bf16", "fp32")]
     warm, _ = find_machine("a100-sxm-80gb"), [evaluate(op, find_machine("a100-sxm-80gb")).time_s for op in asked]
     for op in asked:

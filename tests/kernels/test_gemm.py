@@ -222,7 +222,7 @@ def test_below_the_lowest_voltage_power_goes_with_the_clock() -> None:
 
     def rate(joule: float) -> float:
         machine = with_values(t4, "gemm", {"joule_per_flop.fp32": joule, "efficiency.fp32": 1.0})
-        return 1.0 / settle(gemm.expected(long, machine)).time_s
+        return 1.0 / float(settle(gemm.expected(long, machine)).time_s)
 
     assert rate(2e-11) / rate(4e-11) == pytest.approx(2.0, rel=0.03)
     fast = with_values(find_machine("h100-sxm"), "gemm", {"joule_per_flop.fp16": 6e-13})

@@ -173,7 +173,9 @@ def _t5(f: Fields, name: str, feeds: Callable[[Fields, str, int], list[Feed]]) -
     hidden = f.count("hidden_size")
     encoder = runs(Layer(attention, feed, rms_norm=True) for feed in feeds(f, "encoder", layers))
     cross = replace(attention, relative_buckets=0)
-    decoder = runs(Layer(attention, feed, norms=3, cross=cross, rms_norm=True) for feed in feeds(f, "decoder", decoder_layers))
+    decoder = runs(
+        Layer(attention, feed, norms=3, cross=cross, rms_norm=True) for feed in feeds(f, "decoder", decoder_layers)
+    )
     return finish(
         f,
         Model(
