@@ -122,7 +122,8 @@ _HOMES = {
     "ridgepoint.serving.workload": ("Requests", "client_requests", "poisson_requests", "session_requests"),
     "ridgepoint.tasks": ("Decode", "Forward", "Generate", "Prefill", "Sample", "Train"),
     "ridgepoint.traces.profile": ("Profile", "read_profile"),
-    "ridgepoint.training.planner": ("TrainPlan", "plan_train"),
+    "ridgepoint.training.answer": ("TrainPlan",),
+    "ridgepoint.training.planner": ("plan_train",),
     "ridgepoint.training.remat.recompute": ("RecomputePlan", "plan_recompute"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
