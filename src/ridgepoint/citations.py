@@ -11,7 +11,8 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import resources
 
-from ridgepoint.cost.evaluate import Cost, rules_of
+from ridgepoint.cost.evaluate import Cost
+from ridgepoint.kernels.unknown import rules_of
 from ridgepoint.machines.coefficients import Coefficients, Table, table_origin
 from ridgepoint.machines.machine import Machine
 from ridgepoint.techniques.registry import sources

@@ -20,9 +20,10 @@ import numpy as np
 from ridgepoint.cautions import cautions
 from ridgepoint.citations import Reliance, reliance
 from ridgepoint.cost.energy import power_w, under_load, usd
-from ridgepoint.cost.evaluate import BOUND, EXPECTED, Cost, evaluate, largest_share
+from ridgepoint.cost.evaluate import Cost, evaluate, largest_share
 from ridgepoint.cost.ledger import Ledger
 from ridgepoint.errors import RidgepointError
+from ridgepoint.kernels.rules import BOUND, EXPECTED
 from ridgepoint.machines.machine import Machine
 from ridgepoint.models.architecture import Model
 from ridgepoint.models.networks.network import Network

@@ -6,7 +6,7 @@ Matrix FLOPs are equal exactly, bytes within 10 %, although transformers runs qu
 import pytest
 
 import ridgepoint as rp
-from ridgepoint.cost.evaluate import rules_of
+from ridgepoint.kernels.unknown import rules_of
 from ridgepoint.models.catalog import find_entry
 from ridgepoint.models.networks.captured.kernels import Evaluation, Formats
 from ridgepoint.models.networks.tape import MATRIX_KINDS

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 import ridgepoint as rp
-from ridgepoint.cost.evaluate import BOUND, evaluate
+from ridgepoint.cost.evaluate import evaluate
 from ridgepoint.errors import RidgepointError
+from ridgepoint.kernels.rules import BOUND
 from ridgepoint.machines.catalog import find_machine
 from ridgepoint.numeric import Num
 from ridgepoint.ops import Collective, Delay, Gemm, Stream

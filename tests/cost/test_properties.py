@@ -7,8 +7,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ridgepoint.cost.evaluate import BOUND, Cost, evaluate
+from ridgepoint.cost.evaluate import Cost, evaluate
 from ridgepoint.errors import RidgepointError
+from ridgepoint.kernels.rules import BOUND
 from ridgepoint.ops import Delay, Gemm
 from ridgepoint.work import Overlap, Repeat, Seq
 from tests.strategies import MACHINES, POINTS, Mystery, at_point, machines, works

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ridgepoint.cost.evaluate import BOUND, evaluate
+from ridgepoint.cost.evaluate import evaluate
 from ridgepoint.evidence.rows import InexpressibleError
 from ridgepoint.evidence.stacked import flat, totals
+from ridgepoint.kernels.rules import BOUND
 from ridgepoint.machines.catalog import find_machine
 from ridgepoint.ops import Conv, Delay, Gemm, Stream
 from ridgepoint.work import Overlap, Repeat, Seq, Work

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from ridgepoint.cost.evaluate import BOUND, Component, evaluate
+from ridgepoint.cost.evaluate import Component, evaluate
+from ridgepoint.kernels.rules import BOUND
 from ridgepoint.machines.catalog import find_machine
 from ridgepoint.models.catalog import find_model
 from ridgepoint.models.execution import Cut, Execution, Formats

@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ridgepoint.cost.evaluate import BOUND, evaluate
+from ridgepoint.cost.evaluate import evaluate
 from ridgepoint.errors import RidgepointError
+from ridgepoint.kernels.rules import BOUND
 from ridgepoint.machines.catalog import find_machine
 from ridgepoint.models.catalog import find_model
 from ridgepoint.models.networks.catalog import find_network

@@ -8,7 +8,7 @@ from hypothesis import given as cases
 from hypothesis import strategies as st
 
 import ridgepoint as rp
-from ridgepoint.cost.evaluate import rules_of
+from ridgepoint.kernels.unknown import rules_of
 from ridgepoint.ops import Attention, Gemm, Scan, Stream
 from ridgepoint.scenario import scenario
 from ridgepoint.techniques.reductions import fewer_sequences, fewer_tokens, layer_rule, occurrences, thinned, visited

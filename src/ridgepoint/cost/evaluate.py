@@ -21,15 +21,14 @@ from typing import Any
 import numpy as np
 
 from ridgepoint.cost.combine import combine, summed, weighted_occurrences
-from ridgepoint.errors import RidgepointError
+from ridgepoint.cost.remembered import FEW, arrays, demand_of, points, remembered
 from ridgepoint.kernels import KERNELS
-from ridgepoint.kernels.demand import Demand, Phase, Timing, seconds, settle
-from ridgepoint.kernels.rules import Rules
+from ridgepoint.kernels.demand import Demand, Timing, seconds, settle
+from ridgepoint.kernels.rules import BOUND, EXPECTED
+from ridgepoint.kernels.unknown import rules_of, unknown_op
 from ridgepoint.machines.machine import Machine
 from ridgepoint.numeric import Num, Partition, plain, shared_partition
 from ridgepoint.work import Mix, Op, Pipeline, Repeat, Work
-
-EXPECTED, BOUND = "expected", "bound"
 
 
 @dataclass(frozen=True)
@@ -262,10 +261,6 @@ def largest_share(shares: Mapping[str, Num]) -> Any:
     return str(found) if np.ndim(found) == 0 else found
 
 
-REMEMBERED, FEW = 16384, 8
-"""Ops of a machine whose demands are kept (fewer of several points), and points that each has at most."""
-
-
 def evaluate(
     work: Work, machine: Machine, mode: str = EXPECTED, strict: bool = False, like: Cost | None = None
 ) -> Cost:
@@ -278,7 +273,7 @@ def evaluate(
     ops = _distinct_ops(work)
     unknown = tuple(op for op in ops if op.kind not in KERNELS)
     if strict and unknown:
-        raise _unknown_op(unknown[0])
+        raise unknown_op(unknown[0])
     partitions = _partitions(ops, {} if like is None else like.partitions)
     again = like if like is not None and like.machine is machine and like.mode == mode else None
     demands: dict[int, Demand] = {}
@@ -288,75 +283,30 @@ def evaluate(
             demands[id(op)], known[id(op)] = again.demands[id(op)], again._settled[id(op)]
             continue
         partition = partitions.get(id(op))
-        if partition is not None or _points(op) > FEW:
-            demands[id(op)] = _demand(op if partition is None else _picked(op, partition), machine, mode)
+        if partition is not None or points(op) > FEW:
+            demands[id(op)] = demand_of(op if partition is None else _picked(op, partition), machine, mode)
         else:
-            demands[id(op)], known[id(op)] = _remembered(op, machine, mode)
+            demands[id(op)], known[id(op)] = remembered(op, machine, mode)
     return Cost(work, machine, mode, demands, partitions, unknown, known)
-
-
-def _demand(op: Op, machine: Machine, mode: str) -> Demand:
-    rules = rules_of(op)
-    return rules.bound(op, machine) if mode == BOUND else rules.expected(op, machine)
-
-
-def _remembered(op: Op, machine: Machine, mode: str) -> tuple[Demand, Timing]:
-    """Demand and timing of an op at one point or few: advice and sliders come back to the same ops on the same machine."""
-    memo = machine.memo
-    values = [value for name, value in vars(op).items() if name != "label"]
-    key = (mode, type(op), *[_as_key(value) if isinstance(value, np.ndarray) else value for value in values])
-    found = memo.get(key)
-    if found is None:
-        demand = _demand(op, machine, mode)
-        if len(memo) >= REMEMBERED // max(_points(op), 1):
-            memo.clear()
-        found = memo[key] = demand, settle(demand, {})
-    answer: tuple[Demand, Timing] = found
-    return answer
-
-
-def _points(op: Op) -> int:
-    """Points of an op: those of its arrays together."""
-    arrays = _arrays(op)
-    return math.prod(np.broadcast_shapes(*(value.shape for value in arrays.values()))) if arrays else 1
-
-
-def _as_key(value: np.ndarray) -> tuple[object, ...]:
-    return value.shape, value.dtype.char, value.tobytes()
 
 
 def _bound_s(op: Op, machine: Machine) -> Num:
     """Seconds at the physical limit."""
-    return settle(_demand(op, machine, BOUND)).time_s if _arrays(op) else _remembered(op, machine, BOUND)[1].time_s
+    return settle(demand_of(op, machine, BOUND)).time_s if arrays(op) else remembered(op, machine, BOUND)[1].time_s
 
 
 def _picked(op: Op, partition: Partition) -> Op:
     """The op with one value per group of equal shapes."""
-    values: dict[str, Any] = {name: partition.pick(value) for name, value in _arrays(op).items()}
+    values: dict[str, Any] = {name: partition.pick(value) for name, value in arrays(op).items()}
     return replace(op, **values)
-
-
-def _arrays(op: Op) -> dict[str, np.ndarray]:
-    return {name: value for name, value in vars(op).items() if isinstance(value, np.ndarray)}
 
 
 def _partitions(ops: list[Op], known: Mapping[int, Partition | None]) -> dict[int, Partition | None]:
     """For every op with arrays the groups of equal shapes of a large sweep, or None where there is no grouping."""
-    swept: dict[int, list[Num]] = {id(op): list(arrays.values()) for op in ops if (arrays := _arrays(op))}
+    swept: dict[int, list[Num]] = {id(op): list(values.values()) for op in ops if (values := arrays(op))}
     new = [key for key in swept if key not in known]
     grouped = dict(zip(new, shared_partition([swept[key] for key in new]), strict=True)) if new else {}
     return {key: grouped[key] if key in grouped else known[key] for key in swept}
-
-
-def rules_of(op: Op) -> Rules:
-    """The rules of an op's kind, or those of an unknown kind."""
-    return KERNELS.get(op.kind, _UNKNOWN)
-
-
-def _unknown_op(op: Op) -> RidgepointError:
-    return RidgepointError(
-        "unknown_op", f"no rule gives meaning to op kind '{op.kind}' ({op.label or 'no label'})", "add one to KERNELS"
-    )
 
 
 def _distinct_ops(work: Work) -> list[Op]:
@@ -387,25 +337,3 @@ def _occurrences(work: Work, count: Num) -> list[tuple[Op, Num]]:
 def _moved(op: Op) -> Num:
     rules = rules_of(op)
     return rules.read_bytes(op) + rules.write_bytes(op)
-
-
-def _stated(name: str) -> Any:
-    return lambda op: getattr(op, name, 0.0)
-
-
-def _unknown_bound(op: Op, machine: Machine) -> Demand:
-    moved = getattr(op, "read_bytes", 0.0) + getattr(op, "write_bytes", 0.0)
-    return Demand((Phase({machine.main_memory: moved / machine.memory_bytes_per_s}),))
-
-
-def _unknown_expected(op: Op, machine: Machine) -> Demand:
-    common = machine.coefficients.device
-    launch = Phase({"launch": common.launch_s})
-    (traffic,) = _unknown_bound(op, machine).phases
-    scaled = Phase({r: t / common.memory_efficiency for r, t in traffic.seconds.items()})
-    return Demand((scaled, launch), notes=(f"op kind '{op.kind}' is unknown: timed by its bytes and one launch",))
-
-
-_UNKNOWN = Rules(
-    _stated("flop"), _stated("read_bytes"), _stated("write_bytes"), _unknown_bound, _unknown_expected, "device"
-)

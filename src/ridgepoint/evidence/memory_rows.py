@@ -12,11 +12,11 @@ from dataclasses import replace
 import numpy as np
 
 from ridgepoint.cost.allocator import left_behind
-from ridgepoint.cost.evaluate import rules_of
 from ridgepoint.evidence.rows import InexpressibleError, Rows
 from ridgepoint.evidence.run_scenarios import Figure, Figures, with_formats
 from ridgepoint.evidence.step_rows import engine_of, plan_of
 from ridgepoint.evidence.train_rows import step_of
+from ridgepoint.kernels.unknown import rules_of
 from ridgepoint.machines.machine import Machine
 from ridgepoint.models.architecture import Model
 from ridgepoint.models.execution import Tokens

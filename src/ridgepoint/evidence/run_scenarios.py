@@ -11,10 +11,11 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from ridgepoint.cost.evaluate import BOUND, evaluate
+from ridgepoint.cost.evaluate import evaluate
 from ridgepoint.errors import RidgepointError
 from ridgepoint.evidence.rows import InexpressibleError, Rows
 from ridgepoint.formats import FORMATS
+from ridgepoint.kernels.rules import BOUND
 from ridgepoint.machines.catalog import find_machine
 from ridgepoint.machines.description import BytesPerSecond
 from ridgepoint.machines.machine import Machine

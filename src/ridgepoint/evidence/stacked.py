@@ -17,8 +17,9 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ridgepoint.cost.evaluate import BOUND, EXPECTED, evaluate
+from ridgepoint.cost.evaluate import evaluate
 from ridgepoint.evidence.rows import InexpressibleError
+from ridgepoint.kernels.rules import BOUND, EXPECTED
 from ridgepoint.machines.machine import Machine
 from ridgepoint.numeric import Array, Num
 from ridgepoint.work import Op, Overlap, Repeat, Seq, Work

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ridgepoint.cost.evaluate import BOUND, Cost, evaluate
+from ridgepoint.cost.evaluate import Cost, evaluate
 from ridgepoint.errors import RidgepointError
 from ridgepoint.evidence.rows import Batch, Expressed
 from ridgepoint.evidence.tables import Table
+from ridgepoint.kernels.rules import BOUND
 from ridgepoint.numeric import Array
 
 # Below this a kernel's time is mostly launch and clock resolution; such rows are counted apart.

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ridgepoint.citations import TABLES, Reliance, coefficients_of
-from ridgepoint.cost.evaluate import evaluate, rules_of
+from ridgepoint.cost.evaluate import evaluate
 from ridgepoint.evidence import attention_rows, matrix_rows, other_rows
 from ridgepoint.evidence.configurations import latency_class, rankings
 from ridgepoint.evidence.rows import Builder, express
@@ -31,6 +31,7 @@ from ridgepoint.evidence.validate import (
     reasons,
 )
 from ridgepoint.kernels import KERNELS
+from ridgepoint.kernels.unknown import rules_of
 from ridgepoint.machines.catalog import find_machine
 from ridgepoint.work import ops
 

@@ -14,6 +14,9 @@ from ridgepoint.kernels.demand import Demand, Phase
 from ridgepoint.machines.machine import Machine
 from ridgepoint.numeric import Num
 
+EXPECTED, BOUND = "expected", "bound"
+"""What may be asked of a rule: real kernels, or the physical limit."""
+
 
 @dataclass(frozen=True)
 class Rules:

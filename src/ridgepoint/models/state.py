@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from ridgepoint.cost.evaluate import rules_of
 from ridgepoint.formats import FORMATS
+from ridgepoint.kernels.unknown import rules_of
 from ridgepoint.models.architecture import (
     DeltaAttention,
     Experts,

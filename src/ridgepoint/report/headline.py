@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from rich.table import Table
 from rich.text import Text
 
-from ridgepoint.cost.evaluate import BOUND
 from ridgepoint.cost.utilization import arithmetic_utilization, memory_utilization
 from ridgepoint.document import has_tokens, sizes
 from ridgepoint.estimates import Estimate
+from ridgepoint.kernels.rules import BOUND
 from ridgepoint.report.table import Cell, fitted
 from ridgepoint.report.text import count, flow, money, number, percent, ratio, resource
 from ridgepoint.units import duration, si

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ridgepoint.cost.evaluate import BOUND
 from ridgepoint.estimates import Estimate
+from ridgepoint.kernels.rules import BOUND
 from ridgepoint.machines.machine import Machine
 from ridgepoint.machines.ridge import levels, rates
 from ridgepoint.report.components import Row, rows

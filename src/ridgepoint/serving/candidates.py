@@ -6,9 +6,10 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from ridgepoint.cost.evaluate import BOUND, evaluate
+from ridgepoint.cost.evaluate import evaluate
 from ridgepoint.errors import RidgepointError
 from ridgepoint.formats import multiply_format
+from ridgepoint.kernels.rules import BOUND
 from ridgepoint.machines.catalog import find_device, find_machine
 from ridgepoint.machines.machine import Machine
 from ridgepoint.models.architecture import Model

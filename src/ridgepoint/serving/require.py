@@ -20,9 +20,10 @@ from functools import cached_property
 import numpy as np
 
 from ridgepoint.citations import Reliance, reliance
-from ridgepoint.cost.evaluate import BOUND, evaluate
+from ridgepoint.cost.evaluate import evaluate
 from ridgepoint.errors import RidgepointError, unknown_name
 from ridgepoint.formats import FORMATS
+from ridgepoint.kernels.rules import BOUND
 from ridgepoint.machines.catalog import device_names, find_machine
 from ridgepoint.models.architecture import Model
 from ridgepoint.models.networks.network import Network

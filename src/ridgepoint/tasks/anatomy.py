@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ridgepoint.cost.evaluate import rules_of
+from ridgepoint.kernels.unknown import rules_of
 from ridgepoint.models.architecture import Model
 from ridgepoint.models.networks.network import Network
 from ridgepoint.models.parameters import parameters

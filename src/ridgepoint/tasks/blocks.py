@@ -12,8 +12,8 @@ from itertools import groupby
 
 import numpy as np
 
-from ridgepoint.cost.evaluate import rules_of
 from ridgepoint.formats import FORMATS
+from ridgepoint.kernels.unknown import rules_of
 from ridgepoint.models.state import saved_bytes
 from ridgepoint.numeric import Num, plain
 from ridgepoint.ops import Conv, Gemm

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from ridgepoint.cost.evaluate import rules_of
 from ridgepoint.formats import FORMATS
 from ridgepoint.kernels import attention, scan
+from ridgepoint.kernels.unknown import rules_of
 from ridgepoint.machines.machine import Machine
 from ridgepoint.models.architecture import Model, Stack
 from ridgepoint.models.execution import Execution, Tokens

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ridgepoint.cost.evaluate import rules_of
+from ridgepoint.kernels.unknown import rules_of
 from ridgepoint.models.networks.network import Network
 from ridgepoint.models.state import peak_transient_bytes
 from ridgepoint.numeric import Num, plain

@@ -76,7 +76,7 @@ def tile_kernels(given: Scenario, values: Values) -> Scenario:
     >>> def gain(task: rp.Task) -> float:
     ...     plain, tiled = (rp.estimate("llama-2-7b", on="mi300x", task=task, apply=a).time_s for a in ((), ("tile-kernels",)))
     ...     return plain / tiled
-    >>> gain(rp.Prefill(batch=1, prompt=32768)) > 1.1, 0.99 < gain(rp.Decode(batch=1)) < 1.01
+    >>> gain(rp.Prefill(batch=1, prompt=32768)) > 1.03, 0.99 < gain(rp.Decode(batch=1)) < 1.01
     (True, True)
     """
     tables, said = given.machine.coefficients, "stated with the technique tile-kernels"

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from ridgepoint.cost.combine import combine
-from ridgepoint.cost.evaluate import rules_of
 from ridgepoint.errors import RidgepointError
 from ridgepoint.estimates import Estimate
 from ridgepoint.kernels.demand import Timing, settle
+from ridgepoint.kernels.unknown import rules_of
 from ridgepoint.ops import Gemm
 from ridgepoint.traces.perfetto import Event, Span, device_events, document, host_event
 from ridgepoint.traces.products import operands

@@ -7,9 +7,9 @@ from functools import cached_property
 from typing import Any
 
 from ridgepoint.cost.combine import combine
-from ridgepoint.cost.evaluate import rules_of
 from ridgepoint.estimates import Estimate
 from ridgepoint.kernels.demand import settle
+from ridgepoint.kernels.unknown import rules_of
 from ridgepoint.machines.machine import Machine
 from ridgepoint.models.architecture import Model
 from ridgepoint.models.networks.network import Network

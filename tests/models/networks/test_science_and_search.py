@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ridgepoint.cost.evaluate import rules_of
+from ridgepoint.kernels.unknown import rules_of
 from ridgepoint.models.networks.catalog import find_network
 from ridgepoint.models.networks.families.fields import fourier
 from ridgepoint.models.networks.families.graphs import message_step

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import ridgepoint as rp
-from ridgepoint.cost.evaluate import rules_of
+from ridgepoint.kernels.unknown import rules_of
 from ridgepoint.models.networks.catalog import Entry, find_network, network_entries, read_entries, to_network
 from ridgepoint.models.networks.network import Network
 from ridgepoint.models.networks.registry import play

@@ -20,8 +20,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from ridgepoint.cost.evaluate import rules_of
 from ridgepoint.formats import FORMATS
+from ridgepoint.kernels.unknown import rules_of
 from ridgepoint.models.networks.shapes import Map, Rows
 from ridgepoint.numeric import Num
 from ridgepoint.ops import Attention, Conv, Gemm, Scan, Stream

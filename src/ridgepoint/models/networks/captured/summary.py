@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from ridgepoint.cost.evaluate import rules_of
+from ridgepoint.kernels.unknown import rules_of
 from ridgepoint.models.networks.captured.file import WorkFile
 from ridgepoint.models.networks.captured.graph import Graph
 from ridgepoint.models.networks.captured.kernels import Evaluation, Formats, Unknown
