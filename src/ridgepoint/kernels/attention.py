@@ -289,7 +289,9 @@ def _busy(blocks: Num, keys: Num, sms: int, clocks: _Clocks) -> Num:
     """Clocks of the busiest multiprocessor, a fourth-power mean of what it streams and the start beside it."""
     streamed = np.maximum(ceil_div(np.round(blocks, 9), sms) * keys * clocks.key, blocks * keys * clocks.shared)
     ends = (ceil_div(np.round(blocks, 9), sms) - 1.0) * clocks.block
-    return np.sqrt(np.sqrt(streamed**4 + (ends + clocks.start) ** 4))
+    starting = ends + clocks.start
+    fourth = (streamed * streamed) ** 2 + (starting * starting) ** 2
+    return np.sqrt(np.sqrt(fourth))
 
 
 def _limited(number: Num, most: Num) -> Num:
