@@ -42,6 +42,10 @@ class Op(Work):
     kind: ClassVar[str] = ""
 
 
+Counted = tuple[Op, Num]
+"""An op and how often it runs."""
+
+
 @dataclass(frozen=True, init=False)
 class Several(Work):
     """Base of the constructors that list their parts: ``Seq(a, b, …)``, ``Overlap(a, b, …)``."""

@@ -1,7 +1,8 @@
 """What inference engines fold into convolutions, and what they cannot (design §8)."""
 
-from ridgepoint.evidence.folding import Counted, folded
+from ridgepoint.evidence.folding import folded
 from ridgepoint.ops import Conv, Gemm, Stream
+from ridgepoint.work import Counted
 
 CONV = Conv(batch=1.0, c_in=32.0, c_out=32.0, h=56.0, w=56.0, kh=3.0, kw=3.0, pad_h=1.0, pad_w=1.0)
 VALUES = 32.0 * 56.0 * 56.0

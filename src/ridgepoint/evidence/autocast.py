@@ -12,9 +12,7 @@ from dataclasses import replace
 
 from ridgepoint.numeric import Num
 from ridgepoint.ops import Conv, Gemm, Stream
-from ridgepoint.work import Op
-
-Counted = tuple[Op, Num]
+from ridgepoint.work import Counted, Op
 
 
 def autocast(ops: list[Counted]) -> list[Counted]:

@@ -23,6 +23,7 @@ from ridgepoint.serving.engines import speeds, step, with_software
 from ridgepoint.tasks import Train
 from ridgepoint.tasks.build import build
 from ridgepoint.tasks.trained import LORA
+from ridgepoint.techniques.products import weights_of
 from ridgepoint.work import Op, Seq, Work, mapped
 
 WIDER = 1.5
@@ -62,7 +63,7 @@ def _widened_before(op: Op) -> Work:
     """bitsandbytes widens 4-bit weights in a pass of its own before each product, forwards and backwards."""
     if not isinstance(op, Gemm) or FORMATS[op.weights].bits >= FORMATS[op.acts].bits:
         return op
-    weights = op.k * op.n * op.batch
+    weights = weights_of(op)
     widen = Stream(
         read_bytes=weights * FORMATS[op.weights].bytes,
         write_bytes=weights * FORMATS[op.acts].bytes,

@@ -12,11 +12,9 @@ from dataclasses import replace
 import numpy as np
 
 from ridgepoint.formats import FORMATS
-from ridgepoint.numeric import Num
 from ridgepoint.ops import Conv, Gemm, Stream
-from ridgepoint.work import Op
+from ridgepoint.work import Counted, Op
 
-Counted = tuple[Op, Num]
 _NORM_FLOP = 2.0
 """Operations of a norm over batches for each value; an activation that adds more than ``_SIMPLE`` keeps its own pass."""
 _SIMPLE = 1.0

@@ -18,11 +18,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ridgepoint.numeric import Num
 from ridgepoint.ops import Conv, Stream
-from ridgepoint.work import Op
+from ridgepoint.work import Counted, Op
 
-Counted = tuple[Op, Num]
 FACTORS: dict[str, dict[str, float]] = {
     "batch_norm": {"nchw": 3.0, "nhwc": 0.6},
     "depthwise": {"nchw": 3.0, "nhwc": 7.0},

@@ -13,7 +13,7 @@ from ridgepoint.ops import Conv, Gemm, Stream
 from ridgepoint.scenario import Scenario, Values
 from ridgepoint.tasks.build import Built
 from ridgepoint.techniques.conditions import every, network, trains, wants
-from ridgepoint.techniques.products import summed
+from ridgepoint.techniques.products import summed, weights_of
 from ridgepoint.techniques.registry import technique
 from ridgepoint.techniques.rewrite import assumed, edited, scaled_entries, with_ops
 from ridgepoint.techniques.technique import Parameter
@@ -93,7 +93,7 @@ def _local(built: Built, given: Scenario, values: Values) -> Built:
     largest = reduce(np.maximum, (_kept(op) for op in products))
     passes = of_products(lambda op: 1.0 if op.label == last else 0.0)
     total = of_products(_kept) / passes
-    own = of_products(_parameters)
+    own = of_products(weights_of)
     projections = of_products(lambda op: 0.0 if op.label == last else outputs(op)[1] * classes)
     changed = scaled_entries(with_ops(built, change), plain(largest / total), "activations")
     changed = scaled_entries(changed, plain(1.0 + projections / own), "weights", "gradients", "optimizer")
@@ -103,12 +103,6 @@ def _local(built: Built, given: Scenario, values: Values) -> Built:
 def _kept(op: Conv | Gemm) -> Num:
     samples, width = outputs(op)
     return samples * width
-
-
-def _parameters(op: Conv | Gemm) -> Num:
-    if isinstance(op, Gemm):
-        return op.n * op.k * op.batch
-    return op.c_out * op.c_in / op.groups * op.kh * op.kw
 
 
 def _head(op: Conv | Gemm, classes: Num) -> list[Work]:

@@ -12,7 +12,7 @@ from ridgepoint.scenario import Scenario, Values
 from ridgepoint.tasks.build import Built, Phase
 from ridgepoint.techniques.conditions import every, infers
 from ridgepoint.techniques.registry import technique
-from ridgepoint.techniques.rewrite import edited, with_entries
+from ridgepoint.techniques.rewrite import edited, scaled_entries
 from ridgepoint.techniques.technique import Parameter
 
 _TASKS = Parameter("tasks", 20.0, "tasks that are served", 1.0, 1e5, whole=True)
@@ -55,7 +55,7 @@ def task_checkpoints(given: Scenario, values: Values) -> Scenario:
 
 
 def _side_by_side(built: Built, given: Scenario, values: Values) -> Built:
-    return with_entries(built, weights=plain(built.ledger["weights"] * values["tasks"]))
+    return scaled_entries(built, values["tasks"], "weights")
 
 
 @technique(
@@ -94,7 +94,6 @@ def task_masks(given: Scenario, values: Values) -> Scenario:
 
 def _masked(built: Built, given: Scenario, values: Values) -> Built:
     whole = built.ledger["weights"]
-    stored = masked_ratio(values["tasks"], values["bits"])
     switch = Stream(
         read_bytes=plain(whole * (2.0 + 1.0 / values["bits"])),
         write_bytes=whole,
@@ -103,4 +102,4 @@ def _masked(built: Built, given: Scenario, values: Values) -> Built:
     )
     change = Phase("switch", switch, count=values["switched"], role=built.phases[0].role)
     phases = built.phases if not np.any(np.asarray(values["switched"]) > 0.0) else (change, *built.phases)
-    return with_entries(replace(built, phases=phases), weights=plain(whole * stored))
+    return scaled_entries(replace(built, phases=phases), masked_ratio(values["tasks"], values["bits"]), "weights")
