@@ -210,6 +210,16 @@ def walk(work: Work) -> Iterator[Work]:
         yield from walk(child)
 
 
+def occurrences(work: Work, count: Num = 1.0) -> Iterator[Counted]:
+    """Every op of a plain forward work with how often it runs."""
+    if isinstance(work, Op):
+        yield work, count
+        return
+    inner = count * work.count if isinstance(work, Repeat) else count
+    for part in work.children():
+        yield from occurrences(part, inner)
+
+
 def ops(work: Work) -> Iterator[Op]:
     """The operations in ``work``, in order, each once however often it repeats."""
     return (node for node in walk(work) if isinstance(node, Op))

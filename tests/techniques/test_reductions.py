@@ -11,8 +11,8 @@ import ridgepoint as rp
 from ridgepoint.kernels.unknown import rules_of
 from ridgepoint.ops import Attention, Gemm, Scan, Stream
 from ridgepoint.scenario import scenario
-from ridgepoint.techniques.reductions import fewer_sequences, fewer_tokens, layer_rule, occurrences, thinned, visited
-from ridgepoint.work import Seq, ops
+from ridgepoint.techniques.reductions import fewer_sequences, fewer_tokens, layer_rule, thinned, visited
+from ridgepoint.work import Seq, occurrences, ops
 
 OPS = (
     Gemm(m=64.0, n=32.0, k=16.0, label="layers.up"),

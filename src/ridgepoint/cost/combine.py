@@ -16,7 +16,7 @@ from ridgepoint.cost.pipeline import Terms, pipeline_terms
 from ridgepoint.errors import RidgepointError
 from ridgepoint.kernels.demand import Timing
 from ridgepoint.numeric import Num, plain
-from ridgepoint.work import Mix, Op, Overlap, Pipeline, Repeat, Seq, Slowest, Work
+from ridgepoint.work import Counted, Mix, Op, Overlap, Pipeline, Repeat, Seq, Slowest, Work
 
 NOT_SHARED = frozenset({"launch", "wave", "delay", "link_latency", "network_latency", "storage_latency"})
 """Waiting that concurrent works do side by side: it is not summed over the parts of an ``Overlap``."""
@@ -70,7 +70,7 @@ def _terms(work: Work, weight: float, leaf: Leaf) -> Iterator[tuple[Num, Timing]
         yield from ((weight, timing) for timing in _combine(work, leaf))
 
 
-def weighted_occurrences(occurrences: list[tuple[Op, Num]], leaf: Leaf) -> Timing:
+def weighted_occurrences(occurrences: list[Counted], leaf: Leaf) -> Timing:
     """The sum over ops, each as often as it occurs, as if they ran one after the other."""
     return _added(_by_partition([(count, leaf(op)) for op, count in occurrences]))
 

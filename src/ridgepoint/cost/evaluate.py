@@ -28,7 +28,7 @@ from ridgepoint.kernels.rules import BOUND, EXPECTED
 from ridgepoint.kernels.unknown import rules_of, unknown_op
 from ridgepoint.machines.machine import Machine
 from ridgepoint.numeric import Num, Partition, plain, shared_partition
-from ridgepoint.work import Mix, Op, Pipeline, Repeat, Work
+from ridgepoint.work import Counted, Mix, Op, Pipeline, Repeat, Work
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ class Cost:
         return limits
 
     @cached_property
-    def occurrences(self) -> list[tuple[Op, Num]]:
+    def occurrences(self) -> list[Counted]:
         """Every op with how often one device runs it (the mean over devices in a pipeline)."""
         return list(_occurrences(self.work, 1.0))
 
@@ -209,7 +209,7 @@ class Cost:
     def components(self) -> list[Component]:
         """Where the time goes: one entry per label, in order of first use."""
         critical = combine(self.work, self._labelled).critical_s
-        groups: dict[tuple[str, str], list[tuple[Op, Num]]] = {}
+        groups: dict[tuple[str, str], list[Counted]] = {}
         for op, count in self.occurrences:
             groups.setdefault((op.label or op.kind, op.kind), []).append((op, count))
         shares: dict[tuple[str, str], dict[str, Num]] = {}
@@ -225,7 +225,7 @@ class Cost:
         busy, critical = timing.busy_s.items(), timing.critical_s.items()
         return Timing(timing.time_s, {name + r: t for r, t in busy}, {name + r: t for r, t in critical})
 
-    def _component(self, label: str, kind: str, members: list[tuple[Op, Num]], mine: Mapping[str, Num]) -> Component:
+    def _component(self, label: str, kind: str, members: list[Counted], mine: Mapping[str, Num]) -> Component:
         busy: dict[str, Num] = {}
         time: Num = 0.0
         bound: Num = 0.0
@@ -322,7 +322,7 @@ def _distinct_ops(work: Work) -> list[Op]:
     return list(found.values())
 
 
-def _occurrences(work: Work, count: Num) -> list[tuple[Op, Num]]:
+def _occurrences(work: Work, count: Num) -> list[Counted]:
     if isinstance(work, Op):
         return [(work, count)]
     if isinstance(work, Repeat):

@@ -13,7 +13,7 @@ from ridgepoint.machines.machine import Machine
 from ridgepoint.models.architecture import Model
 from ridgepoint.numeric import Num
 from ridgepoint.ops import Stream
-from ridgepoint.work import Op
+from ridgepoint.work import Counted
 
 KERNELS = {"sgd": 3.0, "adam": 8.0, "adamw": 9.0, "adadelta": 11.0}
 """Kernels for one tensor: its moments scaled and added to, the denominator's root, sum and quotient, the step."""
@@ -28,7 +28,7 @@ def update_s(rows: Rows, tensors: Num, machine: Machine) -> Num:
     return KERNELS.get(rows.tag("optimizer"), 0.0) * tensors * machine.coefficients.host.dispatch_s
 
 
-def of_network(ops: Iterable[tuple[Op, Num]]) -> Num:
+def of_network(ops: Iterable[Counted]) -> Num:
     """Parameter tensors of a network, from the passes of a step: a gradient each, two of every norm."""
     total: Num = 0.0
     for op, count in ops:

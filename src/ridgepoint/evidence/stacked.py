@@ -22,7 +22,7 @@ from ridgepoint.evidence.rows import InexpressibleError
 from ridgepoint.kernels.rules import BOUND, EXPECTED
 from ridgepoint.machines.machine import Machine
 from ridgepoint.numeric import Array, Num
-from ridgepoint.work import Op, Overlap, Repeat, Seq, Work
+from ridgepoint.work import Counted, Op, Overlap, Repeat, Seq, Work
 
 Whole: TypeAlias = NDArray[np.int64]
 CHUNK = 65536
@@ -38,7 +38,7 @@ class Totals:
     busy_s: dict[str, Array]
 
 
-def flat(work: Work, count: Num = 1.0) -> Iterator[tuple[Op, Num]]:
+def flat(work: Work, count: Num = 1.0) -> Iterator[Counted]:
     """Every op of a sequence with how often it runs.
 
     Errors: ``InexpressibleError`` where parts run side by side: their times do not add up.
@@ -54,7 +54,7 @@ def flat(work: Work, count: Num = 1.0) -> Iterator[tuple[Op, Num]]:
         raise InexpressibleError(f"a {type(work).__name__.lower()} is no sequence of kernels")
 
 
-def totals(works: list[tuple[list[tuple[Op, Num]], int]], machine: Machine) -> Totals:
+def totals(works: list[tuple[list[Counted], int]], machine: Machine) -> Totals:
     """Totals of ``flat`` works, each with its number of points, one after the other."""
     starts = np.cumsum([0, *(size for _, size in works)])
     groups: dict[tuple[object, ...], list[tuple[Op, Num, int, int]]] = {}

@@ -30,7 +30,7 @@ from ridgepoint.tasks import Forward, Train
 from ridgepoint.tasks.build import build
 from ridgepoint.tasks.inference import has_host, kernel_count, without_host
 from ridgepoint.tasks.networks import formats_of
-from ridgepoint.work import Op
+from ridgepoint.work import Counted
 
 PIXELS = {"ncnn": {"efficientnetv2_b0": 224.0}}
 """Sizes that a source's own program feeds where its rows state none and the network's usual one is another."""
@@ -44,7 +44,7 @@ class Passes:
     """Rows with the work of one pass (or step) and what their host adds."""
 
     rows: Rows
-    ops: list[tuple[Op, Num]]
+    ops: list[Counted]
     launches: Num
     engine: Engine
     update_s: Num = 0.0

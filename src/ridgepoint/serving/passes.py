@@ -11,7 +11,7 @@ the stages one behind the other, or ranks that run side by side and meet at the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
@@ -29,7 +29,7 @@ from ridgepoint.ops import Collective, Gemm
 from ridgepoint.plan import Plan
 from ridgepoint.tasks.layout import Layout, complete, execution
 from ridgepoint.tasks.trained import LORA, with_adapters
-from ridgepoint.work import Op, Repeat, Seq, Work, mapped
+from ridgepoint.work import Op, Repeat, Seq, Work, mapped, occurrences
 
 _PROBE = 64.0
 """Tokens of the probes that tell shared ops from others: whole under every parallel degree in use."""
@@ -159,7 +159,7 @@ def only(work: Work, keeps: Callable[[Op], bool]) -> Work:
 def _by_label(work: Work) -> dict[str, list[tuple[Any, ...]]]:
     """Label → kind, count and fields of every op that has it."""
     found: dict[str, list[tuple[Any, ...]]] = {}
-    for op, count in _counted(work, 1.0):
+    for op, count in occurrences(work):
         values = tuple(_brief(getattr(op, f.name)) for f in fields(op))
         found.setdefault(op.label, []).append((type(op).__name__, _brief(count), *values))
     return found
@@ -167,10 +167,3 @@ def _by_label(work: Work) -> dict[str, list[tuple[Any, ...]]]:
 
 def _brief(value: Any) -> Any:
     return round(float(value), 6) if isinstance(value, float | int | np.ndarray) else value
-
-
-def _counted(work: Work, count: Num) -> Iterator[tuple[Op, Num]]:
-    if isinstance(work, Op):
-        yield work, count
-    for child in work.children():
-        yield from _counted(child, count * work.count if isinstance(work, Repeat) else count)

@@ -12,12 +12,12 @@ from ridgepoint.numeric import Num, plain
 from ridgepoint.ops import Attention, Conv, Gemm, Stream
 from ridgepoint.scenario import Scenario, Values
 from ridgepoint.tasks.build import Built, Phase
-from ridgepoint.techniques.reductions import fewer_sequences, occurrences, sometimes
+from ridgepoint.techniques.reductions import fewer_sequences, sometimes
 from ridgepoint.techniques.registry import technique
 from ridgepoint.techniques.resolution import is_sampled
 from ridgepoint.techniques.rewrite import edited, labelled, with_entries, with_phases
 from ridgepoint.techniques.technique import Parameter
-from ridgepoint.work import Op, Seq, Work, mapped
+from ridgepoint.work import Op, Seq, Work, mapped, occurrences
 
 _ENDS = ("*.output", "*.down", "*.conv2", "*.to_out")
 """Ends of the labels of the products whose results a residual stream takes up: what a cache keeps."""

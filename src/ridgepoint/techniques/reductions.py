@@ -6,7 +6,7 @@ needs them: of ``rows`` rows of which each comes with probability s, with probab
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import takewhile
 from typing import Any
@@ -202,13 +202,3 @@ def prompt_tokens(given: Scenario) -> Num:
 def cached_tokens(given: Scenario) -> Num:
     """Tokens of a sequence that the cache holds in the end."""
     return prompt_tokens(given) + getattr(given.task, "output", 1.0) - 1.0
-
-
-def occurrences(work: Work, count: Num = 1.0) -> Iterator[tuple[Op, Num]]:
-    """Every op of a plain forward work with how often it runs."""
-    if isinstance(work, Op):
-        yield work, count
-        return
-    inner = count * work.count if isinstance(work, Repeat) else count
-    for part in work.children():
-        yield from occurrences(part, inner)
