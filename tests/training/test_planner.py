@@ -14,9 +14,9 @@ from ridgepoint.plan import Plan
 from ridgepoint.tasks import Train
 from ridgepoint.training.answer import measure
 from ridgepoint.training.layouts import model_flop
-from ridgepoint.training.planner import base_plan, implied, plan_train
+from ridgepoint.training.planner import implied, plan_train
 from ridgepoint.training.search import search, step_seconds
-from ridgepoint.training.space import sweeps
+from ridgepoint.training.space import base_plan, sweeps
 
 MODEL, MACHINE, TASK = find_model("llama-3.2-1b"), find_machine("8xa100-sxm-80gb"), Train(batch=16, seq=2048)
 

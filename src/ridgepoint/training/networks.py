@@ -14,11 +14,11 @@ from ridgepoint.machines.machine import Machine
 from ridgepoint.models.networks.network import Network
 from ridgepoint.plan import Plan
 from ridgepoint.scenario import Scenario
-from ridgepoint.tasks import Train
 from ridgepoint.tasks.networks import forward_tape, network_layout
 from ridgepoint.training.answer import measure
 from ridgepoint.training.divisors import divisors
 from ridgepoint.training.layouts import LaidOut
+from ridgepoint.training.question import Question
 from ridgepoint.training.refused import nearest
 from ridgepoint.training.search import Progress
 from ridgepoint.training.space import fewer_devices
@@ -86,74 +86,62 @@ def network_plans(net: Network, machine: Machine, batch: int, fixed: Mapping[str
     ]
 
 
-def best_of_network(
-    net: Network,
-    machine: Machine,
-    task: Train,
-    fixed: Mapping[str, Any],
-    usable: float,
-    objective: str,
-    top: int,
-    progress: Progress | None,
-) -> tuple[tuple[LaidOut, ...], int, int]:
+def best_of_network(net: Network, asked: Question, progress: Progress | None) -> tuple[tuple[LaidOut, ...], int, int]:
     """(the ``top`` layouts, best first; how many were tried; how many fit). For cost and energy devices may be left out.
 
     Errors: ``does_not_fit``; ``bad_plan``.
     """
-    plans = network_plans(net, machine, int(task.batch), fixed, machine.devices)
-    if objective != "time" and fixed.get("dp") is None:
-        for devices in list(fewer_devices(machine))[1:]:
-            plans += network_plans(net, machine, int(task.batch), fixed, devices)
+    plans = _plans(net, asked)
+    if asked.objective != "time" and asked.fixed.get("dp") is None:
+        for devices in list(fewer_devices(asked.machine))[1:]:
+            plans += network_plans(net, asked.machine, int(asked.task.batch), asked.fixed, devices)
     tried: list[LaidOut] = []
-    for one in laid_out_network(net, machine, task, plans):
+    for one in _laid_out(net, asked, plans):
         tried.append(one)
         if progress is not None:
             progress(len(tried), len(plans))
-    fitting = [one for one in tried if one.needed_bytes <= usable * (1.0 + 1e-9)]
+    fitting = [one for one in tried if asked.fits(one.needed_bytes)]
     if not fitting:
-        refuse_network(net, machine, task, fixed, min(one.needed_bytes for one in tried), len(tried), usable)
+        _refuse(net, asked, tried)
     kinds: dict[tuple[Any, ...], LaidOut] = {}
-    for one in sorted(fitting, key=lambda one: measure(one, objective)):
+    for one in sorted(fitting, key=lambda one: measure(one, asked.objective)):
         kinds.setdefault((one.plan.dp, one.plan.zero_stage, one.plan.recompute), one)
-    return tuple(kinds.values())[:top], len(tried), len(fitting)
+    return tuple(kinds.values())[: asked.top], len(tried), len(fitting)
 
 
-def laid_out_network(net: Network, machine: Machine, task: Train, plans: list[Plan]) -> Iterator[LaidOut]:
+def _plans(net: Network, asked: Question) -> list[Plan]:
+    """Every layout on all devices."""
+    return network_plans(net, asked.machine, int(asked.task.batch), asked.fixed, asked.machine.devices)
+
+
+def _laid_out(net: Network, asked: Question, plans: list[Plan]) -> Iterator[LaidOut]:
     """Every layout, estimated."""
     for plan in plans:
-        yield LaidOut(net, task, Estimate(Scenario(net, machine, task, plan)))
+        yield LaidOut(net, asked.task, Estimate(Scenario(net, asked.machine, asked.task, plan)))
 
 
-def refuse_network(
-    net: Network,
-    machine: Machine,
-    task: Train,
-    fixed: Mapping[str, Any],
-    least_bytes: float,
-    searched: int,
-    usable: float,
-) -> NoReturn:
+def _refuse(net: Network, asked: Question, tried: list[LaidOut]) -> NoReturn:
     """Raise ``does_not_fit``, with the smallest change that would help."""
-    remedies = [words for words, change in CHANGES if _least(net, machine, task, {**fixed, **change}) <= usable][:1]
+    least_bytes = min(one.needed_bytes for one in tried)
+    remedies = [words for words, change in CHANGES if asked.fits(_least(net, asked.with_fields(change)))][:1]
     for power in range(1, MOST_DOUBLINGS + 1):
-        larger = grown(machine, 2**power)
-        free = {name: value for name, value in fixed.items() if name != "dp"}
-        if larger is not None and _least(net, larger, task, free) <= usable:
+        larger = grown(asked.machine, 2**power)
+        if larger is not None and asked.fits(_least(net, asked.on(larger))):
             remedies.append(f"{larger.devices} devices ({larger.name})")
             break
     raise RidgepointError(
         "does_not_fit",
-        f"none of {searched} layouts of {net.name} fits: the leanest needs {least_bytes / 1e9:.1f} GB of the "
-        f"{usable / 1e9:.1f} GB that may be used per device of {machine.name}",
+        f"none of {len(tried)} layouts of {net.name} fits: the leanest needs {least_bytes / 1e9:.1f} GB of the "
+        f"{asked.usable_bytes / 1e9:.1f} GB that may be used per device of {asked.machine.name}",
         "it would fit with " + ", or with ".join(remedies) if remedies else "use smaller samples, or another machine",
     )
 
 
-def _least(net: Network, machine: Machine, task: Train, fixed: Mapping[str, Any]) -> float:
+def _least(net: Network, asked: Question) -> float:
     """Bytes of the leanest layout; infinity where there is none."""
     try:
-        plans = network_plans(net, machine, int(task.batch), fixed, machine.devices)
+        plans = _plans(net, asked)
     except RidgepointError:
         return float("inf")
     smallest = [plan for plan in plans if plan.micro_batch == min(float(p.micro_batch or 1.0) for p in plans)]
-    return min(one.needed_bytes for one in laid_out_network(net, machine, task, smallest))
+    return min(one.needed_bytes for one in _laid_out(net, asked, smallest))

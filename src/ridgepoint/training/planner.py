@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from math import prod
 from typing import Any
 
@@ -28,9 +28,10 @@ from ridgepoint.training.answer import TrainPlan, measure
 from ridgepoint.training.goodput import MTBF_HOURS, RESTART_S, check_failures, goodput
 from ridgepoint.training.layouts import LaidOut, laid_out
 from ridgepoint.training.networks import best_of_network, parameters_of
+from ridgepoint.training.question import Question
 from ridgepoint.training.scaling import scaling as curve
 from ridgepoint.training.search import Progress, Ranked, search
-from ridgepoint.training.space import AXES, CHOSEN, fewer_devices, sweeps
+from ridgepoint.training.space import base_plan, fewer_devices, sweeps
 from ridgepoint.training.when_nothing_fits import refuse_with_remedy
 
 CURVES = ("strong", "weak")
@@ -83,16 +84,16 @@ def plan_train(
     if isinstance(found, Network):
         if scaling:
             raise RidgepointError("bad_option", f"no curves for the network {found.name}", "leave --scaling out")
-        task = Train(batch=batch, **_own_sizes(inputs))
-        best = best_of_network(found, machine, task, fixed, usable, objective, top, progress)
+        asked = Question(machine, Train(batch=batch, **_own_sizes(inputs)), fixed, usable, objective, top)
+        best = best_of_network(found, asked, progress)
         parameters = parameters_of(found)
     else:
         if inputs:
             raise RidgepointError(
                 "bad_size", f"{found.name} has no input sizes of its own", "give batch and lengths alone"
             )
-        task, fixed = Train(batch=batch, seq=seq), implied(found, fixed)
-        best = _best_of_transformer(found, machine, task, fixed, usable, objective, top, hybrid, progress)
+        asked = Question(machine, Train(batch=batch, seq=seq), implied(found, fixed), usable, objective, top)
+        best = _best_of_transformer(found, asked, hybrid, progress)
         parameters = total_parameters(found)
     layouts, searched, fitting = best
     left = goodput(
@@ -105,24 +106,17 @@ def plan_train(
     )
     curves = {}
     if scaling and isinstance(found, Model):
-        curves = {name: curve(found, machine, task, fixed, name == "weak", progress) for name in CURVES}
-    return TrainPlan(found, machine, task, objective, layouts, searched, fitting, tokens, left, curves)
+        curves = {name: curve(found, machine, asked.task, asked.fixed, name == "weak", progress) for name in CURVES}
+    return TrainPlan(found, machine, asked.task, objective, layouts, searched, fitting, tokens, left, curves)
 
 
 def _best_of_transformer(
-    model: Model,
-    machine: Machine,
-    task: Train,
-    fixed: Mapping[str, Any],
-    usable: float,
-    objective: str,
-    top: int,
-    hybrid: bool,
-    progress: Progress | None,
+    model: Model, asked: Question, hybrid: bool, progress: Progress | None
 ) -> tuple[tuple[LaidOut, ...], int, int]:
     """(the ``top`` layouts, best first; how many were searched; how many of them fit)."""
+    machine, task, fixed, usable = asked.machine, asked.task, asked.fixed, asked.usable_bytes
     base, searches = base_plan(fixed), []
-    for devices in fewer_devices(machine) if objective != "time" else (machine.devices,):
+    for devices in fewer_devices(machine) if asked.objective != "time" else (machine.devices,):
         try:
             space = sweeps(model, machine, int(task.batch), int(task.seq), searched_with(fixed), devices, hybrid)
         except RidgepointError:
@@ -132,11 +126,11 @@ def _best_of_transformer(
         searches.append(search(model, machine, task, base, space, usable, progress=progress))
     ranked = [r for one in searches for r in one.best]
     if not ranked:
-        refuse_with_remedy(model, machine, task, fixed, searches[0], usable)
+        refuse_with_remedy(model, asked, searches[0])
     if fixed.get("recompute") == "planned":
         base = replace(base, memory_fraction=usable / machine.memory_bytes)
         ranked = [replace(r, plan={**r.plan, "recompute": "planned", "recomputed_layers": 1.0}) for r in ranked]
-    layouts = _best(model, machine, task, base, ranked, objective, top, usable)
+    layouts = _best(model, asked, base, ranked)
     return layouts, sum(s.searched for s in searches), sum(s.fitting for s in searches)
 
 
@@ -180,47 +174,28 @@ def searched_with(fixed: Mapping[str, Any]) -> dict[str, Any]:
     return {name: v for name, v in fixed.items() if (name, v) != ("recompute", "planned")}
 
 
-def base_plan(fixed: Mapping[str, Any]) -> Plan:
-    """The plan that every layout starts from: what is fixed and is no axis of the space.
-
-    Errors: ``bad_plan`` for an unknown field.
-    """
-    known = {f.name for f in fields(Plan)}
-    for name in fixed:
-        if name not in known:
-            raise RidgepointError("bad_plan", f"a plan has no field '{name}'", "fields: " + ", ".join(sorted(known)))
-    Plan(**fixed)  # what is wrong with a value is said here, not by the space
-    return Plan(**{name: value for name, value in fixed.items() if name not in (*AXES, *CHOSEN, "recompute")})
-
-
-def _best(
-    model: Model,
-    machine: Machine,
-    task: Train,
-    base: Plan,
-    ranked: list[Ranked],
-    objective: str,
-    top: int,
-    usable: float,
-) -> tuple[LaidOut, ...]:
+def _best(model: Model, asked: Question, base: Plan, ranked: list[Ranked]) -> tuple[LaidOut, ...]:
     """The best variant of each set of degrees, estimated in full and put in order of the objective.
 
     Errors: ``does_not_fit`` where planned recomputation, which comes after the search, cannot make any of them fit.
     """
+    machine, objective = asked.machine, asked.objective
     distinct: dict[tuple[Any, ...], Ranked] = {}
     # Dollars go with device-seconds and joules nearly so: the order by them says which layouts to estimate in full.
     shared = 0.0 if objective == "time" else 1.0
     for one in sorted(ranked, key=lambda r: r.time_s * prod(r.plan[name] for name in _ALL_DEVICES) ** shared):
         distinct.setdefault(tuple(one.plan[name] for name in DEGREES), one)
-    several = top if objective == "time" else 5 * top
-    found = [laid_out(model, machine, task, replace(base, **one.plan)) for one in list(distinct.values())[:several]]
-    fitting = [one for one in found if float(one.estimate.memory.total_bytes) <= usable * (1.0 + 1e-9)]
+    several = asked.top if objective == "time" else 5 * asked.top
+    found = [
+        laid_out(model, machine, asked.task, replace(base, **one.plan)) for one in list(distinct.values())[:several]
+    ]
+    fitting = [one for one in found if asked.fits(one.needed_bytes)]
     if not fitting:
-        least = min(float(one.estimate.memory.total_bytes) for one in found)
+        least = min(one.needed_bytes for one in found)
         raise RidgepointError(
             "does_not_fit",
-            f"with planned recomputation {model.name} needs at least {least / 1e9:.1f} GB of the {usable / 1e9:.1f} GB that "
-            f"may be used per device of {machine.name}",
+            f"with planned recomputation {model.name} needs at least {least / 1e9:.1f} GB of the "
+            f"{asked.usable_bytes / 1e9:.1f} GB that may be used per device of {machine.name}",
             "leave --recompute planned out: parts of the layers are then recomputed in full",
         )
-    return tuple(sorted(fitting, key=lambda one: measure(one, objective))[:top])
+    return tuple(sorted(fitting, key=lambda one: measure(one, objective))[: asked.top])

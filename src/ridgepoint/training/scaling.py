@@ -11,11 +11,10 @@ from typing import Any
 from ridgepoint.errors import RidgepointError
 from ridgepoint.machines.machine import Machine
 from ridgepoint.models.architecture import Model
-from ridgepoint.plan import Plan
 from ridgepoint.tasks import Train
 from ridgepoint.tasks.memory import usable_fraction
 from ridgepoint.training.search import search
-from ridgepoint.training.space import AXES, CHOSEN, sweeps
+from ridgepoint.training.space import base_plan, sweeps
 from ridgepoint.training.when_nothing_fits import grown
 
 LEAST, MOST = 8, 131_072
@@ -84,7 +83,7 @@ def _sizes(machine: Machine) -> Iterator[Machine]:
 
 
 def _point(model: Model, machine: Machine, task: Train, fixed: Mapping[str, Any]) -> Point:
-    base = Plan(**{name: value for name, value in fixed.items() if name not in (*AXES, *CHOSEN, "recompute")})
+    base = base_plan(fixed)
     usable = machine.memory_bytes * usable_fraction(base, True)
     batch = int(task.batch)
     free = {name: value for name, value in fixed.items() if name != "dp"}

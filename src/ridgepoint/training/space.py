@@ -15,15 +15,17 @@ must: heads, layers, experts, devices and the batch. Names (of schedules, of ord
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ridgepoint.errors import RidgepointError
 from ridgepoint.machines.machine import Machine
 from ridgepoint.models.architecture import Experts, Model
 from ridgepoint.numeric import Array
+from ridgepoint.plan import Plan
 from ridgepoint.tasks.layout import takes
 from ridgepoint.training.divisors import divisors
 from ridgepoint.training.neighbours import in_order, orders, with_shards
@@ -40,6 +42,19 @@ SHORTEST_SLICE = 256.0
 """Tokens of a sequence that a context-parallel rank holds at least."""
 MOST_CHUNKS = 16
 LARGEST_TP = 64
+
+
+def base_plan(fixed: Mapping[str, Any]) -> Plan:
+    """The plan that every layout starts from: what is fixed and is neither an axis nor a choice of the space.
+
+    Errors: ``bad_plan`` for an unknown field.
+    """
+    known = {f.name for f in fields(Plan)}
+    for name in fixed:
+        if name not in known:
+            raise RidgepointError("bad_plan", f"a plan has no field '{name}'", "fields: " + ", ".join(sorted(known)))
+    Plan(**fixed)  # what is wrong with a value is said here, not by the space
+    return Plan(**{name: value for name, value in fixed.items() if name not in (*AXES, *CHOSEN, "recompute")})
 
 
 @dataclass(frozen=True, eq=False)

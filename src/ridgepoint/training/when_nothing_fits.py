@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, NoReturn
 
 from ridgepoint.errors import RidgepointError
 from ridgepoint.machines.machine import Machine
 from ridgepoint.models.architecture import Model
-from ridgepoint.plan import Plan
-from ridgepoint.tasks import Train
+from ridgepoint.training.question import Question
 from ridgepoint.training.search import Search, least_memory
-from ridgepoint.training.space import AXES, CHOSEN, sweeps
+from ridgepoint.training.space import base_plan, sweeps
 
 CHANGES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("--optimizer adam8bit", {"optimizer": "adam8bit"}),
@@ -28,10 +26,9 @@ LEAST_BYTES = 1e9
 """A device with less memory for the run trains nothing: the unit was forgotten."""
 
 
-def refuse_with_remedy(
-    model: Model, machine: Machine, task: Train, fixed: Mapping[str, Any], found: Search, usable_bytes: float
-) -> NoReturn:
+def refuse_with_remedy(model: Model, asked: Question, found: Search) -> NoReturn:
     """Raise ``does_not_fit``, with the leanest layout's need and what would help."""
+    usable_bytes = asked.usable_bytes
     if usable_bytes < LEAST_BYTES:
         raise RidgepointError(
             "bad_option",
@@ -39,38 +36,33 @@ def refuse_with_remedy(
             "write memory with its unit: --max-memory 70G",
         )
     need = found.leanest.memory_bytes
-    remedies = _by_plan(model, machine, task, fixed, usable_bytes) + _by_devices(
-        model, machine, task, fixed, usable_bytes
-    )
+    remedies = _by_plan(model, asked) + _by_devices(model, asked)
     degrees = " ".join(f"{name} {found.leanest.plan[name]:g}" for name in ("tp", "pp", "cp", "dp", "ep"))
     raise RidgepointError(
         "does_not_fit",
         f"none of {found.searched:,} layouts of {model.name} fits: the leanest ({degrees}, ZeRO "
         f"{found.leanest.plan['zero_stage']:g}) needs {need / 1e9:.1f} GB of the {usable_bytes / 1e9:.1f} GB "
-        f"that may be used per device of {machine.name}",
+        f"that may be used per device of {asked.machine.name}",
         "it would fit with " + ", or with ".join(remedies) if remedies else "shorten --seq, or use another machine",
     )
 
 
-def _by_plan(model: Model, machine: Machine, task: Train, fixed: Mapping[str, Any], usable_bytes: float) -> list[str]:
+def _by_plan(model: Model, asked: Question) -> list[str]:
     """The first change of the plan with which something fits; stages of other sizes are the smallest of all."""
-    own = "stages" in fixed and fixed["stages"] != "balanced"
+    own = asked.fixed.get("stages", "balanced") != "balanced"
     for words, change in (*((("--stages balanced", {"stages": "balanced"}),) if own else ()), *CHANGES):
-        if all(fixed.get(name) == value for name, value in change.items()):
+        if all(asked.fixed.get(name) == value for name, value in change.items()):
             continue
-        if _least(model, machine, task, {**fixed, **change}) <= usable_bytes:
+        if asked.fits(_least(model, asked.with_fields(change))):
             return [words]
     return []
 
 
-def _by_devices(
-    model: Model, machine: Machine, task: Train, fixed: Mapping[str, Any], usable_bytes: float
-) -> list[str]:
+def _by_devices(model: Model, asked: Question) -> list[str]:
     """The smallest multiple of the devices (a power of two) with which something fits."""
     for power in range(1, DOUBLINGS + 1):
-        larger = grown(machine, 2**power)
-        free = {name: value for name, value in fixed.items() if name != "dp"}
-        if larger is not None and _least(model, larger, task, free) <= usable_bytes:
+        larger = grown(asked.machine, 2**power)
+        if larger is not None and asked.fits(_least(model, asked.on(larger))):
             return [f"{larger.devices} devices ({larger.name})"]
     return []
 
@@ -91,11 +83,11 @@ def grown(machine: Machine, factor: int) -> Machine | None:
     return replace(machine, name=name, devices_per_node=per_node, nodes=nodes)
 
 
-def _least(model: Model, machine: Machine, task: Train, fixed: Mapping[str, Any]) -> float:
+def _least(model: Model, asked: Question) -> float:
     """Bytes of the leanest layout; infinity where there is none."""
+    machine, task = asked.machine, asked.task
     try:
-        space = sweeps(model, machine, int(task.batch), int(task.seq), fixed)
+        space = sweeps(model, machine, int(task.batch), int(task.seq), asked.fixed)
     except RidgepointError:
         return float("inf")
-    base = Plan(**{name: value for name, value in fixed.items() if name not in (*AXES, *CHOSEN, "recompute")})
-    return least_memory(model, machine, task, base, space)
+    return least_memory(model, machine, task, base_plan(asked.fixed), space)

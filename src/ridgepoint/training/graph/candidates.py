@@ -18,9 +18,8 @@ from ridgepoint.tasks import Forward, Generate, Task, Train
 from ridgepoint.tasks.layout import takes
 from ridgepoint.training.divisors import divisors
 from ridgepoint.training.graph.graph import Call
-from ridgepoint.training.planner import base_plan
 from ridgepoint.training.search import Ranked, frontier
-from ridgepoint.training.space import sweeps
+from ridgepoint.training.space import base_plan, sweeps
 
 LEANER = 0.95
 """Memory of one layout over that of the next faster one, above which the slower one is not worth a look."""

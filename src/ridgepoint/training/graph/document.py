@@ -30,7 +30,7 @@ from ridgepoint.files import check_keys, read_toml
 from ridgepoint.models.architecture import Model
 from ridgepoint.scenario import find
 from ridgepoint.training.graph.graph import Call, Graph, Member
-from ridgepoint.training.planner import base_plan
+from ridgepoint.training.space import base_plan
 from ridgepoint.units import parse_count
 
 KIND = "bad_graph"
