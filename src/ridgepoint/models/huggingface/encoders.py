@@ -10,14 +10,6 @@ from ridgepoint.models.huggingface.fields import Fields
 from ridgepoint.models.huggingface.style import Style, composed, experts, finish, head_dim, runs
 from ridgepoint.models.huggingface.towers import read_classifier
 
-DISTIL = {
-    "hidden_size": "dim",
-    "num_hidden_layers": "n_layers",
-    "num_attention_heads": "n_heads",
-    "intermediate_size": "hidden_dim",
-}
-
-
 def read_bert(f: Fields, name: str) -> Model:
     """BERT: post-norm layers, three tables under one norm, a pooler or (for masked language models) a tied head."""
     return _encoder(f, name, types=2, extra_positions=0)

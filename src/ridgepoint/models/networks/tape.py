@@ -25,7 +25,7 @@ from ridgepoint.kernels.unknown import rules_of
 from ridgepoint.models.networks.shapes import Map, Rows
 from ridgepoint.numeric import Num
 from ridgepoint.ops import Attention, Conv, Gemm, Scan, Stream
-from ridgepoint.work import Op, Repeat, Seq, Work
+from ridgepoint.work import Op, Repeat, Seq, Work, occurrences
 
 MATRIX_KINDS = ("gemm", "conv", "attention")
 
@@ -492,15 +492,7 @@ class Tape:
 
 def matrix_flop(work: Work) -> Num:
     """FLOPs of products, convolutions and attention in ``work``."""
-
-    def visit(node: Work, times: Num) -> Num:
-        if isinstance(node, Repeat):
-            return visit(node.body, times * node.count)
-        if isinstance(node, Op):
-            return times * rules_of(node).flop(node) if node.kind in MATRIX_KINDS else 0.0
-        return sum((visit(child, times) for child in node.children()), 0.0)
-
-    return visit(work, 1.0)
+    return sum((times * rules_of(op).flop(op) for op, times in occurrences(work) if op.kind in MATRIX_KINDS), 0.0)
 
 
 def _normed_rows(x: Map | Rows, kind: str) -> Num:
