@@ -10,6 +10,7 @@ from ridgepoint.models.huggingface.fields import Fields
 from ridgepoint.models.huggingface.style import Style, composed, experts, finish, head_dim, runs
 from ridgepoint.models.huggingface.towers import read_classifier
 
+
 def read_bert(f: Fields, name: str) -> Model:
     """BERT: post-norm layers, three tables under one norm, a pooler or (for masked language models) a tied head."""
     return _encoder(f, name, types=2, extra_positions=0)
