@@ -40,6 +40,23 @@ def test_the_page_is_one_file_with_a_plot(run: Run, data: Path) -> None:
     assert "://" not in content, "nothing is loaded from elsewhere"
 
 
+NETWORKS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
+RUNS = ("machine", "framework", "model", "task", "precision", "batch", "mode", "metric", "value")
+
+
+def test_networks_are_put_in_order(run: Run, tmp_path: Path) -> None:
+    """Deeper residual networks are slower (He et al. 2016), so that rates that fall with depth rank 1, in every output."""
+    common = {"machine": "rtx-3090", "framework": "pytorch", "task": "forward", "precision": "amp", "mode": "eager"}
+    common |= {"batch": "64", "metric": "throughput_samples_s"}
+    rows = [common | {"model": name, "value": str(5000.0 / (i + 1))} for i, name in enumerate(NETWORKS)]
+    write(tmp_path, text([[row[name] for name in RUNS] for row in rows], RUNS), "runs.csv")
+    options = ("validate", "--data", str(tmp_path))
+    (rank,) = run(*options, "--json").document["summary"]["ranks"]
+    assert (rank["way"], rank["machine"], rank["spearman"]) == ("forward pytorch eager amp", "rtx-3090", 1.0)
+    assert "1.00 rtx-3090" in run(*options, "--html", str(tmp_path / "page.html")).out
+    assert "In the measured order" in (tmp_path / "page.html").read_text()
+
+
 @pytest.mark.parametrize(
     ("options", "kind", "says"),
     [

@@ -1,4 +1,4 @@
-"""Request latencies and ranks of serving configurations (issue 10's checks; design §8)."""
+"""Request latencies of serving, and ranks of configurations and of networks (design §8)."""
 
 from __future__ import annotations
 
@@ -57,6 +57,43 @@ def test_ranks_know_order_not_size(factor, rank):
     found = [r for r in rankings(predicted(rows)) if r.load == "any"]
     assert [r.spearman for r in found] == [rank]
     assert [r for r in rankings(predicted(rows)) if r.load == "equal"] == []
+
+
+def networks(layouts: list[str], precisions: list[str], measured: list[float], values: list[float]) -> Predicted:
+    """Throughputs of networks on one machine."""
+    size = len(measured)
+    text = {name: ["x"] * size for name in (*COLUMNS, "mode")} | {"task": ["forward"] * size, "precision": precisions}
+    text["metric"], numbers = (
+        ["throughput_samples_s"] * size,
+        {"value": np.array(measured), "output": np.full(size, np.nan)},
+    )
+    extra = [{"layout": name, "gmacs": i} for i, name in enumerate(layouts)]
+    table = Table("runs", "runs.csv", np.arange(size), text, numbers, extra)
+    return Predicted(table, numbers["value"], np.array(values), np.array(values), np.full(size, 0.1), {}, [])
+
+
+def test_networks_are_ordered_among_those_that_ran_in_the_same_way():
+    """Channels last, another format or another mode change every network: mixed, their orders would hide each other."""
+    rise, fall = [1.0, 2.0, 3.0, 4.0, 5.0], [9.0, 8.0, 7.0, 6.0, 5.0]
+    mixed = networks(["nchw"] * 5 + ["nhwc"] * 5, ["amp"] * 10, rise + rise, rise + fall)
+    assert {r.load: r.spearman for r in rankings(mixed)} == {"layout=nchw": 1.0, "layout=nhwc": -1.0}
+    formats = networks(["nchw"] * 10, ["amp"] * 5 + ["fp32"] * 5, rise + rise, rise + fall)
+    assert {r.way: r.spearman for r in rankings(formats)} == {"forward x amp": 1.0, "forward x fp32": -1.0}
+
+
+def test_rows_without_a_prediction_and_groups_of_few_have_no_rank():
+    missing = networks(["nchw"] * 6, ["amp"] * 6, [1.0] * 6, [1.0, 2.0, np.nan, np.nan, 3.0, 4.0])
+    assert rankings(missing) == []
+
+
+def test_image_models_of_the_development_measurements_come_in_their_order(shared):
+    """At least 0.95 on each machine, in each mode, format and layout (a sixth of the rows)."""
+    table = read_table(shared / "measurements" / "runs.csv.gz")
+    rows = [i for i, source in enumerate(table.text["source"]) if source == "timm"][::6]
+    ranks = rankings(predict_runs(table.take(np.array(rows))))
+    assert {r.machine for r in ranks} == {"i9-10940x", "rtx-3090", "rtx-4090"}
+    assert {r.load for r in ranks if r.machine == "rtx-4090"} == {"layout=nchw", "layout=nhwc"}
+    assert min(r.spearman for r in ranks) >= 0.95
 
 
 def test_ties_share_their_rank():

@@ -1,8 +1,9 @@
-"""Serving rows read together: the latency of whole requests, and whether configurations come out in their true order.
+"""Rows read together: the latency of whole requests, and whether runs come out in their true order.
 
 A configuration is a row of the table without its metric. Its request latency is TTFT + (output − 1) · TPOT of the two rows
-that state them, measured and predicted alike. Ranks are Spearman's correlation of predicted and measured figures over
-the configurations of one model on one machine (Spearman 1904), ties sharing their mean rank.
+that state them, measured and predicted alike. Ranks are Spearman's correlation of predicted and measured figures
+(Spearman 1904), ties sharing their mean rank: of serving over the configurations of one model on one machine, of other
+tasks over everything that one machine ran in one way (networks, batches, lengths).
 """
 
 from __future__ import annotations
@@ -20,6 +21,10 @@ LEAST = 5
 """Configurations from which a rank correlation says something."""
 _RANKED = ("tpot_ms", "throughput_tok_s", "request latency")
 _SAME_LOAD = ("prompt", "output", "concurrency")
+_TIMED = ("latency_ms", "time_s", "throughput_samples_s")
+"""Figures by which runs of other tasks are put in order."""
+_CONDITIONS = ("layout", "threads", "powersave")
+"""What rows state in ``extra`` of how a machine ran everything."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +39,13 @@ class Configurations:
 
 @dataclass(frozen=True)
 class Ranking:
-    """How well configurations of a model on a machine are ordered by one figure; ``load``: at equal load, or over all."""
+    """How well runs on a machine are ordered by one figure.
 
+    ``way`` is "serve", or task, framework, mode and precision; ``load`` is "equal" or "any" of serving, else the conditions
+    of the runs (layout, threads); ``model`` is empty where several are compared.
+    """
+
+    way: str
     figure: str
     model: str
     machine: str
@@ -80,13 +90,15 @@ def latency_class(result: Predicted) -> dict[str, object] | None:
 
 
 def rankings(result: Predicted) -> list[Ranking]:
-    """Rank correlations of serving configurations by figure, model and machine: over all loads, and at equal load."""
+    """Rank correlations by figure and machine: serving configurations of each model, over all loads and at equal load;
+    runs of other tasks by the way they ran.
+    """
     found: list[Ranking] = []
     for name in _RANKED:
         figures = request_latencies(result) if name == "request latency" else _of_metric(result, name)
         found += _ranked(result.table, name, figures, "any", ())
         found += _ranked(result.table, name, figures, "equal", _SAME_LOAD)
-    return found
+    return found + _runs_ranked(result)
 
 
 def spearman(a: Array, b: Array) -> float:
@@ -120,8 +132,30 @@ def _ranked(table: Table, name: str, figures: Configurations, load: str, split: 
         key = (table.text["model"][row], table.text["machine"][row], numbers, workload)
         groups.setdefault(key, []).append(place)
     return [
-        Ranking(name, str(key[0]), str(key[1]), load, len(at), spearman(figures.measured[at], figures.predicted[at]))
-        for key, at in groups.items()
+        Ranking("serve", name, str(model), str(machine), load, len(at), _agreement(figures, at))
+        for (model, machine, *_), at in groups.items()
+        if len(at) >= LEAST
+    ]
+
+
+def _agreement(figures: Predicted | Configurations, at: list[int]) -> float:
+    return spearman(figures.measured[at], figures.predicted[at])
+
+
+def _runs_ranked(result: Predicted) -> list[Ranking]:
+    """Runs without clients: all that a machine ran in one way, by each figure of time."""
+    table = result.table
+    groups: dict[tuple[str, str, str, str], list[int]] = {}
+    for i in map(int, np.flatnonzero(result.covered)):
+        metric, machine = table.text["metric"][i], table.text["machine"][i]
+        if table.text["task"][i] != "serve" and metric in _TIMED:
+            said = dict.fromkeys(table.text[name][i] for name in ("task", "framework", "mode", "precision"))
+            held = {name: table.extra[i].get(name, "") for name in _CONDITIONS}
+            conditions = " ".join(f"{name}={value}" for name, value in held.items() if value != "")
+            groups.setdefault((" ".join(filter(None, said)), metric, machine, conditions), []).append(i)
+    return [
+        Ranking(way, metric, "", machine, load, len(at), _agreement(result, at))
+        for (way, metric, machine, load), at in groups.items()
         if len(at) >= LEAST
     ]
 

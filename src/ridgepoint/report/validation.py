@@ -77,30 +77,33 @@ def _classes(classes: list[dict[str, Any]], width: int) -> list[RenderableType]:
     )
 
 
-RANKED_WELL = 0.9
+RANKED_WELL = (0.9, 0.95)
 
 
 def _ranks(ranks: list[dict[str, Any]], width: int) -> list[RenderableType]:
-    """Rank correlations of serving configurations: a line per figure and load, and the pairs that are ranked badly."""
-    if not ranks:
+    """Rank correlations: a line per way of running and figure, what is ordered worst named first."""
+    lines: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for rank in ranks:
+        figure = f"{rank['figure']}, {rank['load']} load" if rank["model"] else rank["figure"]
+        if rank["spearman"] is not None:
+            lines.setdefault((rank["way"], figure), []).append(rank)
+    if not lines:
         return []
-    titles = ("figure", "load", "pairs", "rows", "median", "least", "≥ 0.9", "below 0.9")
     rows = []
-    for figure, load in dict.fromkeys((r["figure"], r["load"]) for r in ranks):
-        mine = [r for r in ranks if (r["figure"], r["load"]) == (figure, load) and r["spearman"] is not None]
-        values = sorted(r["spearman"] for r in mine)
-        good = sum(value >= RANKED_WELL for value in values)
-        low = sorted((r for r in mine if r["spearman"] < RANKED_WELL), key=lambda r: float(r["spearman"]))
-        pairs = list(dict.fromkeys(f"{r['model']} on {r['machine']}" for r in low))
-        rows.append(
-            [
-                *(figure, load, str(len(values)), str(sum(r["configurations"] for r in mine))),
-                *(f"{values[len(values) // 2]:.2f}", f"{values[0]:.2f}", f"{good / len(values):.0%}"),
-                ", ".join(pairs) if load == "any" else f"{len(low)} groups of equal lengths and clients",
-            ]
-        )
-    title = "Serving configurations in order: Spearman's rank correlation per model and machine"
-    return _titled(title, fitted(titles, rows, width, wordy=(7,), left=(0, 1)))
+    for line, mine in lines.items():
+        mine.sort(key=lambda r: float(r["spearman"]))
+        values = [r["spearman"] for r in mine]
+        counts = (str(len(mine)), str(sum(r["configurations"] for r in mine)))
+        well = [f"{sum(value >= least for value in values) / len(values):.0%}" for least in RANKED_WELL]
+        each = ", ".join(f"{value:.2f} {_whose(rank)}" for value, rank in zip(values, mine, strict=True))
+        rows.append([*line, *counts, f"{values[len(values) // 2]:.2f}", f"{values[0]:.2f}", *well, each])
+    titles = ("way", "figure", "groups", "rows", "median", "least", *(f"≥ {well}" for well in RANKED_WELL), "each")
+    title = "In the measured order: Spearman's rank correlation, of serving per model and machine, else per machine"
+    return _titled(title, fitted(titles, rows, width, wordy=(0, 1, 8)))
+
+
+def _whose(rank: dict[str, Any]) -> str:
+    return f"{rank['model']} on {rank['machine']}" if rank["model"] else f"{rank['machine']} {rank['load']}".strip()
 
 
 def _reasons(reasons: list[dict[str, Any]], width: int, most: int = 20) -> list[RenderableType]:
@@ -167,6 +170,7 @@ def validation_page(
         *_plots(points),
         html.section("Classes", _html_table(summary["classes"], ("kind", "class", *_COUNTED))),
         html.folded("Groups", _html_table(document["groups"], ("kind", "group", "machine", *_COUNTED))),
+        html.folded("In the measured order", _html_table(summary["ranks"], _RANKED)),
         html.folded("Not predicted, and why", _html_table(summary["not_predicted"], ("kind", "reason", "rows"))),
     ]
     return html.html_page("Ridgepoint: validation", body, command)
@@ -186,11 +190,15 @@ def _verdict(classes: list[dict[str, Any]]) -> str:
 
 
 _COUNTED = ("rows", "covered", "mdape", "p90", "bias", "roofline_mdape")
+_RANKED = ("way", "figure", "load", "model", "machine", "configurations", "spearman")
 _WORDS = {"mdape": "median error", "p90": "90th percentile", "roofline_mdape": "plain roofline"}
 
 
+_NAMES = frozenset(("kind", "class", "group", "machine", "reason", "way", "figure", "load", "model"))
+
+
 def _html_table(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> str:
-    left = [i for i, name in enumerate(columns) if name in ("kind", "class", "group", "machine", "reason")]
+    left = [i for i, name in enumerate(columns) if name in _NAMES]
     titles = [_WORDS.get(name, name) for name in columns]
     return html.table(titles, ([_cell(row[name], name) for name in columns] for row in rows), left)
 
@@ -198,7 +206,7 @@ def _html_table(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> str:
 def _cell(value: Any, name: str) -> str:
     if name in {"mdape", "p90", "roofline_mdape"}:
         return f"{percent(value)} %" if value is not None else "–"
-    return _bias(value) if name == "bias" else str(value)
+    return _bias(value) if name in {"bias", "spearman"} else str(value)
 
 
 def pictures(points: dict[str, list[tuple[str, float, float]]]) -> list[Picture]:
