@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,7 +9,7 @@ import typer
 from ridgepoint.cli.citing import Citations, print_answer
 from ridgepoint.cli.loads import LOAD, Arrivals, Output, Prompt, Rate, Seed, Trace, load_of
 from ridgepoint.cli.numbers import per_second, whole_number
-from ridgepoint.cli.output import print_json, progress_bar
+from ridgepoint.cli.output import print_json, progress_bar, teller
 from ridgepoint.cli.panels import PLAN, Acts, Engine, Kv, Weights, valued
 from ridgepoint.errors import RidgepointError
 from ridgepoint.units import parse_count, parse_quantity
@@ -65,52 +64,37 @@ def serve(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.", rich_help_panel=OUT)] = False,
 ) -> None:
     """The cheapest fleet that serves a load within latency goals."""
-    from ridgepoint.plan import Plan
-    from ridgepoint.report.fleet import document, page
-    from ridgepoint.serving.fleet import plan_serve
-    from ridgepoint.serving.launch import TARGETS, emit
-    from ridgepoint.serving.offers import Space
-    from ridgepoint.serving.outcome import Slo
-
-    if target is not None and target not in TARGETS:
-        raise RidgepointError("unknown_target", f"unknown --emit '{target}'", "use one of " + ", ".join(TARGETS))
+    _check_target(target, power)
     names, limits = _devices(devices)
-    extra = 0 if spare is None else whole_number("--spare", spare, least=0)
     if power is not None:
         _only_power(
             {"--rate": rate if trace is None else None, "--spare": spare, "a limit in --devices": limits or None}
         )
-    degrees = [None if value is None else parse_count(value) for value in (tp, pp)]
     usual = rate if power is None or rate is not None or trace is not None else "1"
     said = {"--trace": trace, "--rate": usual, "--prompt": prompt, "--output": output, "--arrivals": arrivals}
-    load = _load(said, requests, seed)
-    chosen = tuple(filter(None, (name.strip() for name in formats.split(","))))
-    space = Space(
-        Plan(weights=weights, acts=acts, kv=kv, tp=degrees[0], pp=degrees[1]), engine, chosen or ("given",), splits
-    )
-    goals = Slo(*(None if v is None else parse_quantity(v, "s") for v in (ttft, tpot)))
+    asked = {
+        "requests": _load(said, requests, seed),
+        "devices": names,
+        "slo": _goals(ttft, tpot),
+        "attainment": attainment,
+        "space": _space(weights, acts, kv, tp, pp, formats, engine, splits),
+        "seed": seed,
+    }
+    if power is not None:
+        _print_power(model, asked, parse_quantity(power, "W"), citations, as_json)
+        return
+    more = {"limits": limits, "spare": 0 if spare is None else whole_number("--spare", spare, least=0)}
+    _print_fleet(model, asked | more, target, citations, as_json)
+
+
+def _print_fleet(model: str, asked: dict[str, Any], target: str | None, citations: bool, as_json: bool) -> None:
+    """Print the cheapest fleet for a rate, or what starts it."""
+    from ridgepoint.report.fleet import document, page
+    from ridgepoint.serving.fleet import plan_serve
+    from ridgepoint.serving.launch import emit
+
     with progress_bar(as_json) as bar:
-        task = None if bar is None else bar.add_task("device types", total=len(names) + (power is None))
-
-        def tell(done: int, total: int) -> None:
-            if bar is not None and task is not None:
-                bar.update(task, completed=done)
-
-        if power is not None:
-            _power(model, load, names, goals, attainment, space, power, seed, tell, target, as_json, citations)
-            return
-        found = plan_serve(
-            model,
-            requests=load,
-            devices=names,
-            slo=goals,
-            attainment=attainment,
-            space=space,
-            limits=limits,
-            spare=extra,
-            seed=seed,
-            progress=tell,
-        )
+        found = plan_serve(model, progress=teller(bar, "device types"), **asked)
     written = None if target is None else emit(found, target)
     if as_json:
         print_json(document(found) | ({} if written is None else {"emit": {"target": target, "text": written}}))
@@ -120,35 +104,53 @@ def serve(
         print_answer(lambda width: page(found, width), found.citations if citations else ())
 
 
-def _power(
-    model: str,
-    load: Requests,
-    names: tuple[str, ...],
-    goals: Slo,
-    attainment: float,
-    space: Space,
-    budget: str,
-    seed: int,
-    tell: Callable[[int, int], None],
-    target: str | None,
-    as_json: bool,
-    citations: bool,
-) -> None:
+def _print_power(model: str, asked: dict[str, Any], budget_w: float, citations: bool, as_json: bool) -> None:
     """Print what a power budget serves."""
     from ridgepoint.report.power_plan import document, page
     from ridgepoint.serving.power_plan import plan_power
 
-    if target is not None:
-        raise RidgepointError("bad_option", "--emit writes a fleet for a rate", "leave --power out, or --emit")
-    watts = parse_quantity(budget, "W")
-    found = plan_power(
-        model, requests=load, devices=names, budget_w=watts, slo=goals, attainment=attainment, space=space, seed=seed,
-        progress=tell,
-    )  # fmt: skip
+    with progress_bar(as_json) as bar:
+        found = plan_power(model, budget_w=budget_w, progress=teller(bar, "device types"), **asked)
     if as_json:
         print_json(document(found))
         return
     print_answer(lambda width: page(found, width), found.citations if citations else ())
+
+
+def _check_target(target: str | None, power: str | None) -> None:
+    from ridgepoint.serving.launch import TARGETS
+
+    if target is not None and target not in TARGETS:
+        raise RidgepointError("unknown_target", f"unknown --emit '{target}'", "use one of " + ", ".join(TARGETS))
+    if target is not None and power is not None:
+        raise RidgepointError("bad_option", "--emit writes a fleet for a rate", "leave --power out, or --emit")
+
+
+def _goals(ttft: str | None, tpot: str | None) -> Slo:
+    from ridgepoint.serving.outcome import Slo
+
+    return Slo(*(None if v is None else parse_quantity(v, "s") for v in (ttft, tpot)))
+
+
+def _space(
+    weights: str | None,
+    acts: str | None,
+    kv: str | None,
+    tp: str | None,
+    pp: str | None,
+    formats: str,
+    engine: str,
+    splits: bool,
+) -> Space:
+    """The layouts and formats to choose among."""
+    from ridgepoint.plan import Plan
+    from ridgepoint.serving.offers import Space
+
+    degrees = [None if value is None else parse_count(value) for value in (tp, pp)]
+    chosen = tuple(filter(None, (name.strip() for name in formats.split(","))))
+    return Space(
+        Plan(weights=weights, acts=acts, kv=kv, tp=degrees[0], pp=degrees[1]), engine, chosen or ("given",), splits
+    )
 
 
 def _only_power(said: dict[str, Any]) -> None:
