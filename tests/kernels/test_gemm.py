@@ -230,3 +230,29 @@ def test_below_the_lowest_voltage_power_goes_with_the_clock() -> None:
     big = Gemm(m=16384.0, n=16384.0, k=16384.0)
     ratio = settle(gemm.expected(big, fast)).time_s / settle(gemm.expected(big, faster)).time_s
     assert ratio < 2.0 ** (1.0 / 2.4) * 1.02, "above it the voltage falls too"
+
+
+def test_a_cache_is_faster_than_the_memory_behind_it() -> None:
+    """H20 keeps H100's memory and a seventh of its arithmetic. A cache in balance with that arithmetic alone would be slower
+    than main memory, and a product that reads weights would wait for it: 2.4 times its limit.
+    """
+    op = Gemm(m=1.0, n=28672.0, k=4096.0)
+    for name in ("h20", "k80", "jetson-nano", "h100-sxm"):
+        machine = find_machine(name)
+        assert gemm.operand_bytes_per_s(machine) * machine.multiprocessors > 1.3 * machine.memory_bytes_per_s
+        found = settle(gemm.expected(op, machine))
+        assert found.busy_s[machine.main_memory] > found.busy_s.get("l2", 0.0)
+
+
+@pytest.mark.parametrize("name", ["tpu-v6e", "gaudi-3"])
+def test_eight_bits_are_no_slower_where_they_run_at_the_rate_of_sixteen(name: str) -> None:
+    """The share of peak that fp8 reaches on engines twice as fast made prefill a third slower than with bf16."""
+    wide, machine = Gemm(m=4096.0, n=8192.0, k=8192.0), find_machine(name)
+    assert seconds(replace(wide, acts="fp8", weights="fp8"), machine) < 1.02 * seconds(wide, machine)
+
+
+@pytest.mark.parametrize("name", ["tpu-v1", "alveo-u280"])
+def test_a_machine_of_integers_alone_multiplies_integers(name: str) -> None:
+    """It has no 16-bit rate to which its cache or its power could be in proportion, and was refused."""
+    op, machine = Gemm(m=256.0, n=1024.0, k=1024.0, acts="int8", weights="int8"), find_machine(name)
+    assert settle(gemm.bound(op, machine)).time_s <= seconds(op, machine) < 1.0

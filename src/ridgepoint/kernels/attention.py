@@ -19,7 +19,7 @@ own and models state as such; keys that stay in the last-level cache between run
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -154,7 +154,7 @@ def expected(op: Attention, machine: Machine) -> Demand:
     table, shared = machine.coefficients.attention, machine.coefficients.device
     arithmetic = machine.arithmetic(multiply_format(op.acts, op.kv))
     in_turns = _IN_TURNS.get(machine.device.family, 1.0)
-    grid = _grid(op, machine.multiprocessors, in_turns, arithmetic.engine == "matrix", _clocks(op, machine))
+    grid = _grid(op, machine.multiprocessors, in_turns, arithmetic.engine == "matrix", _clocks(op, machine, arithmetic))
     seconds = _seconds(op, machine, arithmetic, grid)
     # Blocks that stream keys run side by side and hide each other's ends; blocks that compute fill the multiprocessor.
     # The first ones are in the start.
@@ -198,23 +198,27 @@ def _seconds(op: Attention, machine: Machine, arithmetic: Arithmetic, grid: _Gri
 
 @dataclass(frozen=True)
 class _Clocks:
-    """What a split of keys weighs, in clocks: a key of one block, of all blocks' memory, the start, the ends of a further
-    block, the reduction."""
+    """What a split of keys weighs, in clocks: a key that one block draws, a pair that it computes, a key of all blocks'
+    memory, the start, the ends of a further block, the reduction."""
 
     key: Num
+    pair: Num
     shared: Num
     start: float
     block: float
     split: float
 
 
-def _clocks(op: Attention, machine: Machine) -> _Clocks:
-    """A multiprocessor streams what it can draw, all together the bandwidth."""
+def _clocks(op: Attention, machine: Machine, arithmetic: Arithmetic) -> _Clocks:
+    """A multiprocessor streams what it can draw, all together the bandwidth; where engines are slow, pairs take longer."""
     table, clock = machine.coefficients.attention, float(machine.device.chip.clock)
+    width = _padded(op.head_dim) + _padded(value_dim(op))
+    efficiency = table.libraries["default"] * table.efficiency.get(arithmetic.format, table.efficiency["default"])
+    pair = 2.0 * width / (arithmetic.flop_per_s * efficiency / (machine.multiprocessors * clock))
     per_key = (op.head_dim + (0.0 if op.latent else value_dim(op))) * FORMATS[op.kv].bytes / table.streams["default"]
     shared = per_key / (machine.memory_bytes_per_s * table.memory_efficiency / clock)
     ends = table.block_clocks / table.resident["default"]
-    return _Clocks(per_key / table.memory_bytes_per_clock, shared, table.start_clocks, ends, table.split_clocks)
+    return _Clocks(per_key / table.memory_bytes_per_clock, pair, shared, table.start_clocks, ends, table.split_clocks)
 
 
 @dataclass(frozen=True)
@@ -254,7 +258,8 @@ def _grid(op: Attention, sms: int, in_turns: float, padded: bool, clocks: _Clock
     ragged = np.minimum(op.q_len, tile) * np.where(np.asarray(op.window) > 0.0, 1.0, 0.5) if op.causal else 0.0
     most = ceil_div(_longest(op, tile), _KEYS) * _KEYS
     keys = np.minimum(ceil_div(seen + ragged, _KEYS) * _KEYS, most)
-    splits = _splits(op, few, units, keys, most / _KEYS, sms, clocks)
+    key = np.maximum(clocks.key, tile * clocks.pair)
+    splits = _splits(op, few, units, keys, most / _KEYS, sms, replace(clocks, key=key))
     waves = ceil_div(np.round(units * splits, 9), sms)
     if op.causal:  # the longest rows go first, so that the last wave is short
         serial = np.maximum(units / sms * keys, np.where(few, keys / splits * waves, most))

@@ -42,6 +42,7 @@ _ROWS = np.array([(m, n, s) for m, n in ((1, 64), (2, 64), (4, 64), (8, 64)) for
 _LEAST_TILE = 16.0  # rows of a matrix engine's smallest tile
 _RESIDENT = 32768.0  # accumulators that one multiprocessor holds: smaller tiles run side by side and hide latency
 _LEAST_BYTES_PER_CLOCK = 16.0  # what a multiprocessor without fast 16-bit arithmetic receives from the cache
+_LEAST_OVER_MEMORY = 1.4  # what the cache delivers over what main memory does: the least of measured designs (Titan Xp)
 _SAME = {"bf16": "fp16"}  # formats that run alike
 _POWER_S = 2e-4  # how long a kernel runs before the power limit lowers its clock
 _LEAST_VOLTAGE_HZ = 1e9  # clock below which the voltage stays
@@ -111,6 +112,20 @@ def own(values: Mapping[str, float], name: str, arithmetic: Arithmetic) -> float
     return values.get(computed, values["default"])
 
 
+def share_of_peak(machine: Machine, name: str, arithmetic: Arithmetic) -> float:
+    """Part of the engine's rate that large products reach. Where 8 bits run no faster than 16 (fp8 on TPU v6e and Gaudi 3),
+    they reach as much: fewer bytes feed as many operations, and shares of engines twice as fast say nothing.
+    """
+    values = machine.coefficients.gemm.efficiency
+    known = own(values, name, arithmetic)
+    if FORMATS[arithmetic.format].bits > 8 or arithmetic.engine != "matrix" or not machine.computes("bf16"):
+        return known
+    wide = machine.arithmetic("bf16")
+    same = wide.engine == arithmetic.engine and FORMATS[wide.format].bits == 16
+    as_wide = own(values, product_name(wide.format, wide.format), wide) * wide.flop_per_s / arithmetic.flop_per_s
+    return max(known, min(as_wide, 1.0)) if same else known
+
+
 def throttled(seconds: Num, efficiency: Num, machine: Machine, name: str, arithmetic: Arithmetic) -> Num:
     """Engine seconds when the power limit has had time to act: the clock falls until the power fits.
 
@@ -145,14 +160,25 @@ def overdraw(machine: Machine, name: str, arithmetic: Arithmetic) -> float:
     if known > 0.0 or arithmetic.engine != "matrix":
         return known
     usual = table.overdraw if machine.device.kind == "gpu" else 0.0
-    return ratio("fp16", machine.arithmetic("fp16")) or usual
+    return (ratio("fp16", machine.arithmetic("fp16")) if machine.computes("fp16") else 0.0) or usual
 
 
 def operand_bytes_per_s(machine: Machine) -> float:
-    """What one multiprocessor receives from the last-level cache: balanced with its 16-bit rate, as designs are."""
+    """What one multiprocessor receives from the last-level cache: balanced with its 16-bit rate, as designs are.
+
+    Parts whose arithmetic was cut and whose memory was not (H20) keep the cache that their memory needs.
+    """
     table, sms = machine.coefficients.gemm, machine.multiprocessors
-    balanced = machine.arithmetic("fp16").flop_per_s / (sms * table.operand_flop_per_byte)
-    return max(balanced, _LEAST_BYTES_PER_CLOCK * float(machine.device.chip.clock))
+    balanced = _wide_rate(machine) / (sms * table.operand_flop_per_byte)
+    behind = _LEAST_OVER_MEMORY * machine.memory_bytes_per_s / sms
+    return max(balanced, behind, _LEAST_BYTES_PER_CLOCK * float(machine.device.chip.clock))
+
+
+def _wide_rate(machine: Machine) -> float:
+    """The 16-bit rate; of a machine of integers alone, half of what it does with 8 bits, as designs have it."""
+    if machine.computes("fp16"):
+        return machine.arithmetic("fp16").flop_per_s
+    return machine.arithmetic("int8").flop_per_s / 2.0
 
 
 def memory_draw(machine: Machine) -> float:
@@ -190,7 +216,7 @@ def tiled(op: Gemm, machine: Machine, menu: Array | None = None) -> Demand:
     load = full + table.tail * (whole - full)
 
     timing, reach = ("grouped", table.grouped["default"]) if op.grouped else (name, 1.0)
-    efficiency = own(table.efficiency, name, arithmetic) * reach
+    efficiency = share_of_peak(machine, name, arithmetic) * reach
     engine_rate = arithmetic.flop_per_s * efficiency * _shape(tm, tn, table.tile_half)
     busy = load * tm * tn * depth * op.computed * (2.0 * sms) / engine_rate
     fill = whole * tm * tn * (table.fill_bytes / acts) * (2.0 * sms) / engine_rate

@@ -152,6 +152,11 @@ class Machine:
             f"formats that it has: {have}; say what else it reaches: {self.name}{further}vector=100G",
         )
 
+    def computes(self, format_name: str) -> bool:
+        """Whether an engine takes the format, itself or widened."""
+        wanted = FORMATS[format_name]
+        return any(key in self._rates for key in (wanted.math, *wanted.wider))
+
     def _widened(self, wanted: str, used: str) -> str:
         if used == wanted:
             return ""
