@@ -116,7 +116,7 @@ def test_generation_is_a_prefill_and_its_steps(table):
     [
         ({"model": "no-such-model"}, "the catalogue has no such model or network"),
         ({"machine": "no-such-machine"}, "the catalogue has no machine 'no-such-machine'"),
-        ({"framework": "mlperf", "task": "serve"}, "layout, batch and lengths of a tuned submission are not stated"),
+        ({"framework": "mlperf", "task": "serve"}, "lengths of the requests of benchmark '' are not known"),
         ({"precision": "fp3"}, "precision fp3 is not known"),
         ({"prompt": ""}, "prompt is not stated"),
         ({"tp": 3}, "tp"),

@@ -14,11 +14,12 @@ import numpy as np
 from ridgepoint.errors import RidgepointError
 from ridgepoint.evidence.memory_rows import memory_figures
 from ridgepoint.evidence.rows import InexpressibleError, Rows
-from ridgepoint.evidence.run_scenarios import Figure, Figures, found_machine, found_model
+from ridgepoint.evidence.run_scenarios import TUNED, Figure, Figures, found_machine, found_model, is_tuned
 from ridgepoint.evidence.serve_rows import serving_figures
 from ridgepoint.evidence.step_rows import described, stand_in, step_figures
 from ridgepoint.evidence.tables import Table
 from ridgepoint.evidence.train_rows import training_figures
+from ridgepoint.evidence.tuned_rows import stated_engine, tuned_figures
 from ridgepoint.evidence.validate import Predicted
 from ridgepoint.evidence.vision_rows import network_figures
 from ridgepoint.machines.machine import Machine
@@ -110,8 +111,10 @@ def stand_ins_of(table: Table) -> list[str]:
     """The engine that predicts each row in place of software that nobody described; empty where its own does."""
     columns = (table.text[name] for name in ("source", "framework", "mode", "task"))
     return [
-        "" if described(source, framework, mode) else stand_in(task, mode)
-        for source, framework, mode, task in zip(*columns, strict=True)
+        ""
+        if described(source, framework, mode) or (framework == TUNED and stated_engine(extra))
+        else stand_in(task, mode)
+        for source, framework, mode, task, extra in zip(*columns, table.extra, strict=True)
     ]
 
 
@@ -129,7 +132,7 @@ def _singly(kind: str, rows: Rows, model: Model | Network, machine: Machine) -> 
 def _figures(kind: str, rows: Rows, model: Model | Network, machine: Machine) -> Figures:
     if kind == "memory":
         return memory_figures(rows, model, machine)
-    reader = READERS.get(rows.text("task"))
+    reader = tuned_figures if is_tuned(rows) else READERS.get(rows.text("task"))
     if reader is None:
         raise InexpressibleError(f"task {rows.text('task')} has no scenario")
     return reader(rows, model, machine)

@@ -76,17 +76,28 @@ def found_model(rows: Rows) -> Model | Network:
     return found
 
 
+TUNED = "mlperf"
+"""What rows of submissions to MLPerf's benchmarks name as their framework."""
+
+
+def is_tuned(rows: Rows) -> bool:
+    """Whether the rows are submissions to a benchmark, which chose for themselves how many devices share a replica."""
+    return rows.text("framework") == TUNED
+
+
 _GBIT = re.compile(r"(?:(\d+)\s*x\s*)?(\d+)\s*G")
 
 
 def found_machine(rows: Rows) -> Machine:
-    """The devices and nodes of the rows, with the network that they state."""
+    """The devices and nodes of the rows, with the network that they state; one device of tuned submissions."""
     devices, nodes = (int(rows.number(name, 1.0)[0]) for name in ("devices", "nodes"))
     name = rows.text("machine")
     try:
         find_machine(name)
     except RidgepointError:
         raise InexpressibleError(f"the catalogue has no machine '{name}'") from None
+    if is_tuned(rows):
+        return find_machine(name)
     per_node = devices // max(nodes, 1)
     largest = _node_size(name)
     if largest > 16 or per_node > largest:  # one link domain over several boards, or a size that no node has

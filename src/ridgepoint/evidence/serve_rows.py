@@ -38,8 +38,6 @@ def serving_figures(rows: Rows, model: Model | Network, machine: Machine) -> Fig
     """TTFT, TPOT, throughput, power and energy per token in the steady state."""
     if isinstance(model, Network):
         raise InexpressibleError(f"{model.name} generates no tokens")
-    if rows.text("framework") == "mlperf":
-        raise InexpressibleError("layout, batch and lengths of a tuned submission are not stated")
     name = engine_name(rows)
     engine = engines()[name]
     plan = _plan(rows, model, machine, engine)
@@ -47,10 +45,10 @@ def serving_figures(rows: Rows, model: Model | Network, machine: Machine) -> Fig
     found = _expected(
         Deployment(model, machine, plan, name if name in servers() else "vllm"), clients, prompt, len(rows)
     )
-    each = _decode(model, machine, plan, engine, found.running, prompt + clients.output / 2.0)
-    first = _prefill(model, machine, plan, engine, prompt)
-    among = _prefill_among_others(model, machine, plan, engine, prompt, clients.output, found.running)
-    return _figures(machine, found, _bound(found, each, first, among), each, among)
+    each = decode_step(model, machine, plan, engine, found.running, prompt + clients.output / 2.0)
+    first = prefill_step(model, machine, plan, engine, prompt)
+    among = prefill_among_others(model, machine, plan, engine, prompt, clients.output, found.running)
+    return steady_figures(machine, found, bound_of(found, each, first, among), each, among)
 
 
 def _plan(rows: Rows, model: Model, machine: Machine, engine: Engine) -> Plan:
@@ -146,33 +144,34 @@ def _at(pace: Pace, clients: Array, replicas: float) -> Array:
     )
 
 
-def _decode(model: Model, machine: Machine, plan: Plan, engine: Engine, count: Num, context: Num) -> Timed:
+def decode_step(model: Model, machine: Machine, plan: Plan, engine: Engine, count: Num, context: Num) -> Timed:
+    """A step that decodes ``count`` sequences of ``context`` tokens."""
     built = build(model, machine, Decode(batch=whole(count), context=whole(context)), plan)
     return timed(
         step(built.device, machine, engine, count, decode=True), built.device, machine, speeds(machine, engine)
     )
 
 
-def _prefill(model: Model, machine: Machine, plan: Plan, engine: Engine, prompt: Num, prompts: Num = 1.0) -> Timed:
+def prefill_step(model: Model, machine: Machine, plan: Plan, engine: Engine, prompt: Num, prompts: Num = 1.0) -> Timed:
     """A step that takes in ``prompts`` prompts on every replica."""
     replicas = plan.dp if plan.dp is not None else 1.0
     built = build(model, machine, Prefill(batch=whole(prompts * replicas), prompt=whole(prompt)), plan)
     return timed(step(built.device, machine, engine, prompts), built.device, machine, speeds(machine, engine))
 
 
-def _prefill_among_others(
+def prefill_among_others(
     model: Model, machine: Machine, plan: Plan, engine: Engine, prompt: Num, output: Num, count: Num
 ) -> Timed:
     """What one prompt of all replicas takes where as many share a step as arrive in one, up to the token budget."""
     replicas = plan.dp if plan.dp is not None else 1.0
     room = np.maximum(np.floor(engine.token_budget / prompt), 1.0)
     prompts = np.clip(np.ceil(count / replicas / output), 1.0, room)
-    run, part = _prefill(model, machine, plan, engine, prompt, prompts), prompts * replicas
+    run, part = prefill_step(model, machine, plan, engine, prompt, prompts), prompts * replicas
     busy: dict[str, Num] = {name: seconds / part for name, seconds in run.busy_s.items()}
     return Timed(run.seconds / part, run.roofline / part, run.spread, busy)
 
 
-def _bound(found: Steady, each: Timed, first: Timed, among: Timed) -> Steady:
+def bound_of(found: Steady, each: Timed, first: Timed, among: Timed) -> Steady:
     """The same at the physical limit: while one request is served, the prompts of all that run are read once."""
     further, others = np.maximum(found.output - 1.0, 0.0), (found.running - 1.0) * among.roofline
     tpot = each.roofline + others / np.maximum(further, 1.0)
@@ -180,7 +179,8 @@ def _bound(found: Steady, each: Timed, first: Timed, among: Timed) -> Steady:
     return Steady(found.running, first.roofline, tpot, service, found.wait_s, found.output)
 
 
-def _figures(machine: Machine, found: Steady, bound: Steady, each: Timed, among: Timed) -> Figures:
+def steady_figures(machine: Machine, found: Steady, bound: Steady, each: Timed, among: Timed) -> Figures:
+    """Every metric of a steady state, at its ``bound``, from a decode step and the prompts that ride in it."""
     spread = each.spread
     figures = {
         "ttft_ms": Figure(found.ttft_s * 1e3, bound.ttft_s * 1e3, among.spread),
