@@ -284,8 +284,7 @@ def table_origin(device: Device, table: str) -> str:
     """Where a device's table comes from: its own file (``machine``), its architecture's (``family``), or ``generic``."""
     if table in device.coefficients:
         return "machine"
-    own = tomllib.loads((_families() / f"{device.family}.toml").read_text())
-    return "family" if device.family != "generic" and table in own else "generic"
+    return "family" if device.family != "generic" and table in _file(device.family) else "generic"
 
 
 @cache
@@ -303,13 +302,29 @@ def _families() -> Traversable:
     return resources.files("ridgepoint.catalog") / "families"
 
 
+def _file(name: str) -> dict[str, Any]:
+    return tomllib.loads((_families() / f"{name}.toml").read_text())
+
+
+def likeness(name: str) -> str:
+    """The family whose tables another one takes, where nobody measured its own: ``like`` of its file, else ``generic``.
+
+    >>> likeness("blackwell_rtx"), likeness("ada")
+    ('ada', 'generic')
+    """
+    return str(_file(name).get("like", "generic"))
+
+
 @cache
 def _family(name: str) -> dict[str, dict[str, Any]]:
-    """``generic.toml``, overridden table by table by the family's own file."""
-    raw: dict[str, dict[str, Any]] = tomllib.loads((_families() / "generic.toml").read_text())
-    own = tomllib.loads((_families() / f"{name}.toml").read_text()) if name != "generic" else {}
+    """The tables of the family that it is like, overridden table by table by the family's own file."""
+    own = _file(name)
+    if name == "generic":
+        return own
+    raw = {table: dict(values) for table, values in _family(likeness(name)).items()}
     for table, values in own.items():
-        raw[table] = _over(raw.get(table, {}), values)
+        if table != "like":
+            raw[table] = _over(raw.get(table, {}), values)
     return raw
 
 
