@@ -181,6 +181,12 @@ def test_aliases_case_and_spaces(written: str, meant: str) -> None:
         ("Google Pixel 6", "tensor-g1"),
         ("8x NVIDIA H100", "h100-sxm"),
         ("NVIDIA DGX A100", "a100-sxm-80gb"),
+        ("H200_SXM_141GB", "h200-sxm"),
+        ("h100-sxm5-80gb", "h100-sxm"),
+        ("v100-sxm2", "v100-sxm-16gb"),
+        ("rtx-4090-24gb", "rtx-4090"),
+        ("b200-sxm-192gb", "b200-sxm"),
+        ("gb200_sxm", "gb200"),
     ],
 )
 def test_names_as_drivers_and_papers_print_them(written: str, meant: str) -> None:
@@ -200,6 +206,9 @@ def test_names_as_drivers_and_papers_print_them(written: str, meant: str) -> Non
         "Intel P4",
         "NVIDIA M1",
         "AMD DGX A100",
+        "h20-141gb",
+        "rtx-2060-12gb",
+        "rtx-4090-48gb",
     ],
 )
 def test_what_only_resembles_a_machine_is_not_taken_for_it(written: str) -> None:

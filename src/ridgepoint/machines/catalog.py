@@ -36,6 +36,8 @@ _MAKERS = {
     "sambanova": "SambaNova", "graphcore": "Graphcore", "xilinx": "AMD", "fujitsu": "Fujitsu", "tenstorrent": "Tenstorrent",
 }  # fmt: skip
 """Words that drivers and papers put before a name, and the vendors in whose sheets they tell no two machines apart."""
+_SIZE, _SOCKET = re.compile(r"[\s_-]*(\d+)\s?gi?b$", re.IGNORECASE), re.compile(r"sxm\d", re.IGNORECASE)
+_SAME_SIZE = 0.1  # 192 GB of memory are sold as 180 GB
 MAX_DEVICES = 10_000_000
 USUAL_NODE = 16
 """Devices that a node may have where the sheet does not say."""
@@ -218,11 +220,23 @@ def _path(name: str, kind: str) -> Path | None:
     files, folded = _files(_catalog(), kind), _fold(name)
     meant = folded if folded in files else _aliases(kind).get(folded)
     if meant is None:
-        meant = _bare_table(_catalog(), kind).get(_bare(name)) or ""
+        meant = _bare_table(_catalog(), kind).get(_bare(name)) or _sized(name, kind)
         makers = [_MAKERS[word] for word in _words(name) if word in _MAKERS]
         if makers and meant and not all(_vendor(files[meant]) in maker for maker in makers):
             return None  # an Apple A16 is no NVIDIA A16
     return files.get(meant)
+
+
+def _sized(name: str, kind: str) -> str:
+    """The device of a name that also says its memory or the generation of its socket, where the sheet says the same."""
+    stated = _SIZE.search(name)
+    shorter = _SOCKET.sub("sxm", name[: stated.start()] if stated else name)
+    meant = _bare_table(_catalog(), kind).get(_bare(shorter)) or ""
+    if not meant or kind != "machines" or stated is None:
+        return meant
+    memory = _load(_files(_catalog(), kind)[meant]).memory
+    capacity = max(float(level.capacity) for level in memory.values() if level.role == "main") / 1e9
+    return meant if abs(float(stated[1]) / capacity - 1.0) < _SAME_SIZE else ""
 
 
 @cache
