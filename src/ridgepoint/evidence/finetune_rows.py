@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from ridgepoint.evidence.datasets import LENGTHS
+from ridgepoint.evidence.finetune_memory import METHODS
 from ridgepoint.evidence.rows import InexpressibleError, Rows
 from ridgepoint.evidence.run_scenarios import Figure, Figures, timed, with_formats
 from ridgepoint.evidence.step_rows import engine_of
@@ -28,11 +29,11 @@ from ridgepoint.work import Op, Seq, Work, mapped
 
 WIDER = 1.5
 """How much wider the interval is for lengths that nobody stated."""
-WIDEN_FLOP = 60.0
-"""Instructions per weight: the tree of 15 comparisons is branches, of which the values of a warp take all; then scale and
-conversion (``dDequantizeNF4`` of bitsandbytes 0.41)."""
-METHODS = ("lora", "adapter", "adapter_v2")
-"""Low-rank products beside the projections; a learnt prefix, or scales and biases, which cost no product."""
+WIDEN_INSTRUCTIONS = 150.0
+"""Instructions per weight of ``dDequantizeNF4`` (bitsandbytes 0.41), fitted to LitGPT's 12 rows of nf4: a tree of 15
+comparisons written as branches, whose 16 leaves a warp all visits with test, jump and reunion; then scale and conversion."""
+FLOP_PER_INSTRUCTION = 2.0
+"""What the peak rate of arithmetic counts for an instruction that could have been a multiplication with an addition."""
 
 
 def finetuning_figures(rows: Rows, model: Model, machine: Machine) -> Figures:
@@ -67,7 +68,7 @@ def _widened_before(op: Op) -> Work:
     widen = Stream(
         read_bytes=weights * FORMATS[op.weights].bytes,
         write_bytes=weights * FORMATS[op.acts].bytes,
-        flop=WIDEN_FLOP * weights,
+        flop=WIDEN_INSTRUCTIONS * FLOP_PER_INSTRUCTION * weights,
         pattern="quantize",
         label=f"{op.label}.widen",
     )

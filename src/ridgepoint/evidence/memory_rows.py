@@ -12,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from ridgepoint.cost.allocator import left_behind
+from ridgepoint.evidence.finetune_memory import METHODS, peak_bytes
 from ridgepoint.evidence.rows import InexpressibleError, Rows
 from ridgepoint.evidence.run_scenarios import Figure, Figures, with_formats
 from ridgepoint.evidence.step_rows import engine_of, plan_of
@@ -21,12 +22,13 @@ from ridgepoint.machines.machine import Machine
 from ridgepoint.models.architecture import Model
 from ridgepoint.models.execution import Tokens
 from ridgepoint.models.networks.network import Network
+from ridgepoint.models.parameters import total_parameters
 from ridgepoint.models.transformer import layer_work
 from ridgepoint.numeric import Num
 from ridgepoint.plan import Plan
 from ridgepoint.serving.capacity import tokens_that_fit
 from ridgepoint.serving.engines import BINARY
-from ridgepoint.tasks import Decode, Train
+from ridgepoint.tasks import Decode
 from ridgepoint.tasks.build import build
 from ridgepoint.tasks.layout import Layout, execution
 from ridgepoint.work import Op, Work
@@ -35,8 +37,6 @@ CONTEXT_BYTES = 1.47e9
 """What NVML counts beside PyTorch's own: driver context, library workspaces (a GPU with cuBLAS and cuDNN loaded)."""
 VISIBLE = 0.995
 """Part of the visible device that PyTorch can reserve beside its context."""
-ALPACA_LONGEST = 1304.0
-"""Tokens of the longest sequence of the Alpaca set with the Llama tokenizer: the one that decides a fine-tuning peak."""
 
 FUSED_LOSS = 0.6
 """Part of the logits' workspace that a fused cross entropy spares: two bytes per logit and its gradient each, of ten."""
@@ -111,12 +111,11 @@ def _train(rows: Rows, model: Model, machine: Machine) -> Figures:
 
 
 def _finetune(rows: Rows, model: Model, machine: Machine) -> Figures:
-    """Frozen weights; activations and logits of the longest sequence; adapters and their states are small."""
-    micro = rows.number("micro_batch")
-    plan = Plan(micro_batch=micro, dp=1.0, compiled=False, optimizer="none", trainable="lora")
-    plan = with_formats(plan, rows, model, machine)
-    ledger = build(model, machine, Train(batch=micro, seq=ALPACA_LONGEST), plan).ledger
-    total = ledger["weights"] + ledger["activations"] + ledger["logits"]
+    """Frozen weights, and what autograd keeps of the longest sequence of the set."""
+    method = rows.tag("method")
+    if method not in METHODS:
+        raise InexpressibleError(f"fine-tuning by '{method}' is not modelled")
+    total = peak_bytes(model, total_parameters(model), method, rows.text("precision"), rows.number("micro_batch"))
     return {"peak_memory_gb": _figure(total * 1e-9)}
 
 
