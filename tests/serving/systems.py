@@ -52,6 +52,24 @@ def load(
     return rp.poisson_requests(rate, count, prompt, output, seed=seed)
 
 
+def documents(count: int, rate: float, seed: int = 2) -> Requests:
+    """Requests on a dozen documents of 640 tokens: some of a document's 64-token blocks, then blocks of their own."""
+    random = np.random.default_rng(seed)
+    ids: list[int] = []
+    offsets, prompts = [0], []
+    for i in range(count):
+        shared = random.integers(0, 11)
+        own = random.integers(0, 6)
+        ids += [*(1000 * random.integers(12) + np.arange(shared)), *(10**6 + 10 * i + np.arange(own))]
+        offsets.append(len(ids))
+        prompts.append(64 * (shared + own) + random.integers(1, 64))
+    arrivals = np.cumsum(random.exponential(1.0 / rate, count))
+    outputs = random.integers(1, 120, count)
+    return Requests(
+        arrivals, np.array(prompts), outputs, np.array(ids, dtype=np.int64), np.array(offsets), id_tokens=64
+    )
+
+
 def decoded(found: rp.Outcome) -> float:
     """Tokens that decode steps made."""
     return float(sum(np.dot(a.log["sequences"], a.log["steps"]) for a in found.actions))

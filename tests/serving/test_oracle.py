@@ -12,9 +12,8 @@ from ridgepoint.serving.failures import Failures
 from ridgepoint.serving.handover import transfer
 from ridgepoint.serving.scaling import Scaling
 from ridgepoint.serving.simulate import simulate_requests
-from ridgepoint.serving.workload import Requests
-from tests.serving import oracle
-from tests.serving.systems import bare, load
+from tests.serving.oracle.simulation import simulate as by_oracle
+from tests.serving.systems import bare, documents, load
 
 pytest.importorskip("simpy")
 
@@ -23,8 +22,8 @@ def beside(system, requests, seed=0, **how):
     """Both simulations; asserts that they tell the same of every request."""
     found = simulate_requests(system, requests, seed=seed)
     rules = system.rules
-    jobs, engines = oracle.simulate(
-        found.clock,
+    jobs, engines = by_oracle(
+        found.replicas[0].clocks,
         requests,
         found.cache.blocks,
         rules.token_budget,
@@ -38,7 +37,7 @@ def beside(system, requests, seed=0, **how):
     first, done = (np.array([getattr(job, name) for job in jobs]) for name in ("first", "done"))
     assert np.allclose(found.columns["first_s"], first, rtol=1e-6, atol=1e-9)
     assert np.allclose(found.columns["done_s"], done, rtol=1e-6, atol=1e-9)
-    assert all(engine.peak <= found.cache.blocks for engine in engines)
+    assert all(engine.cache.peak <= found.cache.blocks for engine in engines)
     return found, jobs
 
 
@@ -59,23 +58,6 @@ def test_priorities_decide_who_begins_and_who_goes():
     requests = load(60.0, 300, "uniform:16:1500", "uniform:20:250", seed=4).with_urgent(0.3)
     found, _ = beside(bare(blocks=400, max_sequences=32), requests)
     assert found.put_back > 20
-
-
-def documents(count, rate, seed=2):
-    """Requests on a dozen documents of 640 tokens: some of a document's 64-token blocks, then blocks of their own."""
-    random = np.random.default_rng(seed)
-    ids, offsets, prompts = [], [0], []
-    for i in range(count):
-        shared = random.integers(0, 11)
-        own = random.integers(0, 6)
-        ids += [*(1000 * random.integers(12) + np.arange(shared)), *(10**6 + 10 * i + np.arange(own))]
-        offsets.append(len(ids))
-        prompts.append(64 * (shared + own) + random.integers(1, 64))
-    arrivals = np.cumsum(random.exponential(1.0 / rate, count))
-    outputs = random.integers(1, 120, count)
-    return Requests(
-        arrivals, np.array(prompts), outputs, np.array(ids, dtype=np.int64), np.array(offsets), id_tokens=64
-    )
 
 
 @pytest.mark.parametrize(("rate", "blocks"), [(10.0, None), (40.0, 600), (80.0, 260)])

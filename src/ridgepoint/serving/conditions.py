@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from ridgepoint.cost.energy import idle_w
 from ridgepoint.serving.budget import HIGH_LEVELS, LOW_LEVELS, Governor
 from ridgepoint.serving.failures import Breaking
+from ridgepoint.serving.log import Log
 from ridgepoint.serving.power import Draws
+from ridgepoint.serving.replica import Replica
 from ridgepoint.serving.scaling import Scaler
+from ridgepoint.serving.timing import write
 from ridgepoint.serving.usage import actions
 
 if TYPE_CHECKING:
@@ -54,6 +57,7 @@ class Conditions:
             self._draws = Draws(given.machine, run.replicas[0].clocks)
             self._idle = idle_w(given.machine) or 0.0
             self._marks = [replica.log.mark for replica in run.replicas]
+            self._ahead = [0.0] * count
             run.at(given.budget.every_s, self._look)
 
     def close(self, end_s: float) -> None:
@@ -161,17 +165,26 @@ class Conditions:
         run.at(now_s + budget.every_s, self._look)
 
     def _watts(self, now_s: float, window_s: float) -> float:
-        """Mean power of all devices in the last window; actions count when they end, for which runs are cut short."""
+        """Mean power of all devices in the last window; the action under way counts as far as it is done."""
         run = self._run
         tdp = float(run.given.machine.device.power.tdp or 0.0)
         watts = 0.0
         for number, replica in enumerate(run.replicas):
             done = actions(replica.log, self._marks[number])
+            before, self._ahead[number] = self._ahead[number], self._under_way(replica, now_s)
             self._marks[number] = replica.log.mark
-            replica.pause(now_s)
-            part = float(self._draws.worth_s(done).sum()) / window_s
-            watts += self._idle + (tdp - self._idle) * min(part, 1.0)
+            part = (float(self._draws.worth_s(done).sum()) + self._ahead[number] - before) / window_s
+            watts += self._idle + (tdp - self._idle) * min(max(part, 0.0), 1.0)
         return watts * run.given.devices_per_replica
+
+    def _under_way(self, replica: Replica, now_s: float) -> float:
+        """Seconds at full power that the action under way is worth up to now."""
+        if replica.action is None:
+            return 0.0
+        log = Log()
+        write(replica, log)
+        worth = float(self._draws.worth_s(actions(log)).sum())
+        return worth * (now_s - replica.start_s) / (replica.end_s - replica.start_s)
 
     def _set_clocks(self, state: int, now_s: float) -> None:
         run, budget = self._run, self._run.given.budget

@@ -39,7 +39,7 @@ class Replica:
     __slots__ = (
         "_order", "_reserved", "_steps", "_width", "action", "blocked", "blocks", "cache", "clock", "clocks",
         "decoding", "end_s", "fetching", "guess", "half", "hands_over", "idle", "level", "log", "made_room", "mate",
-        "name", "pieces", "reading", "room", "rules", "run", "sink", "slots", "start_s", "version", "waiting",
+        "name", "pace_s", "pieces", "reading", "room", "rules", "run", "sink", "slots", "start_s", "version", "waiting",
     )  # fmt: skip
 
     def __init__(
@@ -67,6 +67,8 @@ class Replica:
         self.mate: Replica | None = None
         self.half = BOTH
         self.start_s, self.end_s, self.version = 0.0, inf, 0
+        self.pace_s = 0.0
+        """Seconds of the step under way at the clock of now; the action says those of the clock at which it began."""
         self.sink, self._steps = sink, steps
         self._order, self.made_room = 0, False
         self.guess = Guess()
@@ -155,25 +157,22 @@ class Replica:
         return self.rules.max_sequences * self.clock.lanes
 
     def set_level(self, level: int, now_s: float) -> None:
-        """Another clock times it from now on: what remains of a step is stretched, a run ends with the step under way."""
+        """Another clock times it from now on: a run ends with the step under way, what remains of a step is stretched."""
         if level == self.level:
             return
+        self.pause(now_s)
         self.level, self.clock = level, self.clocks[level]
-        before = self.action
+        before, run, left, pace_s = self.action, self.run, self.end_s - now_s, self.pace_s
         if before is None:
-            return
-        if now_s > self.start_s and not self.pieces:
-            self._cut(now_s)
             return
         if self.slots is not None:
             self.slots.loading_s += before.loading_s
-        if now_s <= self.start_s:  # it was planned this moment
-            plan_time(self, now_s)
-        else:
-            left = (self.end_s - now_s) / before.first_s
-            plan_time(self, self.start_s)
-            self.end_s = now_s + left * (self.end_s - self.start_s)
-            self.action = before
+        plan_time(self, self.start_s)
+        if now_s > self.start_s:  # else it was planned this moment
+            self.end_s = now_s + left * self.pace_s / pace_s
+            self.action, self.run = before, run
+            if self.mate is not None and not self.pieces:
+                self.reserve(self.decoding.blocks(run))
         self.version += 1
         self.sink.due(self)
 
@@ -185,7 +184,7 @@ class Replica:
             whole = int(self._passed(now_s) + 1e-9)
             if whole:
                 self.end_after(min(whole, self.run))
-                write(self)
+                write(self, self.log)
                 self._finish_decoding(self.run, self.end_s)
         lost = [one for _, _, one in self.waiting] + [one for _, _, one in self.fetching] + list(self.reading)
         for one in list(self.decoding.members.values()):
@@ -207,7 +206,8 @@ class Replica:
         """The action under way is done: give tokens, let go of what has ended, decide on the next."""
         now, run, pieces = self.end_s, self.run, self.pieces
         if run or pieces:
-            write(self)
+            write(self, self.log)
+        self.action = None
         if run:
             self._finish_decoding(run, now)
         if pieces:
@@ -328,9 +328,9 @@ class Replica:
 
     def release(self, one: Active, tokens: int) -> None:
         """``one`` leaves; ``tokens`` of its tokens are cached."""
-        made = one.made(self.decoding.tick) if one.end > one.since and self.decoding.paged else 0
+        grown = one.grown(self.decoding.tick) if one.end > one.since and self.decoding.paged else 0
         one.since = one.end = 0
-        self.room.release(one, made, tokens)
+        self.room.release(one, grown, tokens)
         self._leave_slot(one)
 
     def _leave_slot(self, one: Active) -> None:

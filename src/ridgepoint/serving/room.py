@@ -68,12 +68,12 @@ class Room:
         one.shared += named
         one.held -= named * blocks.width
 
-    def release(self, one: Active, made: int, tokens: int) -> None:
-        """Free what ``one`` holds after it grew by ``made`` tokens; named blocks of its first ``tokens`` tokens are kept
+    def release(self, one: Active, grown: int, tokens: int) -> None:
+        """Free what ``one`` holds after it grew by ``grown`` tokens; named blocks of its first ``tokens`` tokens are kept
         while nobody needs the room.
         """
-        if made:
-            one.held += self._blocks_of(one.paged + made) - self._blocks_of(one.paged)
+        if grown:
+            one.held += self._blocks_of(one.paged + grown) - self._blocks_of(one.paged)
         self.share(one, tokens - 1)
         self.blocks.give(one.held)
         self.blocks.leave(one.ids[: one.shared])

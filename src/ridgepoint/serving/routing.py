@@ -1,8 +1,8 @@
 """Which replica a request goes to.
 
 ``round_robin``: in turn. ``least_loaded``: the one with the fewest requests. ``power_of_two``: the less loaded of two drawn at
-random (Mitzenmacher 2001). ``prefix_aware``: where most of its prefix went before, unless loads differ much — the rule of
-SGLang's router, whose thresholds these are.
+random (Mitzenmacher 2001). ``prefix_aware``: where most of its prefix went before, unless the loads of all differ much — the
+rule of SGLang's router, whose thresholds these are.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ridgepoint.serving.replica import Replica
 from ridgepoint.serving.sequences import Active
 
 MATCH = 0.5
-"""Part of the prefix that must be known for the prefix to decide."""
+"""Part of the prefix of which more must be known for the prefix to decide."""
 UNEVEN = 32
 """Requests by which the most and the least loaded may differ before load decides."""
 
@@ -58,18 +58,13 @@ def _by_prefix(replicas: Sequence[Replica]) -> Route:
     went: dict[int, Replica] = {}
 
     def route(one: Active) -> Replica:
-        idlest = least(replicas)
-        chosen: Replica | None = None
-        # An id names a block and all before it: the last one that is known tells how much of the prefix is.
-        for known in range(len(one.ids), 0, -1):
-            chosen = went.get(one.ids[known - 1])
-            if chosen is not None and chosen not in replicas:
-                chosen = None
-            if chosen is not None:
-                even = chosen.load - idlest.load <= UNEVEN
-                chosen = chosen if even and known >= MATCH * len(one.ids) else None
-                break
-        chosen = chosen or idlest
+        idlest = chosen = least(replicas)
+        if one.ids and max(replica.load for replica in replicas) - idlest.load <= UNEVEN:
+            # An id names a block and all before it: the last one that is known tells how much of the prefix is.
+            known = next((i for i in range(len(one.ids), 0, -1) if one.ids[i - 1] in went), 0)
+            if known > MATCH * len(one.ids):
+                before = went[one.ids[known - 1]]
+                chosen = before if before in replicas else idlest
         went.update(dict.fromkeys(one.ids, chosen))
         return chosen
 

@@ -54,6 +54,10 @@ class Active:
         """Tokens that it has made by decoding up to ``tick``."""
         return int(self.rate * (tick - self.since) + 1e-9)
 
+    def grown(self, tick: int) -> int:
+        """Tokens beyond ``paged`` that have had blocks up to ``tick``: a step takes those of one more than was made before."""
+        return self.made(tick - 1) + 1 if tick > self.since else 0
+
 
 class Decoding:
     """The sequences that decode. ``block``: tokens of a cache block; ``paged``: whether caches grow step by step."""
@@ -185,7 +189,7 @@ def _crossings(one: Active, block: int, tick: int) -> list[int]:
     found = []
     held = -(-one.paged // block)
     for step in range(one.since, one.end):
-        needed = -(-(one.paged + one.made(step + 1)) // block)
+        needed = -(-(one.paged + one.grown(step + 1)) // block)
         if step >= tick:
             found += [step] * (needed - held)
         held = needed

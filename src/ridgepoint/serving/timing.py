@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ridgepoint.serving.action import Action
+from ridgepoint.serving.log import Log
 from ridgepoint.serving.scheduling import RATIO
 
 if TYPE_CHECKING:
@@ -22,10 +23,8 @@ LEARNING = 16
 
 def plan_time(replica: Replica, now: float) -> None:
     """Time what ``replica`` does from ``now`` on."""
-    if replica.pieces:
-        _step(replica, now)
-    else:
-        _run(replica)
+    action = _step(replica, now) if replica.pieces else _run(replica)
+    replica.pace_s = action.first_s
 
 
 def _adapted(replica: Replica) -> tuple[float, int, float]:
@@ -38,7 +37,7 @@ def _adapted(replica: Replica) -> tuple[float, int, float]:
     return min(slots.running / max(running, 1), 1.0), slots.different, loading
 
 
-def _step(replica: Replica, now: float) -> None:
+def _step(replica: Replica, now: float) -> Action:
     decoding, clock = replica.decoding, replica.clock
     beside = len(decoding) if replica.run else 0
     pieces = [(tokens, one.read) for one, tokens in replica.pieces]
@@ -47,14 +46,15 @@ def _step(replica: Replica, now: float) -> None:
     adapted, adapters, loading = _adapted(replica)
     device, host, width, part = clock.mixed(beside, context, pieces, finishing, adapted, adapters)
     chosen, seconds = clock.chosen(beside, finishing), device + host + loading
-    replica.action = Action(
+    action = replica.action = Action(
         beside, len(decoding) - beside, context, width, chosen, host, part, seconds, 0.0, replica.level,
         adapted * width, adapters, loading,
     )  # fmt: skip
     replica.end_s = now + seconds
+    return action
 
 
-def _run(replica: Replica) -> None:
+def _run(replica: Replica) -> Action:
     decoding, count, clock = replica.decoding, len(replica.decoding), replica.clock
     context, rate = decoding.context, decoding.growth
     adapted, adapters, loading = _adapted(replica)
@@ -66,7 +66,7 @@ def _run(replica: Replica) -> None:
     if loading or (replica.made_room and replica.waiting):  # who waits may fit into the room just made
         steps = 1
     chosen = clock.chosen(count, 0)
-    replica.action = Action(
+    action = replica.action = Action(
         count, 0, context, chosen, chosen, host, 1.0, device + host + loading, slope * rate, replica.level,
         adapted * chosen, adapters, loading,
     )  # fmt: skip
@@ -77,10 +77,11 @@ def _run(replica: Replica) -> None:
         steps = max(1, decoding.steps_within(replica.blocks.room, min(steps, RESERVED)))
         replica.reserve(decoding.blocks(steps))
     replica.end_after(steps)
+    return action
 
 
-def write(replica: Replica) -> None:
-    """Log what the action under way took after all."""
+def write(replica: Replica, log: Log) -> None:
+    """Log what the action under way took after all, or will take as it stands."""
     done, steps = replica.action, max(replica.run, 1)
     assert done is not None
     seconds = replica.end_s - replica.start_s
@@ -91,4 +92,4 @@ def write(replica: Replica) -> None:
         replica.start_s, seconds, steps, done.beside, done.stalled, context, done.width, done.chosen, done.host_s,
         replica.blocks.used, done.level, stretch, done.adapted, done.adapters, done.loading_s,
     )  # fmt: skip
-    replica.log.write(row, ((tokens, one.read) for one, tokens in replica.pieces), done.part)
+    log.write(row, ((tokens, one.read) for one, tokens in replica.pieces), done.part)
