@@ -102,9 +102,13 @@ def test_ties_share_their_rank():
 
 
 def test_serving_of_the_development_measurements_is_ranked_and_timed_as_asked(shared):
-    """Median error of request latency at most 15 %; configurations per model and machine ranked with at least 0.9."""
+    """Median error of request latency at most 15 %; configurations per model and machine ranked with at least 0.9. Tuned
+    submissions do not state theirs.
+    """
     table = read_table(shared / "measurements" / "runs.csv.gz")
-    result = predict_runs(table.take(np.array([i for i, task in enumerate(table.text["task"]) if task == "serve"])))
+    kinds = zip(table.text["task"], table.text["framework"], strict=True)
+    stated = [i for i, (task, framework) in enumerate(kinds) if task == "serve" and framework != "mlperf"]
+    result = predict_runs(table.take(np.array(stated)))
     row = latency_class(result)
     assert row is not None
     assert float(str(row["mdape"])) <= 0.15

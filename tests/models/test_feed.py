@@ -7,7 +7,7 @@ import ridgepoint as rp
 from ridgepoint.models.architecture import Experts, FeedForward
 from ridgepoint.models.catalog import find_model
 from ridgepoint.models.execution import Tokens
-from ridgepoint.models.feed import chance_imbalance, dense, experts, touched_experts
+from ridgepoint.models.feed import UNEVEN, chance_imbalance, dense, experts, most_touched, touched_experts
 from ridgepoint.tasks import Decode, Forward
 from tests.models.parts import built, components, execution, flop
 
@@ -30,6 +30,36 @@ def test_the_busiest_rank_under_random_routing(rows, ranks):
     assert chance_imbalance(float(rows), 1.0) == 1.0
 
 
+# Uneven popularity leaves more experts untouched, but one token picks as many as ever.
+@pytest.mark.parametrize(("count", "top_k", "tokens"), [(128, 1, 1), (128, 1, 64), (128, 4, 16), (256, 8, 64)])
+def test_experts_of_uneven_popularity_are_touched_as_drawn(count, top_k, tokens):
+    rng = np.random.default_rng(1)
+    seen = []
+    for _ in range(400):
+        popularity = rng.gamma(1 / UNEVEN, UNEVEN, count)
+        share = top_k * popularity / popularity.sum()
+        seen.append(np.sum(rng.random((tokens, count)).min(axis=0) < share))
+    found = touched_experts(float(count), float(top_k), float(tokens), UNEVEN)
+    assert found == pytest.approx(np.mean(seen), rel=0.03, abs=4 * np.std(seen) / 20)
+    assert found <= touched_experts(float(count), float(top_k), float(tokens)) + 1e-9
+
+
+@pytest.mark.parametrize(("part", "here", "ranks"), [(0.1, 96, 4), (0.5, 32, 8), (1.0, 16, 8)])
+def test_the_rank_with_most_touched_experts_is_waited_for(part, here, ranks):
+    draws = np.random.default_rng(2).binomial(here, part, (4000, ranks)).max(axis=1)
+    assert most_touched(part * here, float(here), float(ranks)) == pytest.approx(draws.mean(), rel=0.05)
+    assert most_touched(part * here, float(here), 1.0) == pytest.approx(part * here)
+
+
+def test_routing_that_is_stated_or_trained_is_not_made_uneven():
+    """A stated factor stands for everything, and training balances its experts."""
+    for run in (execution(expert_imbalance=1.0), execution(training=True)):
+        parts = components(experts(MOE, 64, Tokens(4.0, 1.0, 1.0, decode=True), run, "m"))
+        inputs = 4 * 8 * (64 + 2 * 128) * 2
+        loaded = touched_experts(64.0, 8.0, 4.0) * 2 * 64 * 128 * 2
+        assert parts["m.experts.gate_up"].bytes == pytest.approx(loaded + inputs)
+
+
 def test_a_gated_part_has_three_matrices_and_a_plain_one_two():
     gated = components(dense(FeedForward(256), 64, Tokens(2.0, 8.0, 8.0), execution(), "f"))
     plain = components(dense(FeedForward(256, gated=False), 64, Tokens(2.0, 8.0, 8.0), execution(), "f"))
@@ -43,7 +73,7 @@ def test_active_and_loaded_experts_are_counted_separately():
         parts = components(experts(MOE, 64, Tokens(batch, 1.0, 1.0, decode=True), execution(), "m"))
         products = parts["m.experts.gate_up"], parts["m.experts.down"]
         assert sum(p.flop for p in products) == pytest.approx(2 * batch * 8 * 3 * 64 * 128)
-        loaded = touched_experts(64.0, 8.0, batch) * 3 * 64 * 128 * 2
+        loaded = touched_experts(64.0, 8.0, batch, UNEVEN) * 3 * 64 * 128 * 2
         inputs = batch * 8 * (64 + 2 * 128 + 128 + 64) * 2
         assert sum(p.bytes for p in products) == pytest.approx(loaded + inputs)
 

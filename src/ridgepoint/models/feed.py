@@ -43,19 +43,49 @@ def _two_projections(
     ]
 
 
-def touched_experts(count: Num, top_k: Num, tokens: Num) -> Num:
+UNEVEN = 1.0
+"""Squared coefficient of variation of how often experts are picked when a model serves: traffic of one kind has favourites,
+whatever training balanced. Fitted to TPOT of serving rows (aiconfigurator-silicon, mlenergy; 0.5 to 1 fit about alike)."""
+
+
+def touched_experts(count: Num, top_k: Num, tokens: Num, uneven: Num = 0.0) -> Num:
     """Experts that at least one of ``tokens`` tokens picks, in expectation: E·(1 − (1 − k/E)^T) under uniform routing.
+
+    Where popularity varies from expert to expert (gamma-distributed, squared coefficient of variation ``uneven`` = s > 0), an
+    expert stays untouched with the negative binomial's (1 + T·((1 − k/E)^−s − 1))^(−1/s), which is the same for one token.
 
     >>> round(float(touched_experts(8.0, 2.0, 1.0)), 3), round(float(touched_experts(8.0, 2.0, 16.0)), 3)
     (2.0, 7.92)
+    >>> round(float(touched_experts(8.0, 2.0, 1.0, 1.0)), 3), round(float(touched_experts(8.0, 2.0, 16.0, 1.0)), 3)
+    (2.0, 6.737)
     """
-    return count * (1.0 - (1.0 - top_k / count) ** tokens)
+    missed = np.maximum(1.0 - top_k / count, _LEAST_MISSED)
+    s = np.maximum(uneven, _LEAST_UNEVEN)
+    by_chance = (1.0 - top_k / count) ** tokens
+    untouched = np.where(np.asarray(uneven) > 0.0, (1.0 + tokens * (missed**-s - 1.0)) ** (-1.0 / s), by_chance)
+    return plain(count * (1.0 - untouched))
 
 
-def chance_imbalance(rows_per_rank: Num, ranks: Num) -> Num:
-    """Rows of the busiest of ``ranks`` expert ranks over the mean when routing is random (a binomial's spread)."""
-    spread = np.sqrt((1.0 - 1.0 / np.maximum(ranks, 1.0)) / np.maximum(rows_per_rank, 1.0))
+_LEAST_MISSED, _LEAST_UNEVEN = 1e-12, 1e-3
+
+
+def chance_imbalance(rows_per_rank: Num, ranks: Num, uneven: Num = 0.0) -> Num:
+    """Rows of the busiest of ``ranks`` expert ranks over the mean when routing is random (a binomial's spread), and the
+    popularity of ranks varies besides (``uneven``: its squared coefficient of variation).
+    """
+    spread = np.sqrt((1.0 - 1.0 / np.maximum(ranks, 1.0)) * (1.0 / np.maximum(rows_per_rank, 1.0) + uneven))
     return np.minimum(1.0 + expected_maximum(ranks) * spread, np.maximum(ranks, 1.0))
+
+
+def most_touched(touched: Num, here: Num, ranks: Num) -> Num:
+    """Experts touched on the rank that has most, of ``here`` on each with ``touched`` in the mean: the others wait for it.
+
+    >>> round(float(most_touched(8.0, 96.0, 4.0)), 2), float(most_touched(8.0, 96.0, 1.0))
+    (10.41, 8.0)
+    """
+    part = np.minimum(touched / here, 1.0)
+    spread = np.sqrt(here * part * (1.0 - part) * (1.0 - 1.0 / np.maximum(ranks, 1.0)))
+    return plain(np.minimum(touched + expected_maximum(ranks) * spread, here))
 
 
 def experts(feed: Experts, hidden: int, tokens: Tokens, run: Execution, at: str) -> Work:
@@ -67,7 +97,7 @@ def experts(feed: Experts, hidden: int, tokens: Tokens, run: Execution, at: str)
     pooled = rows * cut.pooled_replicas
     here = feed.count / cut.ep
     expert_rows = pooled * feed.top_k / cut.ep
-    touched = touched_experts(feed.count, feed.top_k, pooled) / cut.ep
+    touched = _touched(feed, pooled, here, run)
     parts: list[Work] = [
         projection(run, "router", f"{at}.router", rows, feed.count, hidden),
         _top_k(feed, rows, run, at),
@@ -75,7 +105,7 @@ def experts(feed: Experts, hidden: int, tokens: Tokens, run: Execution, at: str)
     if feed.hidden:
         parts.append(projection(run, "feed", f"{at}.latent_down", rows, feed.hidden / cut.tp, hidden))
     parts += _exchange(feed, hidden, rows, run, f"{at}.dispatch")
-    parts += _grouped(feed, hidden, pooled, expert_rows, np.minimum(touched, here), run, at)
+    parts += _grouped(feed, hidden, pooled, expert_rows, touched, run, at)
     parts += _exchange(feed, hidden, rows, run, f"{at}.combine")
     if feed.hidden:
         parts.append(projection(run, "feed", f"{at}.latent_up", rows, hidden, feed.hidden / cut.tp))
@@ -83,6 +113,19 @@ def experts(feed: Experts, hidden: int, tokens: Tokens, run: Execution, at: str)
         parts += _two_projections(run, f"{at}.shared", rows, hidden, feed.shared_width / cut.tp, feed.gated)
     parts.append(sum_over_ranks(run, f"{at}.all_reduce", rows, hidden))
     return Seq(*parts)
+
+
+def _uneven(run: Execution) -> Num:
+    """How unevenly experts are picked: training balances them, and a stated factor stands for everything."""
+    by_chance = np.asarray(run.expert_imbalance, dtype=float) <= 0.0
+    return plain(np.where(by_chance & (not run.training), UNEVEN, 0.0))
+
+
+def _touched(feed: Experts, pooled: Num, here: Num, run: Execution) -> Num:
+    """Experts with rows on a rank: of all ranks' mean in training, where every expert has some, and where routing is stated."""
+    uneven = _uneven(run)
+    mean = np.minimum(touched_experts(feed.count, feed.top_k, pooled, uneven) / run.cut.ep, here)
+    return plain(np.where(np.asarray(uneven) > 0.0, most_touched(mean, here, run.cut.ep), mean))
 
 
 def _top_k(feed: Experts, rows: Num, run: Execution, at: str) -> Stream:
@@ -120,7 +163,8 @@ def _grouped(
     width, inner = feed.width / run.cut.expert_slices, feed.hidden or hidden
     inputs, stored = run.formats.gemm_inputs("experts"), FORMATS[run.formats.stream].bytes
     given = np.asarray(run.expert_imbalance, dtype=float)
-    imbalance = plain(np.where(given > 0.0, given, chance_imbalance(expert_rows, run.cut.ep)))
+    by_chance = chance_imbalance(expert_rows, run.cut.ep, _uneven(run) * run.cut.ep / feed.count)
+    imbalance = plain(np.where(given > 0.0, given, by_chance))
 
     def product(label: str, n: Num, k: Num) -> Gemm:
         return Gemm(
