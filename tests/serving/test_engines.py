@@ -7,6 +7,7 @@ import pytest
 from ridgepoint.cost.evaluate import evaluate
 from ridgepoint.machines.catalog import find_machine
 from ridgepoint.ops import Gemm
+from ridgepoint.serving.deployment import deployment
 from ridgepoint.serving.engines import Engine, engines, speeds, step, with_software
 from ridgepoint.work import Repeat
 
@@ -62,3 +63,25 @@ def test_software_of_its_time_replaces_coefficients():
 def test_a_cpu_launches_nothing():
     cpu = find_machine("xeon-8380")
     assert step(WORK, cpu, engine(step_s=1.0), 1.0) is WORK
+
+
+def test_an_engine_takes_the_grouped_products_of_its_library():
+    """vLLM runs 16-bit experts with Triton's kernels on Hopper, which the kernel tables have slower than the default; what a
+    dense model does, and experts in other formats, stays as it is.
+    """
+    given = deployment("qwen3-30b-a3b", "h100-sxm")
+    used = given.passes.machine.coefficients.gemm
+    known = given.machine.coefficients.gemm
+    assert used.grouped["default"] == known.grouped["triton-bf16"]
+    assert used.grouped_memory["default"] == known.grouped_memory["triton-bf16"]
+    other = deployment("qwen3-30b-a3b", "h100-sxm", engine="trtllm").passes.machine.coefficients.gemm
+    assert other.grouped["default"] == known.grouped["default"]
+
+
+def test_libraries_that_engines_name_are_in_the_tables():
+    """A name that no table knows would be passed over in silence."""
+    machines = {"hopper": "h100-sxm", "blackwell": "b200-sxm"}
+    named = [(f, e) for engine in engines().values() for f, entries in engine.experts.items() for e in entries.values()]
+    assert named
+    for family, entry in named:
+        assert entry in find_machine(machines[family]).coefficients.gemm.grouped

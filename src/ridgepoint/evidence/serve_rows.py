@@ -20,11 +20,12 @@ from ridgepoint.models.networks.network import Network
 from ridgepoint.numeric import Array, Num
 from ridgepoint.plan import Plan
 from ridgepoint.serving.deployment import Deployment
-from ridgepoint.serving.engines import Engine, engines, servers, speeds, step
+from ridgepoint.serving.engines import Engine, engines, servers, speeds, step, with_experts
 from ridgepoint.serving.loops import Pace, Steady, closed_loop
 from ridgepoint.serving.operating import paces
 from ridgepoint.tasks import Decode, Prefill
 from ridgepoint.tasks.build import build
+from ridgepoint.tasks.layout import resolve_formats
 
 PROMPTS = {"lm-arena-chat": 500.0, "gpqa": 250.0}
 """Mean prompt tokens of data sets that rows name instead of a length: a guess for GPQA, and for the chats what makes the
@@ -41,6 +42,7 @@ def serving_figures(rows: Rows, model: Model | Network, machine: Machine) -> Fig
     name = engine_name(rows)
     engine = engines()[name]
     plan = _plan(rows, model, machine, engine)
+    machine = with_experts(machine, engine, resolve_formats(model, plan)[0].weight("experts"))
     clients, prompt = _clients(rows, engine), rows.number("prompt", PROMPTS.get(rows.tag("workload")))
     found = _expected(
         Deployment(model, machine, plan, name if name in servers() else "vllm"), clients, prompt, len(rows)

@@ -24,7 +24,7 @@ from ridgepoint.serving.adapters import Adapters, AdapterTable
 from ridgepoint.serving.budget import PowerBudget
 from ridgepoint.serving.capacity import Cache, cache_of
 from ridgepoint.serving.clock import Clock
-from ridgepoint.serving.engines import Engine, engines, servers, with_software
+from ridgepoint.serving.engines import Engine, engines, servers, with_experts, with_software
 from ridgepoint.serving.failures import Failures
 from ridgepoint.serving.passes import Passes, passes
 from ridgepoint.serving.scaling import Scaling
@@ -90,7 +90,9 @@ class Deployment:
 
     @cached_property
     def _passes(self) -> tuple[Passes, tuple[str, ...]]:
-        return passes(self.model, with_software(self.machine, self.software), self.plan, self.software.fused_attention)
+        software = self.software
+        found, said = passes(self.model, with_software(self.machine, software), self.plan, software.fused_attention)
+        return replace(found, machine=with_experts(found.machine, software, found.run.formats.weight("experts"))), said
 
     @property
     def passes(self) -> Passes:

@@ -73,6 +73,9 @@ class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What kernels of its time reach where they differ from the machine's tables: table → values."""
     gpu_coefficients: dict[str, dict[str, Any]] = {}
     """The same of its kernels for GPUs alone, where CPUs run other ones."""
+    experts: dict[str, dict[str, str]] = {}
+    """Whose grouped products it takes by default for experts of a stored format, by architecture family: the library's entry
+    among the machine's ``grouped`` fractions; their ``default`` where nothing is said."""
     folded: bool = False
     """Whether norms over batches and simple activations are part of the convolutions before them (inference engines)."""
     token_budget: float = 8192.0
@@ -162,3 +165,25 @@ def with_software(machine: Machine, engine: Engine) -> Machine:
     for name, values in found.items():
         tables[name] = dict(tables.get(name, {})) | values
     return replace(machine, device=msgspec.structs.replace(device, coefficients=tables))
+
+
+def with_experts(machine: Machine, engine: Engine, stored: str) -> Machine:
+    """The machine with the grouped products of the library that the engine takes for experts ``stored`` in a format.
+
+    >>> from ridgepoint.machines.catalog import find_machine
+    >>> h100 = find_machine("h100-sxm")
+    >>> triton = with_experts(h100, engines()["vllm"], "bf16").coefficients.gemm.grouped["default"]
+    >>> triton == h100.coefficients.gemm.grouped["triton-bf16"] < h100.coefficients.gemm.grouped["default"]
+    True
+    """
+    entry = engine.experts.get(machine.device.family, {}).get(stored)
+    if entry is None:
+        return machine
+    table = msgspec.to_builtins(machine.coefficients.gemm)
+    own = {
+        name: table[name] | {"default": table[name][entry]}
+        for name in ("grouped", "grouped_memory")
+        if entry in table[name]
+    }
+    coefficients = machine.device.coefficients | {"gemm": table | own}
+    return replace(machine, device=msgspec.structs.replace(machine.device, coefficients=coefficients))
