@@ -9,16 +9,22 @@ from ridgepoint.formats import FORMATS, find_format, multiply_format
 @pytest.mark.parametrize(
     ("name", "bits"),
     [("bf16", 16), ("fp8", 8), ("mxfp4", 4.25), ("nvfp4", 4.5), ("mxfp8", 8.25), ("int4", 4.125), ("ternary", 1.58),
-     ("nf4", 4 + 8 / 64 + 32 / (64 * 256))],
+     ("nf4", 4 + 8 / 64 + 32 / (64 * 256)),
+     # bytes of llama.cpp's blocks of 32 and of 256 weights: ggml-common.h
+     ("q8_0", 34 * 8 / 32), ("q4_0", 18 * 8 / 32), ("q4_k", 4.5), ("q5_k", 5.5), ("q6_k", 6.5625), ("q2_k", 2.625)],
 )  # fmt: skip
 def test_stored_bits_count_the_scales(name, bits):
     assert FORMATS[name].bits == bits
     assert FORMATS[name].bytes == bits / 8
 
 
-@pytest.mark.parametrize("written", ["BF16", " bfloat16 ", "bf16"])
-def test_aliases_and_case(written):
-    assert find_format(written).name == "bf16"
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [("BF16", "bf16"), (" bfloat16 ", "bf16"), ("bf16", "bf16"), ("float8_e4m3fn", "fp8"), ("FP8-block", "fp8_block"),
+     ("f16", "fp16"), ("Q4_K_M", "q4_k_m"), ("AWQ", "int4")],
+)  # fmt: skip
+def test_aliases_and_case(written, meant):
+    assert find_format(written).name == meant
 
 
 def test_an_unknown_format_names_the_nearest():

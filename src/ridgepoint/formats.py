@@ -65,13 +65,27 @@ _TABLE = [
     Format("int3", 3 + 16 / 128, "int3", _FROM_INT2, "3-bit integer, fp16 scale per 128"),
     Format("int2", 2 + 16 / 128, "int2", _FROM_INT2, "2-bit integer, fp16 scale per 128"),
     Format("int1", 1 + 16 / 128, "int1", _FROM_INT2, "1-bit, fp16 scale per 128"),
+    Format("q8_0", 8 + 16 / 32, "int8", _FROM_INT8, "llama.cpp: 8-bit integer, fp16 scale per 32"),
+    Format("q6_k", 210 * 8 / 256, "int6", ("int8", *_FROM_INT8), "llama.cpp: 210 bytes per 256 weights"),
+    Format("q5_k", 176 * 8 / 256, "int5", ("int8", *_FROM_INT8), "llama.cpp: 176 bytes per 256 weights"),
+    Format("q4_k", 144 * 8 / 256, "int4", _FROM_INT4, "llama.cpp: 144 bytes per 256 weights"),
+    # Half of the value and down projections are in q6_k: 0.145 of the weights of a layer of Llama 3.1 8B.
+    Format("q5_k_m", 5.5 + 0.145 * 1.0625, "int5", ("int8", *_FROM_INT8), "llama.cpp: q5_k, in part q6_k"),
+    Format("q4_k_m", 4.5 + 0.145 * 2.0625, "int4", _FROM_INT4, "llama.cpp: q4_k, in part q6_k"),
+    Format("q4_0", 4 + 16 / 32, "int4", _FROM_INT4, "llama.cpp: 4-bit integer, fp16 scale per 32"),
+    Format("q3_k", 110 * 8 / 256, "int3", _FROM_INT2, "llama.cpp: 110 bytes per 256 weights"),
+    Format("q2_k", 84 * 8 / 256, "int2", _FROM_INT2, "llama.cpp: 84 bytes per 256 weights"),
     Format("ternary", 1.58, "int2", _FROM_INT4, "values −1, 0, 1 (BitNet b1.58), packed"),
 ]
 FORMATS: dict[str, Format] = {f.name: f for f in _TABLE}
 _ALIASES = {
     "float64": "fp64", "double": "fp64", "float32": "fp32", "float": "fp32", "float16": "fp16", "half": "fp16",
     "bfloat16": "bf16", "e4m3": "fp8", "e5m2": "fp8", "float8": "fp8", "fp8_e4m3": "fp8", "fp8_e5m2": "fp8",
-    "w4": "int4", "w8": "int8", "q8_0": "int8", "q4_0": "int4",
+    "f64": "fp64", "f32": "fp32", "single": "fp32", "f16": "fp16",
+    "float8_e4m3": "fp8", "float8_e4m3fn": "fp8", "float8_e5m2": "fp8", "fp8_e4m3fn": "fp8", "e4m3fn": "fp8",
+    "fp8_static": "fp8", "fp8_dynamic": "fp8", "fp8_per_tensor": "fp8", "fp8_per_channel": "fp8",
+    "fp8_blockwise": "fp8_block", "i8": "int8", "s8": "int8", "i4": "int4", "s4": "int4",
+    "w4": "int4", "w8": "int8", "awq": "int4", "gptq": "int4", "q4_k_s": "q4_k", "q5_k_s": "q5_k",
 }  # fmt: skip
 
 

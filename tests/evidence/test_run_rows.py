@@ -214,3 +214,10 @@ def test_every_row_is_predicted_or_refused(shared):
 def test_a_step_of_an_engine_without_host_is_the_device(table):
     est = rp.estimate("llama-3.1-8b", on="h100-sxm", task=rp.Decode(batch=8, context=1100))
     assert without_host(est.built.work) == est.built.device
+
+
+@pytest.mark.parametrize(("precision", "like"), [("int4", "w4a16"), ("AWQ", "w4a16"), ("w8a8", "int8")])
+def test_four_bits_are_those_of_the_weights(table, precision, like):
+    """No engine computes language models in 4-bit integers: a row of ``int4`` was predicted as W4A4."""
+    told, meant = (predict_runs(table(decode(precision=p, batch=64))).predicted[0] for p in (precision, like))
+    assert told == pytest.approx(meant, rel=0.02)

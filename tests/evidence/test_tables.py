@@ -160,3 +160,13 @@ def test_memory_is_in_powers_of_ten(tmp_path: Path) -> None:
 def test_what_a_cell_may_hold_is_listed_as_text(tmp_path: Path) -> None:
     """Where nothing is near, the choices stand in the message as a user would type them."""
     assert "known: all_gather, all_reduce" in refused(tmp_path, text([gemm_row(op="frobnicate")]))
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [("BF16", "bf16"), ("float16", "fp16"), ("float8_e4m3fn", "fp8"), ("FP8-Block", "fp8_block"), ("W4A16", "w4a16")],
+)
+def test_formats_are_read_by_any_usual_spelling(tmp_path: Path, written: str, meant: str) -> None:
+    """``validate`` refused rows of ``BF16`` as an unknown format."""
+    table = read_table(write(tmp_path, text([gemm_row(dtype=written)])))
+    assert table.text["dtype"] == [meant]

@@ -19,6 +19,7 @@ _STREAMS: dict[str, tuple[float, float, float, float]] = {
     "softmax": (1.0, 1.0, 4.0, 1.0),
     "norm": (1.0, 1.0, 5.0, 0.0),
     "copy": (1.0, 1.0, 0.0, 0.0),
+    "embedding": (1.0, 1.0, 0.0, 0.0),
     "add": (2.0, 1.0, 1.0, 0.0),
     "mul": (2.0, 1.0, 1.0, 0.0),
     "div": (2.0, 1.0, 1.0, 1.0),
@@ -36,8 +37,21 @@ _STREAMS: dict[str, tuple[float, float, float, float]] = {
     "rope": (1.0, 1.0, 4.0, 0.0),
 }
 _PATTERNS = {
-    **{"softmax": "softmax", "norm": "norm", "copy": "gather"},
+    **{"softmax": "softmax", "norm": "norm", "copy": "copy", "embedding": "gather"},
     **{"mlp_act": "gate", "act_fn": "gate", "attn_rope": "rope"},
+}
+# Parts of other names that a table may give a function, and the function whose passes it makes; the first that is part of it.
+_LIKE = {
+    **dict.fromkeys(("and_mul", "swiglu", "geglu", "gated", "glu"), "act_fn"),
+    **dict.fromkeys(("rope", "rotary"), "attn_rope"),
+    **dict.fromkeys(("softmax", "log_softmax"), "softmax"),
+    "norm": "norm",
+    **dict.fromkeys(("gelu", "silu", "swish", "sigmoid", "mish"), "gelu"),
+    **dict.fromkeys(("tanh", "exp", "log", "erf"), "tanh"),
+    **dict.fromkeys(("emb", "gather", "lookup"), "embedding"),
+    **dict.fromkeys(("add", "sub", "bias", "residual"), "add"),
+    "mul": "mul",
+    "div": "div",
 }
 # Layers that one source ran unfused, as framework operations: (kernels, bytes per value). RMSNorm was; LayerNorm was not.
 _UNFUSED = {("llmservingsim-v0", "norm"): (7.0, 34.0), ("llmservingsim-v0", "rope"): (9.0, 26.0)}
@@ -46,11 +60,23 @@ _LAYER_NORM = ("phi",)
 _ENGINES = ("vidur", "llmservingsim-v0")  # sources whose norms are kernels of serving engines
 
 
+def _function(op: str, name: str) -> str:
+    """Whose passes a memory-bound kernel makes. One of an unknown name reads its values once and writes as many.
+
+    >>> _function("elementwise", "silu_and_mul"), _function("elementwise", ""), _function("copy", "emb"), _function("copy", "")
+    ('act_fn', 'relu', 'embedding', 'copy')
+    """
+    if op in {"softmax", "norm"} or (op == "elementwise" and name in _STREAMS):
+        return op if op != "elementwise" else name
+    known = next((like for part, like in _LIKE.items() if part in name.lower()), "")
+    if op == "copy":
+        return known if known == "embedding" else "copy"
+    return known or "relu"
+
+
 def _stream(rows: Rows, machine: Machine) -> Work:
     op, name = rows.text("op"), rows.tag("name")
-    key = name if op == "elementwise" else op
-    if key not in _STREAMS:
-        raise InexpressibleError(f"{op} kernel '{name}'")
+    key = _function(op, name)
     acts = known_format(rows.text("dtype"))
     values, size = rows.number("m") * rows.number("n"), FORMATS[acts].bytes
     reads, writes, flop, special = _STREAMS[key]
@@ -79,10 +105,10 @@ def _stream(rows: Rows, machine: Machine) -> Work:
 
 def _quantize(rows: Rows, machine: Machine) -> Work:
     m, n, out = rows.number("m"), rows.number("n"), known_format(rows.text("dtype"))
+    if FORMATS[out].bits >= 16.0:  # what is quantized; the result, where not stated, has 8 bits
+        out = known_format(rows.text("weight_dtype") or "fp8")
     name = rows.tag("name")
-    if name not in {"compute_scale", "scale_matrix"}:
-        raise InexpressibleError(f"quantize kernel '{name}'")
-    amax = name == "compute_scale"
+    amax = name == "compute_scale" or "amax" in name
     if not amax and rows.text("framework") == "sglang":  # plain framework operations, most of them on 32-bit values
         return Stream(
             read_bytes=14.0 * m * n, write_bytes=13.0 * m * n, flop=4.0 * m * n, launches=4.0, label="scale unfused"
@@ -93,7 +119,7 @@ def _quantize(rows: Rows, machine: Machine) -> Work:
         flop=(1.0 if amax else 4.0) * m * n,
         pattern="amax" if amax else "quantize",
         launches=amax_launches(machine) if amax and rows.text("framework") == "trtllm" else 1.0,
-        label=name,
+        label=name or "quantize",
     )
 
 

@@ -152,11 +152,18 @@ _PLANS: dict[str, dict[str, str | None]] = {
     "w4a16": {"weights": "int4", "acts": "bf16"},
     "w4a16-gptq": {"weights": "int4", "acts": "fp16"},
     "w4a16-awq": {"weights": "int4", "acts": "fp16"},
+    "w8a16": {"weights": "int8", "acts": "bf16"},
+    "w8a8": {"weights": "int8", "acts": "int8"},
+    "w4a8": {"weights": "int4", "acts": "fp8"},
     "int8-bnb": {"weights": "int8", "acts": "fp16"},
     "nf4": {"weights": "nf4", "acts": "bf16"},
     "nf4-dq": {"weights": "nf4", "acts": "bf16"},
     "mxfp4": {},
 }
+
+
+_WEIGHTS_ALONE = {f"int{bits}" for bits in range(1, 8)}
+"""Arithmetics that no engine for language models computes in: AWQ, GPTQ and llama.cpp keep weights so."""
 
 
 def formats(rows: Rows, model: Model | Network, machine: Machine) -> dict[str, str | None]:
@@ -182,6 +189,8 @@ def _same(rows: Rows, model: Model | Network, precision: str) -> dict[str, str |
         raise InexpressibleError(f"precision {precision} is not known")
     quantized = "fp8_block" if "fp8_block" in (rows.tag("gemm_quant"), rows.tag("moe_quant")) else precision
     narrow = FORMATS[precision].bits < 16
+    if FORMATS[precision].math in _WEIGHTS_ALONE or precision.startswith("q"):
+        return {"weights": precision}  # what engines store so is widened to what they compute in
     if narrow and isinstance(model, Model) and FORMATS[model.precision.weights].math == FORMATS[precision].math:
         return {}
     return {"weights": quantized, "acts": quantized if narrow else None}

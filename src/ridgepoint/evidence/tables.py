@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from ridgepoint.errors import RidgepointError, nearest
 from ridgepoint.evidence.schema import FLAG, JSON, NATURAL, POSITIVE, SCHEMAS, TEXT, Schema
+from ridgepoint.formats import find_format
 from ridgepoint.numeric import Array
 
 _SHOWN = 20
@@ -30,6 +31,8 @@ _RANGES: dict[str, Callable[[float], bool]] = {
     NATURAL: lambda value: value >= 0.0,
     FLAG: lambda value: value in (0.0, 1.0),
 }
+_OF_FORMATS = ("dtype", "weight_dtype", "kv_dtype", "precision")
+_UNSAID = {"auto": ""}  # engines' word for the format of the model
 _JSON = msgspec.json.Decoder(dict[str, Any])
 
 
@@ -171,7 +174,7 @@ def _columns(
     for name, holds in schema.columns.items():
         column = cells.get(name, absent)
         if holds == TEXT:
-            text[name] = list(column)
+            text[name] = _canonical(column) if name in _OF_FORMATS else list(column)
         elif holds == JSON:
             extra, bad = _objects(column)
             problems += [Malformed(file, lines[i], name, f"{column[i]!r} is not a JSON object") for i in bad]
@@ -182,6 +185,21 @@ def _columns(
     problems += _required(table, schema)
     first = {(p.line, p.column): p for p in reversed(problems)}
     return table, [first[key] for key in sorted(first)]
+
+
+def _canonical(column: tuple[str, ...]) -> list[str]:
+    """Cells that name number formats, as the catalogue writes them: ``BF16``, ``float16`` and ``float8_e4m3fn``, too.
+
+    >>> _canonical(("BF16", "float8_e4m3fn", "W4A16", "auto", ""))
+    ['bf16', 'fp8', 'w4a16', '', '']
+    """
+    meant = {}
+    for cell in set(column):
+        try:
+            meant[cell] = find_format(cell).name
+        except RidgepointError:
+            meant[cell] = _UNSAID.get(cell.strip().lower(), cell.strip().lower())
+    return [meant[cell] for cell in column]
 
 
 def _objects(column: tuple[str, ...]) -> tuple[list[dict[str, Any]], list[int]]:
