@@ -12,7 +12,7 @@ from ridgepoint.evidence.validate import errors, group_errors, predict_kernels, 
 from ridgepoint.evidence.validation import BUILDERS, document, validate_folder
 from ridgepoint.ops import Gemm, Host, Stream
 from ridgepoint.work import ops
-from tests.evidence.tables import gemm_row, text, write
+from tests.evidence.tables import GEMM_HEADER, gemm_row, text, write
 
 
 def test_every_row_is_predicted_or_refused_with_a_reason(tmp_path: Path) -> None:
@@ -56,6 +56,20 @@ def test_a_row_is_expressed_as_what_its_source_timed(tmp_path: Path) -> None:
     assert kinds[1] == [Host, Gemm, Host], "an eager call: host time before and beside the kernel"
     assert kinds[2] == [Stream, Stream, Gemm], "a dynamic scale, the conversion, the product"
     assert kinds[3] == [Host, Gemm], "an engine around the kernel"
+
+
+def test_a_host_that_grows_slower_from_row_to_row_is_no_slower_kernel(tmp_path: Path) -> None:
+    # one source's convolutions: the same shape again, at the end of the run, has waited longer for the same kernel
+    header = (*GEMM_HEADER, "batch")
+    shape = '{"c_in":64,"c_out":64,"h":28,"w":28,"kh":3,"kw":3,"stride":1,"pad":1,"groups":1}'
+    rows = [[*gemm_row(source="neusight", machine="t4", op="conv2d", dtype="fp32", extra=shape), "8"] for _ in range(3)]
+    (batch,) = express(read_table(write(tmp_path, text(rows, header))), BUILDERS).batches
+    before, *kernel = ops(batch.work)
+    assert isinstance(before, Host)
+    grown = np.diff(before.seconds)
+    assert grown[0] == pytest.approx(grown[1])
+    assert 1e-4 < grown.sum() < 1e-3
+    assert all(np.ptp(np.atleast_1d(op.seconds)) == 0.0 for op in kernel if isinstance(op, Host))
 
 
 def test_small_operands_that_a_harness_repeats_stay_in_the_cache(tmp_path: Path) -> None:

@@ -14,6 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ridgepoint.errors import RidgepointError
+from ridgepoint.evidence.rows import express
+from ridgepoint.evidence.tables import read_table
+from ridgepoint.evidence.validate import errors, predict_kernels
+from ridgepoint.evidence.validation import BUILDERS
 from ridgepoint.kernels import conv, gemm
 from ridgepoint.kernels.conv import RULES, as_gemm, out_size, winograd_gemm
 from ridgepoint.kernels.demand import settle
@@ -135,6 +139,21 @@ def test_winograd_serves_dense_3x3_on_the_vector_engine_alone() -> None:
     )
 
 
+def test_a_block_of_the_fused_kernel_is_one_image_s() -> None:
+    """cuDNN's winograd_128x128_…_tile148 takes 4 × 8 tiles of 2 × 2 values of an image: 5 × 5 values fill as many blocks as
+    8 × 16, and one column more takes twice as many."""
+    machine = find_machine("v100-pcie")
+
+    def turns(h: float, w: float, filters: float = 64.0) -> Any:
+        op = layer(batch=320.0, c_in=512.0, c_out=filters, h=h, w=w)
+        direct = RULES.expected(op, machine)
+        return conv._fused_winograd(op, machine, 1.0, direct).phases[0].seconds["vector"]
+
+    assert turns(5.0, 5.0) == pytest.approx(turns(8.0, 16.0), rel=0.05)  # clocks fall a little where fewer wait
+    assert turns(8.0, 17.0) == pytest.approx(2.0 * turns(8.0, 16.0), rel=0.05)
+    assert turns(8.0, 16.0, 65.0) == pytest.approx(1.5 * turns(8.0, 16.0), rel=0.05)
+
+
 def test_depthwise_runs_on_the_vector_engine() -> None:
     # one filter per channel fills no matrix tile: the matrix engine would idle at 1/64 of its tile and worse
     depthwise = layer(c_in=256.0, c_out=256.0, groups=256.0)
@@ -205,6 +224,16 @@ def test_measured_convolutions(name: str, shared: Path) -> None:
         measured = np.array([float(r["us"]) for r in rows]) * 1e-6
         error = np.abs(seconds(op, find_machine(name)) / measured - 1.0)
         assert np.median(error) < 0.45, (dtype, direction, np.median(error))
+
+
+@pytest.mark.parametrize(("name", "most"), [("v100-pcie", 0.15), ("p100-pcie", 0.15), ("t4", 0.18)])
+def test_measured_pytorch_convolutions(name: str, most: float, shared: Path) -> None:
+    # 3 × 3 filters on images of 5 to 150 pixels and any number of channels, cuDNN 8 by its heuristics
+    table = read_table(shared / "measurements" / "kernels.csv.gz")
+    columns = zip(table.text["op"], table.text["source"], table.text["machine"], strict=True)
+    rows = [i for i, key in enumerate(columns) if key == ("conv2d", "neusight", name)]
+    result = predict_kernels(express(table.take(np.array(rows)), BUILDERS))
+    assert errors(result.measured, result.predicted)[0] < most
 
 
 def test_a_filter_of_one_position_is_a_plain_product() -> None:

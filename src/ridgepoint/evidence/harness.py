@@ -20,7 +20,8 @@ class Harness:
     ``host_s`` is the host time of one synchronous eager call by op, or by function where functions differ (``default``), of
     which ``before`` passes first; ``hosts`` how much slower the host of a machine was (an entry with its name: that
     itself). ``copies``: the harness goes through that many sets of operands, so that a cache holding all of them serves
-    every run (0: operands come from main memory). ``timer_s``: what timing one kernel at a time adds to it.
+    every run (0: operands come from main memory). ``timer_s``: what timing one kernel at a time adds to it. ``aging_s``: by
+    how much the host's part of a call grew from the first row of an op to the last, by op and, where known, machine.
     """
 
     host_s: dict[str, float] = field(default_factory=dict)
@@ -28,6 +29,7 @@ class Harness:
     hosts: dict[str, float] = field(default_factory=dict)
     copies: float = 0.0
     timer_s: float = 0.0
+    aging_s: dict[str, float] = field(default_factory=dict)
 
 
 _GRAPH = Harness()
@@ -42,6 +44,9 @@ HARNESSES = {
         | dict.fromkeys(("addu", "mulu", "divu", "relu"), 31.5e-6)
         | {"powu": 29.5e-6, "gelu": 30.5e-6, "gelu p100-pcie": 32e-6, "norm p100-pcie": 46.5e-6},
         hosts={"p100-pcie": 1.7, "v100-pcie": 1.22},
+        # Every further shape of a convolution made the next calls slower, evenly, whatever their size.
+        aging_s={"conv2d": 450e-6, "conv2d v100-pcie": 245e-6, "conv2d t4": 345e-6}
+        | {"conv2d p4": 650e-6, "conv2d p100-pcie": 730e-6},
     ),
     "llmcompass": Harness({"default": 30e-6, "elementwise": 45e-6, "norm": 48e-6, "softmax": 16e-6}),
 }
@@ -64,6 +69,16 @@ def host_s(source: str, op: str, machine: str, function: str = "") -> float:
     if there in harness.host_s:
         return harness.host_s[there]
     return harness.host_s.get(known[0], 0.0) * harness.hosts.get(machine, 1.0)
+
+
+def aging_s(source: str, op: str, machine: str) -> float:
+    """Host seconds by which the last call of ``op`` in that source's rows of a machine is slower than the first.
+
+    >>> aging_s("neusight", "conv2d", "v100-pcie"), aging_s("neusight", "gemm", "v100-pcie")
+    (0.000245, 0.0)
+    """
+    grown = harness_of(source).aging_s
+    return grown.get(f"{op} {machine}", grown.get(op, 0.0))
 
 
 def routed(tokens: Array, experts: Array, top_k: Array, ranks: Array, alpha: float | None) -> tuple[Array, Array]:

@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ridgepoint.errors import RidgepointError
-from ridgepoint.evidence.harness import harness_of, host_s
+from ridgepoint.evidence.harness import aging_s, harness_of, host_s
 from ridgepoint.evidence.tables import Table
 from ridgepoint.machines.catalog import find_machine
 from ridgepoint.machines.description import BytesPerSecond
 from ridgepoint.machines.machine import Machine
-from ridgepoint.numeric import Array
+from ridgepoint.numeric import Array, Num
 from ridgepoint.ops import Host
 from ridgepoint.work import Overlap, Seq, Work
 
@@ -138,9 +138,21 @@ def timed(rows: Rows, kernel: Work) -> Work:
     if not seconds:
         return kernel
     first = harness_of(source).before
-    before = Host(seconds=seconds * first, label="eager call")
+    before = Host(seconds=seconds * first + _aged_s(rows), label="eager call")
     beside = Host(seconds=seconds * (1.0 - first), label="eager call")
     return Seq(before, Overlap(kernel, beside))
+
+
+def _aged_s(rows: Rows) -> Num:
+    """Seconds by which a host had become slower when it timed each row, the source's rows being in the order of its runs."""
+    names = ("source", "op", "machine")
+    grown = aging_s(*(rows.text(name) for name in names))
+    if not grown:
+        return 0.0
+    alike = np.all([np.array(rows.table.text[name]) == rows.text(name) for name in names], axis=0)
+    lines = np.asarray(rows.table.lines, dtype=float)
+    first, last = lines[alike].min(), lines[alike].max()
+    return np.asarray(grown * (lines[rows.index] - first) / max(last - first, 1.0))
 
 
 def groups(table: Table, builders: dict[str, Builder]) -> list[Rows]:

@@ -150,7 +150,8 @@ class ConvTable(Table, frozen=True, forbid_unknown_fields=True):
     """Rate of the implicit product of filters wider than one position over that of an equal plain one, by multiply format;
     ``default``."""
     winograd_efficiency: Fraction
-    """The same for the products of Winograd's algorithm, its transforms included."""
+    """Fraction of the engine's peak that the fused kernel of Winograd's algorithm reaches with full blocks; on cores (below),
+    of an equal plain product, the transforms included."""
     gradient_efficiency: Fraction
     """Rate of the weights' gradient over that of the other directions: its operands lie across the sum."""
     depthwise_efficiency: Fraction
