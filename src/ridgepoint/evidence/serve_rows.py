@@ -50,7 +50,21 @@ def serving_figures(rows: Rows, model: Model | Network, machine: Machine) -> Fig
     each = decode_step(model, machine, plan, engine, found.running, prompt + clients.output / 2.0)
     first = prefill_step(model, machine, plan, engine, prompt)
     among = prefill_among_others(model, machine, plan, engine, prompt, clients.output, found.running)
-    return steady_figures(machine, found, bound_of(found, each, first, among), each, among)
+    return widened(steady_figures(machine, found, bound_of(found, each, first, among), each, among), engine)
+
+
+_SPREADS = {
+    **{"ttft_ms": "ttft", "tpot_ms": "tpot", "throughput_tok_s": "rate", "throughput_samples_s": "rate"},
+    **{"power_w": "power", "energy_j_per_token": "energy"},
+}
+
+
+def widened(figures: Figures, engine: Engine) -> Figures:
+    """The same figures with what serving adds to the spread of the kernels (``serving/certainty.py``)."""
+    return {
+        name: replace(figure, spread=np.hypot(figure.spread, getattr(engine.spread, _SPREADS[name])))
+        for name, figure in figures.items()
+    }
 
 
 def _plan(rows: Rows, model: Model, machine: Machine, engine: Engine) -> Plan:

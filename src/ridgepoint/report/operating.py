@@ -108,7 +108,16 @@ def knee_words(found: Operating) -> str:
     )
     if free > 1e8:
         said += f" No more than that at once leaves {gigabytes(free)} of a device's memory free, for a second model or replica."
-    return said
+    return f"{said} {certainty_words(found)}"
+
+
+def certainty_words(found: Operating) -> str:
+    """How far off the figures may be, in a sentence."""
+    first, each, rate = (f"{found.factors[name]:.1f}" for name in ("ttft_s", "tpot_s", "per_s"))
+    return (
+        f"Nine measurements in ten are expected within a factor of {first} of TTFT, {each} of TPOT and {rate} of the "
+        "rates, either way."
+    )
 
 
 def document(found: Operating) -> dict[str, Any]:
@@ -127,6 +136,7 @@ def document(found: Operating) -> dict[str, Any]:
             "requests_per_s": plain(found.requests_per_s),
             "tokens_per_s": plain(found.tokens_per_s),
         },
+        "factor_90": {name: plain(value) for name, value in found.factors.items()},
         "knee": {
             "concurrency": plain(float(found.concurrency[found.knee])),
             "freed_gb": plain(freed_bytes(found) / 1e9),

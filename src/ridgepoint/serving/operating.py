@@ -16,6 +16,7 @@ import numpy as np
 from ridgepoint.cost.evaluate import evaluate
 from ridgepoint.errors import RidgepointError
 from ridgepoint.numeric import Array
+from ridgepoint.serving.certainty import factors
 from ridgepoint.serving.citing import reliance_of
 from ridgepoint.serving.deployment import Deployment
 from ridgepoint.serving.engines import Engine, speeds
@@ -80,6 +81,11 @@ class Operating:
     def citations(self) -> tuple[str, ...]:
         """What the curve relied on."""
         return reliance_of(self.deployment).lines
+
+    @cached_property
+    def factors(self) -> dict[str, float]:
+        """Factors either way within which nine measurements in ten are expected at the knee (``certainty.factors``)."""
+        return factors(self.deployment, float(self.concurrency[self.knee]), self.prompt, self.output)
 
     @cached_property
     def knee(self) -> int:
