@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from ridgepoint.cost.energy import power_w
+from ridgepoint.evidence.power_samples import peak_w
 from ridgepoint.evidence.rows import Rows
 from ridgepoint.evidence.run_scenarios import Figure, Figures, Timed, degrees, timed, whole, with_formats
 from ridgepoint.machines.machine import Machine
@@ -71,10 +72,9 @@ def step_figures(rows: Rows, model: Model | Network, machine: Machine) -> Figure
     machine = with_software(machine, engine)
     figures = _figures(rows, machine, timed(work, device, machine, speeds(machine, engine)))
     if rows.text("task") == "generate" and "power_w" in figures:
-        first = timed(*_prefill(rows, model, machine, plan, engine), machine, speeds(machine, engine))
-        in_prefill = _figures(rows, machine, first)["power_w"]
-        peak = np.maximum(in_prefill.value, figures["power_w"].value)
-        figures["power_peak_w"] = replace(in_prefill, value=peak)
+        _, reading = _prefill(rows, model, machine, plan, engine)
+        mean = figures["power_w"]
+        figures["power_peak_w"] = replace(mean, value=peak_w(reading, machine, mean.value))
     return figures
 
 
