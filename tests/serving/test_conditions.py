@@ -100,6 +100,13 @@ def test_a_failure_repeats_what_was_lost_and_no_more():
     assert at < found.latency_s[0]
 
 
+def test_replicas_that_fail_before_anything_ends_are_said_to_be_hopeless():
+    """Else the simulation would never end."""
+    with pytest.raises(rp.RidgepointError, match="never ends") as refused:
+        simulate_requests(bare("2xh100-sxm", failures=rp.Failures(0.01, 5.0)), load(10.0, 50))
+    assert refused.value.kind == "bad_failures"
+
+
 # Scaling
 
 
@@ -172,6 +179,27 @@ def test_oversubscribed_servers_of_low_priority_slow_down_first():
 
     assert slower(~urgent) > slower(urgent)
     assert slower(urgent) < 1.05
+
+
+@pytest.mark.parametrize("routing", ["round_robin", "power_of_two", "prefix_aware"])
+@pytest.mark.parametrize("prefill", [0, 1])
+def test_priorities_choose_among_replicas_whatever_the_router_and_the_pools(routing, prefill):
+    """Of 4 replicas the last 2 are of low priority; with pools these decode, and one of the others does."""
+    requests = load(20.0, 300).with_urgent(0.5)
+    system = bare("4xh100-sxm", budget=PowerBudget(1e5, low=2), routing=routing, prefill_replicas=prefill)
+    found = simulate_requests(system, requests)
+    assert requests.priority is not None
+    urgent = requests.priority == 1
+    assert set(found.columns["replica"][urgent].tolist()) == set(range(prefill, 2))
+    assert set(found.columns["replica"][~urgent].tolist()) == {2, 3}
+
+
+def test_what_does_nothing_for_a_load_is_said():
+    system = bare("2xh100-sxm", tiers=rp.CacheTiers(1e11), routing="prefix_aware")
+    said = simulate_requests(system, load(5.0, 50)).warnings
+    assert sum("no request names a prefix" in line for line in said) == 2
+    turns = rp.session_requests(1.0, 50, "300", "60", turns=3, think_s=1.0)
+    assert not any("no request names" in line for line in simulate_requests(system, turns).warnings)
 
 
 @given(st.lists(st.floats(0.0, 2000.0), max_size=40))

@@ -41,7 +41,7 @@ class Adapters:
     def __post_init__(self) -> None:
         for name in ("count", "rank", "slots"):
             if getattr(self, name) < 1:
-                raise RidgepointError("bad_adapters", f"{name} is {getattr(self, name)}", "use at least 1")
+                raise RidgepointError("bad_adapters", f"{name} of adapters is {getattr(self, name)}", "use at least 1")
         if not (self.skew >= 0.0 and np.isfinite(self.skew)) or not 0.0 <= self.share <= 1.0:
             raise RidgepointError(
                 "bad_adapters",

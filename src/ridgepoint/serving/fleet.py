@@ -160,15 +160,17 @@ def _binds(offers: list[Offer], slo: Slo, buckets: tuple[Bucket, ...]) -> str:
         if any(curve is not None and curve.most_within(slo.ttft_s, slo.tpot_s) > 0.0 for curve in curves):
             continue
         size = f"prompts of {bucket.prompt:,.0f} and outputs of {bucket.output:,.0f} tokens"
-        known = [curve for curve in curves if curve is not None]
+        known = [(curve, offer) for curve, offer in zip(curves, offers, strict=True) if curve is not None]
         if not known:
             return f"{size} do not fit its memory"
-        ttft, tpot = min(float(c.ttft_s[0]) for c in known), min(float(c.tpot_s[0]) for c in known)
         parts = []
-        if slo.ttft_s is not None and ttft > slo.ttft_s:
-            parts.append(f"a first token takes {ttft * 1e3:,.0f} ms at best")
-        if slo.tpot_s is not None and tpot > slo.tpot_s:
-            parts.append(f"a further token takes {tpot * 1e3:,.1f} ms at best")
+        for what, goal, name, digits in (("first", slo.ttft_s, "ttft_s", 0), ("further", slo.tpot_s, "tpot_s", 1)):
+            best, on = min(
+                ((float(getattr(curve, name)[0]), offer) for curve, offer in known), key=lambda pair: pair[0]
+            )
+            if goal is not None and best > goal:
+                devices = f"{on.devices} × {on.device}" if on.devices > 1 else on.device
+                parts.append(f"a {what} token takes {best * 1e3:,.{digits}f} ms at best, on {devices}")
         return f"{size}: {', '.join(parts) or 'no layout keeps both goals at once'}"
     return "the simulation keeps fewer requests within the goals than asked for, or there are too few devices"
 

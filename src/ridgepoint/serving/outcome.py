@@ -312,6 +312,10 @@ class Outcome:
             )
         if self.cache.recurrent and self.requests.offsets is not None and self.deployment.rules.prefix_cache:
             said.append("prefixes are not shared: layers of the model keep recurrent states instead of tokens")
+        if self.requests.offsets is None:
+            by_prefix = self.deployment.routing == "prefix_aware"
+            said += ["no request names a prefix: the cache's lower tiers stay empty"] if self.deployment.tiers else []
+            said += ["no request names a prefix: all go to the least loaded replica"] if by_prefix else []
         if self.failed:
             said.append(f"{self.failed:,} of {len(self.requests):,} requests were refused: {self._why_refused()}")
         budget, joules = self.deployment.budget, self.energy_j if self.deployment.budget else None

@@ -19,7 +19,9 @@ OVERFLOW = 4
 
 
 class Pools:
-    """The replicas that are up, by what they do. ``urgent``: the first of them that requests of priority above 0 go to."""
+    """The replicas that are up, by what they do. Where the last replicas of a power budget are of low priority, requests of
+    priority above 0 go to the others, and all others to these, as long as there are any.
+    """
 
     def __init__(self, given: Deployment, replicas: list[Replica], random: Random) -> None:
         first, mixed = given.readers, given.mixed_replicas
@@ -30,9 +32,11 @@ class Pools:
             self.back = replicas[first + mixed :]
         else:
             self.mixed = []
-        self._to_front, self._to_back = (router(given.routing, pool, random) for pool in (self.front, self.back))
+        self._routes = {
+            half: router(given.routing, random) for half in ("front", "front urgent", "back", "back urgent")
+        }
         low = given.budget.low if given.budget is not None else None
-        self._urgent = len(replicas) - low if low and low < len(replicas) and not first else None
+        self._urgent = len(replicas) - low if low and low < len(replicas) else None
 
     def __len__(self) -> int:
         return len(self.front) + len(self.mixed) + len(self.back)
@@ -60,12 +64,9 @@ class Pools:
 
     def take(self, one: Active) -> Replica | None:
         """Who reads the prompt of ``one``; None while nobody can."""
-        if self._urgent is not None:
-            mine = [r for r in self.front if (r.name < self._urgent) == (one.priority > 0)]
-            return least(mine or self.front) if self.front else None
         if not self.front:
             return least(self.mixed) if self.mixed else None
-        chosen = self._to_front(one)
+        chosen = self._chosen(one, self.front, "front")
         if self.mixed and chosen.queued >= OVERFLOW:
             other = least(self.mixed)
             return other if other.queued < chosen.queued else chosen
@@ -75,8 +76,15 @@ class Pools:
         """Who decodes ``one``, whose prompt was read elsewhere; None while nobody can."""
         if not self.back:
             return least(self.mixed) if self.mixed else None
-        chosen = self._to_back(one)
+        chosen = self._chosen(one, self.back, "back")
         if self.mixed and chosen.waiting:
             other = least(self.mixed)
             return other if other.load < chosen.load else chosen
         return chosen
+
+    def _chosen(self, one: Active, pool: list[Replica], half: str) -> Replica:
+        if self._urgent is None:
+            return self._routes[half](one, pool)
+        urgent = one.priority > 0
+        mine = [replica for replica in pool if (replica.name < self._urgent) == urgent]
+        return self._routes[f"{half} urgent" if urgent else half](one, mine or pool)

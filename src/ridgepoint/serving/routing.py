@@ -18,24 +18,24 @@ MATCH = 0.5
 UNEVEN = 32
 """Requests by which the most and the least loaded may differ before load decides."""
 
-Route = Callable[[Active], Replica]
+Route = Callable[[Active, Sequence[Replica]], Replica]
 
 
-def router(name: str, replicas: Sequence[Replica], random: Random) -> Route:
-    """The rule ``name`` over ``replicas``, which may come and go; there is one at least when it is asked."""
+def router(name: str, random: Random) -> Route:
+    """The rule ``name``. It is asked with the replicas that are there, at least one."""
     if name == "round_robin":
-        return _in_turn(replicas)
+        return _in_turn()
     if name == "least_loaded":
-        return lambda one: least(replicas)
+        return lambda one, replicas: least(replicas)
     if name == "power_of_two":
-        return lambda one: least(random.sample(replicas, 2) if len(replicas) > 1 else replicas)
-    return _by_prefix(replicas)
+        return lambda one, replicas: least(random.sample(replicas, 2) if len(replicas) > 1 else replicas)
+    return _by_prefix()
 
 
-def _in_turn(replicas: Sequence[Replica]) -> Route:
+def _in_turn() -> Route:
     at = -1
 
-    def route(one: Active) -> Replica:
+    def route(one: Active, replicas: Sequence[Replica]) -> Replica:
         nonlocal at
         at = (at + 1) % len(replicas)
         return replicas[at]
@@ -54,10 +54,10 @@ def least(replicas: Sequence[Replica]) -> Replica:
     return best
 
 
-def _by_prefix(replicas: Sequence[Replica]) -> Route:
+def _by_prefix() -> Route:
     went: dict[int, Replica] = {}
 
-    def route(one: Active) -> Replica:
+    def route(one: Active, replicas: Sequence[Replica]) -> Replica:
         idlest = chosen = least(replicas)
         if one.ids and max(replica.load for replica in replicas) - idlest.load <= UNEVEN:
             # An id names a block and all before it: the last one that is known tells how much of the prefix is.

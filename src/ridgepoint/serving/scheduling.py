@@ -129,11 +129,13 @@ class Speculation:
         >>> Speculation.by_position(2, [0.8, 0.5]).tokens_per_step
         2.2
         """
-        if not rates or any(not 0.0 <= rate <= 1.0 for rate in rates) or len(rates) > drafted:
+        wrong = [rate for rate in rates if not 0.0 <= rate <= 1.0]
+        if wrong or not rates or len(rates) > drafted:
+            said = f"an acceptance of {wrong[0]:g}" if wrong else f"{len(rates)} acceptances"
             raise RidgepointError(
                 "bad_speculation",
-                f"{len(rates)} acceptances for {drafted} drafted tokens",
-                "give at most one each, 0 to 1",
+                f"{said} for {drafted} drafted tokens",
+                "give at most one each, probabilities from 0 to 1",
             )
         reached, kept = 1.0, []
         for rate in [*rates, *([rates[-1]] * (drafted - len(rates)))]:

@@ -15,6 +15,7 @@ from random import Random
 
 import numpy as np
 
+from ridgepoint.errors import RidgepointError
 from ridgepoint.machines.machine import Machine
 from ridgepoint.models.architecture import Model
 from ridgepoint.plan import Plan
@@ -38,6 +39,8 @@ from ridgepoint.serving.workload import Requests
 
 Progress = Callable[[int, int], None]
 _TELL_EVERY = 2000
+_HOPELESS = 1000
+"""Replicas that a request may lose before it is said that it will lose all."""
 
 
 def simulate(
@@ -90,7 +93,8 @@ def simulate_requests(
 ) -> Outcome:
     """What happens when ``requests`` arrive at the deployment.
 
-    Errors: ``does_not_fit`` where weights leave no room for a request of mean length.
+    Errors: ``does_not_fit`` where weights leave no room for a request of mean length, ``bad_failures`` where replicas fail
+    before any request ends.
     """
     run = Run(given.checked(), requests, seed)
     run.go(progress)
@@ -296,6 +300,12 @@ class Run(Sink):
         """Requests that lost their replica are read once more, elsewhere."""
         for one in lost:
             self.again[one.index] += 1
+            if self.again[one.index] >= _HOPELESS:
+                raise RidgepointError(
+                    "bad_failures",
+                    f"request {one.index + 1} was begun {_HOPELESS:,} times and lost its replica each time: it never ends",
+                    "give more time between failures, which is that of one device, or fewer devices per replica",
+                )
             self.place(one, time_s)
 
     def came_up(self, time_s: float) -> None:
