@@ -13,6 +13,7 @@ import numpy as np
 
 from ridgepoint.cost.allocator import left_behind
 from ridgepoint.evidence.finetune_memory import METHODS, peak_bytes
+from ridgepoint.evidence.network_memory import network_memory
 from ridgepoint.evidence.rows import InexpressibleError, Rows
 from ridgepoint.evidence.run_scenarios import Figure, Figures, with_formats
 from ridgepoint.evidence.step_rows import engine_of, plan_of
@@ -45,7 +46,7 @@ FUSED_LOSS = 0.6
 def memory_figures(rows: Rows, model: Model | Network, machine: Machine) -> Figures:
     """Peak memory, fit and cache capacity."""
     if isinstance(model, Network):
-        raise InexpressibleError(f"no memory figure is modelled for {rows.text('task')} of a network")
+        return network_memory(rows, model, machine)
     reader = _READERS.get(rows.text("task"))
     if reader is None:
         raise InexpressibleError(f"no memory figure is modelled for {rows.text('task')}")

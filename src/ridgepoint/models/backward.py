@@ -10,6 +10,9 @@ from ridgepoint.errors import RidgepointError
 from ridgepoint.ops import Attention, Collective, Conv, Gemm, Host, Scan, Stream
 from ridgepoint.work import Op, Overlap, Repeat, Seq, Work
 
+UNTRAINED = "untrained"
+"""Label of a part with frozen weights and nothing trained before it, for which no gradient is asked."""
+
 
 def backward(work: Work) -> Work:
     """The gradient of everything in ``work``, last part first.
@@ -22,6 +25,8 @@ def backward(work: Work) -> Work:
     ├─ up.grad_input: Gemm(m=8, n=2, k=4)
     └─ up.grad_weight: Gemm(m=2, n=4, k=8)
     """
+    if work.label == UNTRAINED:
+        return Seq()
     if isinstance(work, Seq | Overlap):
         return type(work)(*(backward(part) for part in reversed(work.parts)), label=work.label)
     if isinstance(work, Repeat):

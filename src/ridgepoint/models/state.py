@@ -25,6 +25,7 @@ from ridgepoint.models.architecture import (
     Stack,
 )
 from ridgepoint.models.attention import kv_heads_per_rank
+from ridgepoint.models.backward import UNTRAINED
 from ridgepoint.models.execution import Execution
 from ridgepoint.models.parameters import feed_parameters, mixer_parameters
 from ridgepoint.numeric import Num, plain
@@ -260,7 +261,17 @@ def saved_bytes(work: Work, hidden: int, tp: Num, sequence: bool, slices: Num = 
     if isinstance(work, Op):
         rule = _SAVED.get(type(work))
         return rule(work) if rule else 0.0
+    if work.label == UNTRAINED:
+        return _result_bytes(work)
     return sum((saved_bytes(child, hidden, tp, sequence, slices) for child in work.children()), 0.0)
+
+
+def _result_bytes(work: Work) -> Num:
+    """What the last op of ``work`` writes."""
+    last = work
+    while not isinstance(last, Op):
+        last = last.children()[-1]
+    return rules_of(last).write_bytes(last)
 
 
 def _attention_saved(op: Attention) -> Num:

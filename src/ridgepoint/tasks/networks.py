@@ -238,7 +238,7 @@ def _train(net: Network, layout: Layout, task: Train, plan: Plan) -> Parts:
     back = own or backward(forward)
     chain = blocks(forward)
     runs_again = again(chain, forward, plan)
-    parameters = Trained(tape.total_parameters - tape.sparse_parameters)
+    parameters = Trained(tape.total_parameters - tape.sparse_parameters - tape.untrained_parameters)
     exchange = [] if is_one(outside.dp) else [gradient_exchange(outside, plan, parameters)]
     together = Overlap(back, *exchange) if plan.overlap_gradients else Seq(back, *exchange)
     last = sometimes(plan, together, back)

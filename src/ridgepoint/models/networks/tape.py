@@ -22,6 +22,7 @@ import numpy as np
 
 from ridgepoint.formats import FORMATS
 from ridgepoint.kernels.unknown import rules_of
+from ridgepoint.models.backward import UNTRAINED
 from ridgepoint.models.networks.shapes import Map, Rows
 from ridgepoint.numeric import Num
 from ridgepoint.ops import Attention, Conv, Gemm, Scan, Stream
@@ -59,12 +60,14 @@ class Tape:
         self.fused_attention = attention
         self.parameters: dict[str, float] = {}
         self.sparse_parameters = 0.0
+        self.untrained_parameters = 0.0
         self.task = "forward"
         self.stated: Stated | None = None
         self._parts: list[Work] = []
         self._path: list[str] = []
         self._chain: Stream | None = None
         self._times = 1.0
+        self._trained = True
 
     # --- recording -------------------------------------------------------------------------------------------------
 
@@ -96,6 +99,18 @@ class Tape:
         self._parts = outer
         return result
 
+    def untrained(self, block: Callable[[Data], Data], x: Data) -> Data:
+        """``block`` with weights that training leaves as they are, and with nothing trained before it: it has no backward
+        pass and keeps only its result.
+        """
+        self._flush()
+        outer, self._parts, self._trained = self._parts, [], False
+        result = block(x)
+        self._flush()
+        outer.append(Seq(*self._parts, label=UNTRAINED))
+        self._parts, self._trained = outer, True
+        return result
+
     def label(self, name: str) -> str:
         """The dotted label of ``name`` in the present scope."""
         return ".".join([*self._path, name])
@@ -113,7 +128,9 @@ class Tape:
     def count(self, name: str, parameters: Num) -> None:
         """Adds trained parameters under the present scope."""
         label = self.label(name)
-        self.parameters[label] = self.parameters.get(label, 0.0) + self._times * _size(parameters)
+        own = self._times * _size(parameters)
+        self.parameters[label] = self.parameters.get(label, 0.0) + own
+        self.untrained_parameters += 0.0 if self._trained else own
 
     def _flush(self) -> None:
         if self._chain is not None:
@@ -351,14 +368,15 @@ class Tape:
     # --- memory-bound steps ----------------------------------------------------------------------------------------
 
     def norm(self, x: Data, kind: str = "batch", affine: bool = True, name: str = "norm") -> Data:
-        """``batch`` (elementwise in inference; ``frozen``: one that is not trained), or ``layer``, ``group``, ``rms``: a
-        reduction over each row or group.
+        """``batch`` (elementwise in inference; ``frozen``: one that is not trained, and keeps nothing), or ``layer``,
+        ``group``, ``rms``: a reduction over each row or group.
         """
         affine = affine and kind != "frozen"
         if affine:
             self.count(name, _size(x.channels) * (1.0 if kind == "rms" else 2.0))
         if kind in ("batch", "frozen"):
-            self._pass(name, x.values, flop=2.0, saved=1.0, pattern="batch_norm" if affine else "elementwise")
+            saved = 0.0 if kind == "frozen" else 1.0
+            self._pass(name, x.values, flop=2.0, saved=saved, pattern="batch_norm" if affine else "elementwise")
             return x
         size = x.values * FORMATS[self.acts].bytes
         rows = _normed_rows(x, kind)
@@ -376,14 +394,16 @@ class Tape:
         )
         return x
 
-    def activate(self, x: Data, special: float = 0.0, flop: float = 1.0, name: str = "act") -> Data:
-        """An activation: ReLU by default; SiLU, GELU, sigmoid have ``special`` = 1."""
-        self._pass(name, x.values, flop=flop + 3.0 * special, special=special, saved=1.0)
+    def activate(self, x: Data, special: float = 0.0, flop: float = 1.0, name: str = "act", kept: float = 1.0) -> Data:
+        """An activation: ReLU by default; SiLU, GELU, sigmoid have ``special`` = 1. ``kept``: tensors of this size that stay
+        for the backward pass; 2 where the product before it read one that no other step keeps.
+        """
+        self._pass(name, x.values, flop=flop + 3.0 * special, special=special, saved=kept)
         return x
 
-    def add(self, x: Data, name: str = "add") -> Data:
-        """Adds another tensor of the same shape."""
-        self._pass(name, x.values, reads=2.0)
+    def add(self, x: Data, name: str = "add", kept: float = 0.0) -> Data:
+        """Adds another tensor of the same shape. ``kept``: 1 where a product reads the sum."""
+        self._pass(name, x.values, reads=2.0, saved=kept)
         return x
 
     def multiply(self, x: Data, name: str = "multiply") -> Data:
@@ -444,12 +464,20 @@ class Tape:
         )
         return result
 
-    def move(self, x: Data, written: Num | None = None, name: str = "copy") -> Data:
-        """A pass that only moves data (concatenation, window partition, transposition, upsampling to ``written`` values)."""
+    def move(self, x: Data, written: Num | None = None, name: str = "copy", kept: float = 0.0) -> Data:
+        """A pass that only moves data (concatenation, window partition, transposition, upsampling to ``written`` values).
+        ``kept``: 1 where a product reads the result.
+        """
         size = FORMATS[self.acts].bytes
-        out = x.values if written is None else written
+        out = (x.values if written is None else written) * size
         self.record(
-            Stream(read_bytes=x.values * size, write_bytes=out * size, pattern="permute", label=self.label(name))
+            Stream(
+                read_bytes=x.values * size,
+                write_bytes=out,
+                saved_bytes=kept * out,
+                pattern="permute",
+                label=self.label(name),
+            )
         )
         return x
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ridgepoint.models.networks.families.detectors import backbone_maps, sum_of_levels
+from ridgepoint.models.networks.families.detectors import sum_of_levels
+from ridgepoint.models.networks.families.region_proposals import backbone_maps
 from ridgepoint.models.networks.families.tokens import attention, feed_forward, mlp
 from ridgepoint.models.networks.network import Network
 from ridgepoint.models.networks.registry import Sizes, family

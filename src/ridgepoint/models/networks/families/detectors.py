@@ -1,11 +1,11 @@
-"""Detectors of two stages and with transformers: Faster and Mask R-CNN, RetinaNet, DETR, RT-DETR."""
+"""Detectors of one stage and with transformers: RetinaNet, DETR, RT-DETR."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 from ridgepoint.models.networks.families.convolutions import concatenate, conv_norm
-from ridgepoint.models.networks.families.residual import residual_maps
+from ridgepoint.models.networks.families.region_proposals import backbone_maps, pyramid
 from ridgepoint.models.networks.families.tokens import attention, feed_forward, mlp, transformer_layer
 from ridgepoint.models.networks.network import Network
 from ridgepoint.models.networks.registry import Sizes, family
@@ -13,59 +13,11 @@ from ridgepoint.models.networks.shapes import Map, Rows
 from ridgepoint.models.networks.tape import Tape
 
 
-def backbone_maps(tape: Tape, net: Network, sizes: Sizes) -> list[Map]:
-    """The maps of the ResNet's four stages; the image is ``aspect`` times as wide as high."""
-    height = sizes["image_px"]
-    with tape.scope("backbone"):
-        backbone = replace(net, config=net.option("backbone"))
-        return residual_maps(tape, backbone, tape.image(3, height, height * sizes.get("aspect", 1.0)))[1:]
-
-
-def _fpn(tape: Tape, maps: list[Map], width: int = 256) -> list[Map]:
-    """A feature pyramid (Lin et al. 2017)."""
-    levels = []
-    with tape.scope("pyramid"):
-        for index, level in enumerate(maps):
-            y = tape.conv(level, width, 1, bias=True, name=f"lateral{index}")
-            y = tape.add(y) if index + 1 < len(maps) else y
-            levels.append(tape.conv(y, width, 3, bias=True, name=f"output{index}"))
-    return levels
-
-
-@family("rcnn")
-def rcnn(tape: Tape, net: Network, sizes: Sizes) -> None:
-    """Faster R-CNN (Ren et al. 2015) and Mask R-CNN (He et al. 2017) with feature pyramids.
-
-    Options: ``backbone`` (options of a ResNet), ``classes`` (91), ``proposals`` (1000), ``masks`` (boxes that get one).
-    """
-    levels = _fpn(tape, backbone_maps(tape, net, sizes))
-    levels.append(tape.pool(levels[-1], 1, 2, name="pool"))
-    classes = net.option("classes", 91)
-    with tape.scope("proposals"):
-        for index, level in enumerate(levels):
-            y = tape.activate(tape.conv(level, 256, 3, bias=True, name="conv", counted=index == 0))
-            tape.conv(y, 15, 1, bias=True, name="predict", counted=index == 0)
-    batch = levels[0].batch
-    with tape.scope("boxes"):
-        rows = Rows(batch, float(net.option("proposals", 1000)), 256.0 * 49.0)
-        tape.move(rows, name="align")
-        rows = tape.activate(tape.linear(rows, 1024, name="hidden1"))
-        rows = tape.activate(tape.linear(rows, 1024, name="hidden2"))
-        tape.linear(rows, 5 * classes, name="predict")
-    masks = net.option("masks", 0)
-    if masks:
-        with tape.scope("masks"):
-            x = tape.move(Map(batch * masks, 256.0, 14.0, 14.0), name="align")
-            for index in range(4):
-                x = tape.activate(tape.conv(x, 256, 3, bias=True, name=f"conv{index}"))
-            tape.conv(tape.activate(tape.transposed_conv(x, 256, 2, 2)), classes, 1, bias=True, name="predict")
-
-
 @family("retinanet")
 def retinanet(tape: Tape, net: Network, sizes: Sizes) -> None:
     """RetinaNet (Lin et al. 2017). Options: ``backbone``, ``classes`` (91), ``anchors`` per position (9)."""
     maps = backbone_maps(tape, net, sizes)
-    levels = _fpn(tape, maps[1:])
+    levels = pyramid(tape, maps[1:])
     y = tape.conv(levels[-1], 256, 3, 2, bias=True, name="level6")
     levels += [y, tape.conv(tape.activate(y), 256, 3, 2, bias=True, name="level7")]
     anchors = net.option("anchors", 9)
@@ -73,7 +25,8 @@ def retinanet(tape: Tape, net: Network, sizes: Sizes) -> None:
         for name, out in (("class", anchors * net.option("classes", 91)), ("box", anchors * 4)):
             x = level
             for depth in range(4):
-                x = tape.activate(tape.conv(x, 256, 3, bias=True, name=f"{name}{depth}", counted=index == 0))
+                y = tape.conv(x, 256, 3, bias=True, name=f"{name}{depth}", counted=index == 0)
+                x = tape.activate(y, kept=1.0 if depth or name == "box" else 2.0)
             tape.conv(x, out, 3, bias=True, name=f"{name}_predict", counted=index == 0)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from ridgepoint.models.networks.families.convolutions import (
     concatenate,
     conv_norm,
@@ -26,7 +28,8 @@ def resnet(tape: Tape, net: Network, sizes: Sizes) -> None:
     pool), ``avg_down`` (pooled shortcuts), ``attention`` (``se``, ``eca``), ``se_ratio``, ``antialias`` (``blur``,
     ``avg``), ``scale`` (splits of Res2Net), ``radix`` (ResNeSt), ``selective`` (SK; ``whole``: every kernel sees
     all channels), ``narrow`` (SENet-154: half the width before the 3 × 3 convolution, 3 × 3 in shortcuts that shrink the
-    map), ``strides`` of the stages, ``norm``, ``classes``.
+    map), ``strides`` of the stages, ``stride_first`` (in the first convolution of a block, as v1 and Caffe2's models have it),
+    ``norm``, ``untrained`` (parts that training leaves as they are), ``classes``.
     """
     x = residual_features(tape, net, tape.image(3, sizes["image_px"], sizes["image_px"]))
     with tape.scope("head"):
@@ -39,17 +42,38 @@ def residual_features(tape: Tape, net: Network, x: Map) -> Map:
 
 
 def residual_maps(tape: Tape, net: Network, x: Map) -> list[Map]:
-    """The stem's map and that of every stage; ``strides`` per stage keep the size in dilated backbones."""
-    with tape.scope("stem"):
-        x = _stem(tape, net, x)
-    maps, strides = [x], net.option("strides", (1, 2, 2, 2))
-    for stage, depth in enumerate(net.option("depths")):
-        planes = 64 * 2**stage
-        with tape.scope(f"layer{stage + 1}"):
-            x = _block(tape, net, x, planes, strides[stage], first=True)
-            x = tape.repeat(depth - 1, lambda y, planes=planes: _block(tape, net, y, planes, 1), x)  # type: ignore[misc]
-        maps.append(x)
+    """The stem's map and that of every stage; ``strides`` per stage keep the size in dilated backbones. ``untrained``: how many
+    of them, from the stem on, training leaves as they are.
+    """
+    maps: list[Map] = []
+
+    def run(x: Map, parts: Iterable[int]) -> Map:
+        for part in parts:
+            x = _part(tape, net, x, part)
+            maps.append(x)
+        return x
+
+    first, count = net.option("untrained", 0), len(net.option("depths")) + 1
+    if first:
+        x = tape.untrained(lambda y: run(y, range(first)), x)
+    run(x, range(first, count))
     return maps
+
+
+def _part(tape: Tape, net: Network, x: Map, number: int) -> Map:
+    """The stem (0) or a stage."""
+    if number == 0:
+        with tape.scope("stem"):
+            return _stem(tape, net, x)
+    stride = net.option("strides", (1, 2, 2, 2))[number - 1]
+    with tape.scope(f"layer{number}"):
+        return residual_stage(tape, net, x, 64 * 2 ** (number - 1), net.option("depths")[number - 1], stride)
+
+
+def residual_stage(tape: Tape, net: Network, x: Map, planes: int, depth: int, stride: int) -> Map:
+    """``depth`` blocks of ``planes``, the first with the stride."""
+    x = _block(tape, net, x, planes, stride, first=True)
+    return tape.repeat(depth - 1, lambda y: _block(tape, net, y, planes, 1), x)
 
 
 def _stem(tape: Tape, net: Network, x: Map) -> Map:
@@ -93,8 +117,9 @@ def _block(tape: Tape, net: Network, x: Map, planes: int, stride: int, first: bo
         inner = int(planes * net.option("width", 64) / 64) * net.option("groups", 1)
         scale = net.option("scale", 1)
         first_width = inner // 2 if net.option("narrow", False) else inner * scale
-        y = conv_norm(tape, x, first_width, 1, norm=norm, name="conv1")
-        y = _middle(tape, net, y, inner, stride, first)
+        early = net.option("stride_first", False)
+        y = conv_norm(tape, x, first_width, 1, stride if early else 1, norm=norm, name="conv1")
+        y = _middle(tape, net, y, inner, 1 if early else stride, first)
         y = tape.norm(tape.conv(y, out, 1, name="conv3"), norm, name="norm3")
     elif net.option("selective", False):
         y = _selective(tape, net, x, out, stride)
