@@ -221,3 +221,59 @@ def test_four_bits_are_those_of_the_weights(table, precision, like):
     """No engine computes language models in 4-bit integers: a row of ``int4`` was predicted as W4A4."""
     told, meant = (predict_runs(table(decode(precision=p, batch=64))).predicted[0] for p in (precision, like))
     assert told == pytest.approx(meant, rel=0.02)
+
+
+def test_the_tokens_of_a_generation_are_not_all_of_it(table):
+    """TTFT and TPOT of a generation were given the time of the whole run."""
+    metrics = {
+        "ttft_ms",
+        "tpot_ms",
+        "latency_ms",
+        "throughput_tok_s",
+        "throughput_tok_s_per_device",
+        "energy_j_per_token",
+    }
+    rows = [decode(task="generate", metric=metric, output=100, devices=2, tp=2) for metric in sorted(metrics)]
+    found = dict(zip(sorted(metrics), predict_runs(table(*rows)).predicted, strict=True))
+    assert found["ttft_ms"] + 99.0 * found["tpot_ms"] == pytest.approx(found["latency_ms"])
+    assert found["throughput_tok_s"] == pytest.approx(8 * 100 / found["latency_ms"] * 1e3)
+    assert found["throughput_tok_s_per_device"] == pytest.approx(found["throughput_tok_s"] / 2)
+    watts = predict_runs(table(decode(task="generate", metric="power_w", output=100, devices=2, tp=2))).predicted[0]
+    assert found["energy_j_per_token"] == pytest.approx(2 * watts / found["throughput_tok_s"])
+
+
+@pytest.mark.parametrize(
+    ("row", "per", "times"),
+    [
+        ({"task": "prefill", "metric": "throughput_tok_s"}, "latency_ms", 8 * 1000 * 1e3),
+        ({"task": "decode", "metric": "throughput_tok_s"}, "tpot_ms", 8 * 1e3),
+    ],
+)
+def test_throughput_is_tokens_over_time(table, row, per, times):
+    rate, each = predict_runs(table(decode(**row), decode(**row | {"metric": per}))).predicted
+    assert rate == pytest.approx(times / each)
+
+
+def test_a_served_request_lasts_from_its_first_token_to_its_last(table):
+    served = {"task": "serve", "concurrency": 16, "batch": None}
+    rows = [
+        decode(**served, metric=metric)
+        for metric in ("ttft_ms", "tpot_ms", "latency_ms", "throughput_tok_s_per_device")
+    ]
+    first, each, whole, rate = predict_runs(table(*rows)).predicted
+    assert whole == pytest.approx(first + 199 * each)
+    assert 0 < rate < 16 / each * 1e3
+
+
+@pytest.mark.parametrize(("framework", "like"), [("vLLM", "vllm"), ("TensorRT-LLM", "trtllm"), ("SGLang", "sglang")])
+def test_software_is_known_by_its_usual_names(table, framework, like):
+    """``SGLang`` was predicted as vLLM."""
+    rows = [decode(framework=name, task="generate", metric="latency_ms", mode="") for name in (framework, like)]
+    told, meant = predict_runs(table(*rows)).predicted
+    assert told == meant
+
+
+def test_devices_without_a_network_in_their_sheet_are_joined_by_their_hosts(table):
+    """Eight H100 NVL of one node are four bridged pairs: the row was refused."""
+    row = decode(machine="h100-nvl", devices=8, tp=8, model="llama-3.1-70b")
+    assert not predict_runs(table(row)).refused

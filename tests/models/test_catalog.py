@@ -48,6 +48,28 @@ def test_names_and_aliases_ignore_case_and_spaces():
     assert model.source
 
 
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("moonshotai/Kimi-K2-Thinking", "kimi-k2"),
+        ("DeepSeek-R1-0528", "deepseek-r1"),
+        ("Llama-2-70b-hf", "llama-2-70b"),
+        ("Qwen/Qwen3-30B-A3B-Thinking-2507", "qwen3-30b-a3b"),
+    ],
+)
+def test_what_a_model_was_tuned_for_changes_no_shape(written, meant):
+    """Rows of tables name checkpoints; a name that was refused was a row that nobody predicted."""
+    assert find_model(written).name == meant
+
+
+@pytest.mark.parametrize(
+    "written", ["mistral-7b-v0.1-fp9", "phi-3-mini-1m", "a/b/c", "bert-99", "-instruct", "swin-base-chat"]
+)
+def test_what_is_another_model_is_not_guessed(written):
+    with pytest.raises(RidgepointError):
+        find_model(written)
+
+
 def test_no_name_or_alias_is_given_twice():
     owner: dict[str, str] = {}
     for entry in model_entries():

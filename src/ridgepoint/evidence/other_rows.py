@@ -7,6 +7,7 @@ import numpy as np
 from ridgepoint.evidence.harness import harness_of
 from ridgepoint.evidence.matrix_rows import amax_launches, known_format
 from ridgepoint.evidence.rows import Builder, InexpressibleError, Rows, timed
+from ridgepoint.evidence.run_scenarios import BRIDGE
 from ridgepoint.formats import FORMATS
 from ridgepoint.machines.catalog import find_machine
 from ridgepoint.machines.machine import Machine
@@ -219,7 +220,6 @@ _NETWORK = {
     ("vidur", "a100-sxm-80gb"): {1: 8e9, 2: 2.5e9, 4: 3.7e9},
     ("vidur", "a100-pcie-80gb"): {1: 2.5e9},
 }
-_BRIDGE = 0.6  # part of the host link that traffic between pairs keeps on its way through the processor
 
 
 def _cluster(rows: Rows) -> str:
@@ -233,7 +233,7 @@ def _cluster(rows: Rows) -> str:
         host = find_machine(name).link("host")
         if host is None or ranks % largest:
             raise InexpressibleError(f"{ranks} ranks of {name} in one node")
-        return f"{ranks // largest}x{largest}x{name}@network={_BRIDGE * host[1].bandwidth / largest / 1e9:g}GB/s"
+        return f"{ranks // largest}x{largest}x{name}@network={BRIDGE * host[1].bandwidth / largest / 1e9:g}GB/s"
     if nodes == 1:
         return f"{largest}x{name}" if largest > 1 else name
     rate = _NETWORK.get((rows.text("source"), name), {}).get(ranks // nodes, 0.0)

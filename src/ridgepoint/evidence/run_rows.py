@@ -12,6 +12,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ridgepoint.errors import RidgepointError
+from ridgepoint.evidence.derived_figures import completed
 from ridgepoint.evidence.memory_rows import memory_figures
 from ridgepoint.evidence.rows import InexpressibleError, Rows
 from ridgepoint.evidence.run_scenarios import TUNED, Figure, Figures, found_machine, found_model, is_tuned
@@ -98,6 +99,8 @@ def predict_runs(table: Table, progress: Callable[[int], None] = lambda done: No
                 refused[int(i)] = figure or f"{table.text['metric'][i]} of {table.text['task'][i]} has no prediction"
             elif not np.isfinite(value := _at(figure.value, place)):
                 refused[int(i)] = "the prediction is not finite: sizes that the layout cannot hold"
+            elif value <= 0.0 and table.text["metric"][i] != "fits":
+                refused[int(i)] = f"{table.text['metric'][i]} is predicted as none: the model does not fit"
             else:
                 predicted[i], roofline[i], spread[i] = value, _at(figure.roofline, place), _at(figure.spread, place)
     unknown = np.array([name != "" for name in stand_ins_of(table)])
@@ -135,7 +138,7 @@ def _figures(kind: str, rows: Rows, model: Model | Network, machine: Machine) ->
     reader = tuned_figures if is_tuned(rows) else READERS.get(rows.text("task"))
     if reader is None:
         raise InexpressibleError(f"task {rows.text('task')} has no scenario")
-    return reader(rows, model, machine)
+    return completed(reader(rows, model, machine), rows, float(machine.devices))
 
 
 def _at(value: Num, place: int) -> float:

@@ -103,13 +103,30 @@ def found_machine(rows: Rows) -> Machine:
     if largest > 16 or per_node > largest:  # one link domain over several boards, or a size that no node has
         per_node = max(size for size in range(1, min(largest, devices) + 1) if devices % size == 0)
         nodes = devices // per_node
-    machine = find_machine(name if devices == 1 else f"{nodes}x{per_node}x{name}")
+    machine = find_machine(name if devices == 1 else f"{nodes}x{per_node}x{name}{_bridged(name, nodes, per_node)}")
     machine = find_machine(f"{name}@{threads}") if (threads := _threads(rows, machine)) else machine
     stated = _GBIT.search(rows.tag("net"))
     if stated is None or nodes == 1:
         return machine
     gigabits = float(stated.group(1) or 1) * float(stated.group(2))
     return with_network(machine, gigabits * 1e9 / 8.0 / per_node)
+
+
+BRIDGE = 0.6
+"""Part of the host link that traffic between pairs keeps on its way through the processor."""
+
+
+def _bridged(name: str, nodes: int, per_node: int) -> str:
+    """What joins groups of devices whose sheet names no network, as a change of the machine: the links to their hosts.
+
+    >>> _bridged("h100-nvl", 4, 2), _bridged("h100-sxm", 4, 8)
+    ('@network=18.9GB/s', '')
+    """
+    alone = find_machine(name)
+    host = alone.link("host")
+    if nodes == 1 or alone.link("cluster") is not None or host is None:
+        return ""
+    return f"@network={BRIDGE * host[1].bandwidth / per_node / 1e9:g}GB/s"
 
 
 LITTLE = "1"

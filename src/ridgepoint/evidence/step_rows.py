@@ -39,11 +39,23 @@ def engine_name(rows: Rows) -> str:
 def described(source: str, framework: str, mode: str) -> str:
     """The name that the catalogue has for a row's software; empty where it has none.
 
-    >>> described("splitwise", "vllm", ""), described("", "vllm", "serve"), described("", "tgi", "")
+    >>> described("splitwise", "vllm", ""), described("", "vLLM", "serve"), described("", "tgi", "")
     ('splitwise:vllm', 'vllm', '')
+    >>> described("", "TensorRT-LLM", ""), described("", "transformers", "")
+    ('trtllm', 'pytorch-eager')
     """
+    framework = _ALSO.get(framework.lower(), framework.lower())
     name = f"{framework}-{mode}" if mode in ("eager", "compiled") else framework
-    return next((known for known in (f"{source}:{name}", name, framework) if known in engines()), "")
+    interpreted = f"{framework}-eager"  # what a framework does where nothing else is said
+    return next((known for known in (f"{source}:{name}", name, framework, interpreted) if known in engines()), "")
+
+
+_ALSO = {
+    **dict.fromkeys(("tensorrt-llm", "tensorrt_llm", "trt-llm", "trt_llm"), "trtllm"),
+    **dict.fromkeys(("transformers", "hf", "huggingface", "hf-transformers", "torch", "timm"), "pytorch"),
+    **dict.fromkeys(("trt",), "tensorrt"),
+}
+"""How tables call software that the catalogue has."""
 
 
 def stand_in(task: str, mode: str) -> str:
@@ -65,24 +77,37 @@ def plan_of(rows: Rows, model: Model | Network, machine: Machine, engine: Engine
 
 
 def step_figures(rows: Rows, model: Model | Network, machine: Machine) -> Figures:
-    """Latency and power of one pass, or of a whole generation."""
-    engine = engine_of(rows)
+    """Latency and power of one pass, or of a whole generation, its first token and its further ones."""
+    engine, task = engine_of(rows), rows.text("task")
     plan = plan_of(rows, model, machine, engine)
-    work, device = _WORKS[rows.text("task")](rows, model, machine, plan, engine)
-    machine = with_software(machine, engine)
-    figures = _figures(rows, machine, timed(work, device, machine, speeds(machine, engine)))
-    if rows.text("task") == "generate" and "power_w" in figures:
-        _, reading = _prefill(rows, model, machine, plan, engine)
-        mean = figures["power_w"]
-        figures["power_peak_w"] = replace(mean, value=peak_w(reading, machine, mean.value))
+    software = with_software(machine, engine)
+
+    def run(task: str) -> Figures:
+        work, device = _WORKS[task](rows, model, machine, plan, engine)
+        return _figures(rows, software, timed(work, device, software, speeds(software, engine)))
+
+    figures = run(task)
+    if task == "generate":
+        first, each = run("prefill"), run("decode")
+        figures |= {"ttft_ms": first["latency_ms"], "tpot_ms": each["latency_ms"]}
+        if "power_w" in figures:
+            _, reading = _prefill(rows, model, machine, plan, engine)
+            mean = figures["power_w"]
+            figures["power_peak_w"] = replace(mean, value=peak_w(reading, software, mean.value))
+    elif task in _OF_TOKENS:
+        figures[_OF_TOKENS[task]] = figures["latency_ms"]
     return figures
+
+
+_OF_TOKENS = {"prefill": "ttft_ms", "decode": "tpot_ms"}
+"""What one pass of these tasks takes, as a metric of tokens."""
 
 
 def _figures(rows: Rows, machine: Machine, run: Timed) -> Figures:
     def at(scale: float) -> Figure:
         return Figure(run.seconds * scale, run.roofline * scale, run.spread)
 
-    figures = {"time_s": at(1.0), "latency_ms": at(1e3), "tpot_ms": at(1e3), "ttft_ms": at(1e3)}
+    figures = {"time_s": at(1.0), "latency_ms": at(1e3)}
     if not np.isnan(rows.table.numbers["batch"][rows.index]).any():
         batch = rows.number("batch")
         figures["throughput_samples_s"] = Figure(batch / run.seconds, batch / run.roofline, run.spread)

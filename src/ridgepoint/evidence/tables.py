@@ -32,7 +32,15 @@ _RANGES: dict[str, Callable[[float], bool]] = {
     FLAG: lambda value: value in (0.0, 1.0),
 }
 _OF_FORMATS = ("dtype", "weight_dtype", "kv_dtype", "precision")
-_UNSAID = {"auto": ""}  # engines' word for the format of the model
+# Engines' word for the format of the model; trainers' words for formats of which masters are wider, or are not.
+_UNSAID = {
+    "auto": "",
+    "bf16_true": "bf16",
+    "bf16_mixed": "bf16",
+    "16_true": "fp16",
+    "16_mixed": "amp",
+    "32_true": "fp32",
+}
 _JSON = msgspec.json.Decoder(dict[str, Any])
 
 
@@ -198,7 +206,8 @@ def _canonical(column: tuple[str, ...]) -> list[str]:
         try:
             meant[cell] = find_format(cell).name
         except RidgepointError:
-            meant[cell] = _UNSAID.get(cell.strip().lower(), cell.strip().lower())
+            written = cell.strip().lower()
+            meant[cell] = _UNSAID.get(written.replace("-", "_"), written)
     return [meant[cell] for cell in column]
 
 

@@ -72,6 +72,9 @@ def find_model(name_or_path: str | Path) -> Model:
         return read_config(_model_config(path), str(path), name)
     if text.endswith(".json"):
         raise RidgepointError("unknown_model", f"there is no file {text}", "check the path")
+    tuned = _built_in(_untuned(fold(text)))
+    if tuned is not None:
+        return tuned
     raise _not_a_transformer(text) or unknown_name("model", text, [*model_names(), *_alias_names()])
 
 
@@ -221,6 +224,19 @@ def fold(name: str) -> str:
     'meta-llama/llama-3.1-8b'
     """
     return re.sub(r"[\s_]+", "-", name.strip().lower())
+
+
+_TUNED = re.compile(r"(-(instruct|chat|it|(?<=\db-)base|hf|thinking|preview|\d{4}))+$")
+"""Ends of names that say how a model was trained further, and when: never another shape (``t5-base`` is a size)."""
+
+
+def _untuned(folded: str) -> str:
+    """A name without its publisher and what it was tuned for.
+
+    >>> _untuned("moonshotai/kimi-k2-thinking"), _untuned("qwen3-8b-base"), _untuned("t5-base")
+    ('kimi-k2', 'qwen3-8b', 't5-base')
+    """
+    return _TUNED.sub("", folded.rpartition("/")[2])
 
 
 def _config_path(text: str) -> Path | None:
