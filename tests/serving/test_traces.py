@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import ridgepoint as rp
+from ridgepoint.serving.trace_file import read_trace
 from tests.serving.test_conditions import conserved
 
 TRACES = {"azure_2023_code": 8819, "azure_2023_conv": 19366, "mooncake_conversation": 12031}
@@ -78,3 +79,38 @@ def test_a_trace_names_adapters(tmp_path):
     slots = found.replicas[0].slots
     assert slots is not None
     assert slots.loaded == 2
+
+
+PUBLIC = {
+    "azure 2023": "TIMESTAMP,ContextTokens,GeneratedTokens\n"
+    "2023-11-16 18:15:46.6805900,374,44\n2023-11-16 18:15:50.9951690,396,109\n",
+    "azure 2024": "TIMESTAMP,ContextTokens,GeneratedTokens\n"
+    "2024-05-10 00:00:00.009930+00:00,374,44\n2024-05-10 00:00:04.324509+00:00,396,109\n",
+    "burstgpt": "Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type\n"
+    "5,ChatGPT,374,44,418,Conversation log\n6,GPT-4,90,0,90,API log\n9.314579,GPT-4,396,109,505,API log\n",
+    "mooncake": '{"timestamp": 100, "input_length": 374, "output_length": 44, "hash_ids": [0, 1]}\n'
+    '{"timestamp": 4414.579, "input_length": 396, "output_length": 109, "hash_ids": [0, 2]}\n',
+    "vidur": "arrived_at,num_prefill_tokens,num_decode_tokens\n0.0,374,44\n4.314579,396,109\n",
+}
+
+
+@pytest.mark.parametrize("form", PUBLIC)
+def test_public_traces_are_read_as_they_come(tmp_path, form):
+    """Whoever has a trace of Azure, Mooncake or BurstGPT would otherwise rewrite it, and perhaps take its ms for seconds."""
+    path = tmp_path / "trace.txt"
+    path.write_text(PUBLIC[form])
+    found = read_trace(path)
+    assert found.prompt.tolist() == [374, 396]
+    assert found.output.tolist() == [44, 109]
+    assert found.arrival_s[1] - found.arrival_s[0] == pytest.approx(4.314579)
+    assert found.arrival_s[0] < 10.0
+    assert ("1 requests without tokens" in found.source) == (form == "burstgpt")
+    if form == "mooncake":
+        assert found.ids.tolist() == [0, 1, 0, 2]
+
+
+def test_a_line_that_is_no_object_is_named(tmp_path):
+    path = tmp_path / "trace.jsonl"
+    path.write_text('{"timestamp": 1, "input_length": 3, "output_length": 4}\n{"timestamp": 1, \n')
+    with pytest.raises(rp.RidgepointError, match="line 2"):
+        read_trace(path)

@@ -1,5 +1,5 @@
 """Traces of requests: CSV with ``arrival_s,input_tokens,output_tokens`` and, where known, ``prefix_hash_ids``,
-``priority`` and ``adapter`` (a number; −1: none).
+``priority`` and ``adapter`` (a number; −1: none), or public traces as they come (``trace_forms.py``).
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ from typing import TextIO
 import numpy as np
 
 from ridgepoint.errors import RidgepointError, nearest
+from ridgepoint.serving.trace_forms import lines, meant, seconds
 from ridgepoint.serving.workload import Requests
 
 NEEDED = ("arrival_s", "input_tokens", "output_tokens")
 OPTIONAL = ("prefix_hash_ids", "priority", "adapter")
+_A_YEAR = 365.0 * 86400.0
 HASHED_TOKENS = 512
 """Tokens of the blocks that ``prefix_hash_ids`` names, as in Mooncake's traces."""
 
@@ -37,13 +39,17 @@ def read_trace(path: Path | str, id_tokens: int = HASHED_TOKENS) -> Requests:
 
 
 def _read(stream: TextIO, name: str, id_tokens: int) -> Requests:
-    rows = csv.reader(stream)
-    columns = _columns(next(rows, []), name)
+    rows = lines(stream, name)
+    columns, own = _columns(next(rows, []), name)
+    unanswered = 0
     arrival, prompt, output = array("d"), array("q"), array("q")
     ids, offsets, priority, adapter = array("q"), array("q", [0]), array("q"), array("q")
     for line, row in _filled(rows):
         cell = _Cell(name, line, row, columns)
-        arrival.append(cell.number("arrival_s"))
+        if not own and cell.unanswered():
+            unanswered += 1
+            continue
+        arrival.append(cell.time("arrival_s"))
         prompt.append(cell.tokens("input_tokens"))
         output.append(cell.tokens("output_tokens"))
         if "prefix_hash_ids" in columns:
@@ -55,6 +61,9 @@ def _read(stream: TextIO, name: str, id_tokens: int) -> Requests:
             adapter.append(cell.adapter("adapter"))
     if not arrival:
         raise RidgepointError("bad_trace", f"{name}: no request follows the header", "give a file with rows")
+    if arrival[0] > _A_YEAR:  # dates, or seconds since 1970
+        first = min(arrival)
+        arrival = array("d", (time_s - first for time_s in arrival))
     order = np.argsort(np.array(arrival), kind="stable")
     table = Requests(
         np.array(arrival)[order],
@@ -62,7 +71,7 @@ def _read(stream: TextIO, name: str, id_tokens: int) -> Requests:
         np.array(output, dtype=np.int64)[order],
         priority=np.array(priority, dtype=np.int64)[order] if priority else None,
         adapter=np.array(adapter, dtype=np.int64)[order] if adapter else None,
-        source=name,
+        source=name + (f" ({unanswered:,} requests without tokens left out)" if unanswered else ""),
     )
     return _with_ids(table, np.array(ids, dtype=np.int64), np.array(offsets, dtype=np.int64), order, id_tokens)
 
@@ -80,8 +89,10 @@ def _filled(rows: Iterator[list[str]]) -> Iterator[tuple[int, list[str]]]:
     return ((line, row) for line, row in enumerate(rows, start=2) if row and any(cell.strip() for cell in row))
 
 
-def _columns(header: list[str], name: str) -> dict[str, int]:
-    found = {title.strip().lstrip("\ufeff"): i for i, title in enumerate(header)}
+def _columns(header: list[str], name: str) -> tuple[dict[str, int], bool]:
+    """Where each column is, and whether the header is the project's own."""
+    titles = meant(header)
+    found = {title: i for i, title in enumerate(titles)}
     for needed in NEEDED:
         if needed not in found:
             close = nearest(needed, found, count=1)
@@ -91,7 +102,7 @@ def _columns(header: list[str], name: str) -> dict[str, int]:
                 f"{name}, line 1: there is no column '{needed}'",
                 f"{hint}the header must hold {', '.join(NEEDED)}; {', '.join(OPTIONAL)} may follow",
             )
-    return found
+    return found, all(header[found[needed]].strip().lstrip("\ufeff") == needed for needed in NEEDED)
 
 
 class _Cell:
@@ -100,12 +111,16 @@ class _Cell:
     def __init__(self, name: str, line: int, row: list[str], columns: dict[str, int]) -> None:
         self.name, self.line, self.row, self.columns = name, line, row, columns
 
-    def number(self, column: str) -> float:
+    def unanswered(self) -> bool:
+        """Whether the request failed: public traces hold those, with no tokens."""
+        return "0" in (self._text("input_tokens"), self._text("output_tokens"))
+
+    def time(self, column: str) -> float:
         text = self._text(column)
         try:
-            value = float(text)
+            value = seconds(text)
         except ValueError:
-            raise self._wrong(column, f"'{text}' is not a number") from None
+            raise self._wrong(column, f"'{text}' is not a number, and no date") from None
         if not isfinite(value) or value < 0.0:
             raise self._wrong(column, f"{text} is not a time of at least 0")
         return value
