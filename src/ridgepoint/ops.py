@@ -23,6 +23,8 @@ class Gemm(Op):
     ``stored`` is what memory holds of the k × n operand over its dense bytes in its format: below 1 where it lies there sparse
     or coded and is unpacked on chip, ``unpack_flop`` simple operations per value whenever a tile of rows reads it.
     ``computed`` is the part of the multiply-adds that is carried out: the engine skips the rest (N:M sparsity).
+    ``tile_rows`` > 0: the library cuts a group's rows into tiles of so many (0 = the best for it), ``row_tiles`` of them on
+    average (0 = as groups of about equal size have).
     """
 
     kind: ClassVar[str] = "gemm"
@@ -39,6 +41,8 @@ class Gemm(Op):
     stored: Num = 1.0
     unpack_flop: Num = 0.0
     computed: Num = 1.0
+    tile_rows: Num = 0.0
+    row_tiles: Num = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ import pytest
 
 from ridgepoint.cost.evaluate import evaluate
 from ridgepoint.evidence.calibrate import with_values
-from ridgepoint.evidence.matrix_rows import BUILDERS
+from ridgepoint.evidence.expert_rows import BUILDERS
 from ridgepoint.evidence.rows import Batch, express, with_library
 from ridgepoint.evidence.tables import read_table
 from ridgepoint.machines.catalog import find_machine
@@ -58,19 +58,71 @@ def products(batch: Batch) -> list[Gemm]:
     return [op for op in ops(batch.work) if isinstance(op, Gemm)]
 
 
-def test_blocks_of_other_ranks_experts_write_zeros_where_the_version_skips_them(tmp_path):
-    new, old, alone = (batches(tmp_path, row)[0] for row in (triton(8), triton(8, "0.5.10"), triton(1)))
+def rows_of(batch: Batch) -> float:
+    up = products(batch)[0]
+    return float(np.ravel(up.m * up.batch)[0])
+
+
+def test_blocks_of_other_ranks_experts_write_zeros_in_a_layer_that_knows_its_rank(tmp_path):
+    layer, alone = (batches(tmp_path, triton(ep))[0] for ep in (8, 1))
     rows = 4096 * 8
-    assert float(np.ravel(products(new)[0].m * products(new)[0].batch)[0]) == pytest.approx(rows / 8)
-    assert float(np.ravel(products(old)[0].m * products(old)[0].batch)[0]) == pytest.approx(rows / 8 + rows * 7 / 8 / 2)
+    assert rows_of(layer) == pytest.approx(rows / 8)
 
     def zeros(batch: Batch) -> float:
         (op,) = [op for op in ops(batch.work) if op.label == "zeros"]
         assert isinstance(op, Stream)
         return float(np.ravel(op.write_bytes)[0])
 
-    assert zeros(new) == pytest.approx(2.0 * rows * 7 / 8 * (2 * 1024 + 4096))
+    assert zeros(layer) == pytest.approx(2.0 * rows * 7 / 8 * (2 * 1024 + 4096))
     assert zeros(alone) == 0.0
+
+
+@pytest.mark.parametrize(
+    "row", [triton(8, "0.5.10"), triton(8, "0.5.9"), triton(2, experts=8, top_k=2), triton(8, k=2816, experts=128)]
+)
+def test_a_kernel_that_the_collector_called_itself_works_on_other_ranks_choices_too(tmp_path, row):
+    # SGLang's collector books them on the rank's first expert: the product has all choices of the tokens that are here
+    (batch,) = batches(tmp_path, row)
+    top_k = row.get("top_k", 8)
+    assert rows_of(batch) == pytest.approx(4096 * top_k, rel=1e-6), (
+        "evenly spread tokens all have a choice on this rank"
+    )
+    vllm = row | {"framework": "vllm"}
+    assert rows_of(batches(tmp_path, vllm)[0]) < rows_of(batch)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "cells", "height"),
+    [
+        ("sglang_marlin_moe", {"m": 4}, 8.0),
+        ("sglang_marlin_moe", {"m": 4096}, 64.0),
+        ("sglang_fused_moe_triton", {"m": 64}, 16.0),
+        ("sglang_fused_moe_triton", {"m": 65}, 64.0),
+        ("sglang_flashinfer_trtllm_moe", {"m": 64}, 8.0),
+        ("sglang_flashinfer_trtllm_moe", {"m": 100}, 16.0),
+        ("sglang_flashinfer_trtllm_moe", {"m": 100000}, 64.0),
+        ("moe_torch_flow_cutlass", {"m": 1024, "framework": "trtllm"}, 128.0),
+        ("deepgemm", {"m": 8, "framework": "trtllm"}, 128.0),
+        ("somebody_elses", {"m": 8}, 0.0),
+    ],
+)
+def test_tiles_are_as_high_as_the_librarys_code_makes_them(tmp_path, kernel, cells, height):
+    extra = f'{{"kernel": "{kernel}", "proj": "moe_ffn", "ver": "1.3.0"}}'
+    up = products(batches(tmp_path, {"extra": extra} | cells)[0])[0]
+    assert float(np.ravel(up.tile_rows)[0]) == height
+    # at least as many tiles as rows need, at most one more for every expert
+    tiles, rows = float(np.ravel(up.row_tiles)[0]), float(np.ravel(up.m)[0])
+    assert height == 0.0 or rows / height <= tiles <= rows / height + 1.0
+
+
+def test_a_rank_of_many_cuts_its_rows_as_if_all_tokens_stayed(tmp_path):
+    # generated kernels round up by tokens · top_k / the rank's experts: sixteen ranks pad to tiles sixteen times as high
+    heights = []
+    for ep in (1, 8):
+        extra = f'{{"kernel": "sglang_flashinfer_trtllm_moe", "proj": "moe_ffn", "moe_ep": {ep}}}'
+        (batch,) = batches(tmp_path, {"extra": extra, "m": 64})
+        heights.append(float(np.ravel(products(batch)[0].tile_rows)[0]))
+    assert heights == [8.0, 64.0]
 
 
 def test_triton_reads_weights_that_were_widened_when_they_were_loaded(tmp_path):

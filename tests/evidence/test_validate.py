@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ridgepoint.evidence.harness import routed
 from ridgepoint.evidence.rows import express
 from ridgepoint.evidence.tables import find_tables, read_table
 from ridgepoint.evidence.validate import errors, group_errors, predict_kernels, reasons
@@ -85,16 +84,6 @@ def test_small_operands_that_a_harness_repeats_stay_in_the_cache(tmp_path: Path)
         ("mine", 512.0): False,
         ("mine", 16384.0): False,
     }
-
-
-def test_the_busiest_rank_has_its_share_and_skew_makes_it_more() -> None:
-    tokens, experts, top_k = np.array([4096.0]), np.array([64.0]), np.array([8.0])
-    even, active = routed(tokens, experts, top_k, np.array([8.0]), None)
-    assert (even[0], active[0]) == (4096.0, 8.0)
-    skewed, _ = routed(tokens, experts, top_k, np.array([8.0]), 1.2)
-    assert even[0] < skewed[0] < 8.0 * even[0]
-    few, hit = routed(np.array([2.0]), experts, top_k, np.array([1.0]), None)
-    assert (few[0], hit[0]) == (16.0, 16.0), "two tokens reach sixteen of the experts"
 
 
 def test_the_document_has_the_keys_that_users_rely_on(tmp_path: Path) -> None:

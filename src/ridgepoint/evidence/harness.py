@@ -1,4 +1,4 @@
-"""What a measurement harness adds to the kernel it times: host time of an eager call, how tokens were routed.
+"""What a measurement harness adds to the kernel it times: host time of an eager call, sets of operands.
 
 These are facts about how tables were made (read off their smallest rows and their collectors' code), not about
 machines: a row is expressed as the work that its harness really ran, so that kernel coefficients are fitted to kernels.
@@ -7,10 +7,6 @@ machines: a row is expressed as the work that its harness really ran, so that ke
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-
-import numpy as np
-
-from ridgepoint.numeric import Array
 
 
 @dataclass(frozen=True)
@@ -79,35 +75,3 @@ def aging_s(source: str, op: str, machine: str) -> float:
     """
     grown = harness_of(source).aging_s
     return grown.get(f"{op} {machine}", grown.get(op, 0.0))
-
-
-def routed(tokens: Array, experts: Array, top_k: Array, ranks: Array, alpha: float | None) -> tuple[Array, Array]:
-    """Token rows on the timed rank, and its experts with any, for ``tokens`` · ``top_k`` choices over all experts.
-
-    ``alpha`` None spreads the rows evenly. Otherwise rows per expert follow the collector's sampling: a power law
-    x^−alpha between 1 and 0.8 · tokens (0.01 and 2 when there are fewer rows than experts), scaled to the total and
-    rounded; the busiest rank is timed. Expected values over a few fixed draws.
-    """
-    rows, active = np.empty_like(tokens), np.empty_like(tokens)
-    for i in range(len(tokens)):
-        total, n, r = tokens[i] * top_k[i], int(experts[i]), int(ranks[i])
-        if alpha is None:
-            rows[i], active[i] = max(total / r, 1.0), min(n / r, max(np.ceil(total / r), 1.0))
-            continue
-        share = _shares(n, alpha, *((1.0, 0.8 * tokens[i]) if total > n else (0.01, 2.0)))
-        counts = np.minimum(np.rint(share * total), tokens[i]).reshape(len(share), r, n // r)
-        busiest = counts.sum(axis=2).argmax(axis=1)
-        mine = counts[np.arange(len(share)), busiest]
-        rows[i] = max(float(mine.sum(axis=1).mean()), 1.0)
-        active[i] = max(float((mine > 0).sum(axis=1).mean()), 1.0)
-    return rows, active
-
-
-_DRAWS = np.random.default_rng(20).uniform(size=(8, 1024))
-
-
-def _shares(experts: int, alpha: float, low: float, high: float) -> Array:
-    """Eight draws of the experts' shares of all rows."""
-    u, e = _DRAWS[:, :experts], 1.0 - alpha
-    drawn = ((high**e - low**e) * u + low**e) ** (1.0 / e) if high > low else np.ones_like(u)
-    return np.asarray(drawn / drawn.sum(axis=1, keepdims=True))

@@ -1,13 +1,12 @@
-"""Rows of matrix products, fused expert layers and convolutions as works."""
+"""Rows of matrix products and convolutions as works."""
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import numpy as np
 
-from ridgepoint.evidence.harness import harness_of, routed
+from ridgepoint.evidence.harness import harness_of
 from ridgepoint.evidence.rows import Builder, InexpressibleError, Rows, timed
 from ridgepoint.formats import FORMATS
 from ridgepoint.machines.machine import Machine
@@ -15,10 +14,6 @@ from ridgepoint.numeric import Array
 from ridgepoint.ops import Conv, Gemm, Host, Stream
 from ridgepoint.work import Seq, Work
 
-# Kernels that sort tokens by expert: fused in one library, plain framework operations in another.
-_ROUTE_LAUNCHES = {"trtllm_gen": 2.0, "triton_mxfp4": 24.0}
-_FOREIGN = {"0.5.10": 0.5}
-"""Part of other ranks' token rows that versions of SGLang before they skipped blocks of such experts still worked on."""
 # Its rows with few columns of the result say so: 1.0 ps an element more than the next release takes.
 _SLOW_CONVERSION = ("1.3.0rc15",)
 _ENGINE_S = 5e-6  # starting a TensorRT engine of one kernel
@@ -109,88 +104,6 @@ def _batched(rows: Rows, machine: Machine) -> Work:
     return Seq(Stream(read_bytes=0.0, write_bytes=0.0, pattern="copy", label="lay out"), product)
 
 
-def _experts(rows: Rows, machine: Machine) -> Work:
-    """A whole fused expert layer on one rank: routing, first product, activation, second product, weighted sum."""
-    tokens, hidden, inner = rows.number("m"), rows.number("k"), rows.number("n")
-    experts, top_k, ranks = rows.number("experts"), rows.number("top_k"), rows.extra("moe_ep", 1.0)
-    acts, weights, out = operand_formats(rows)
-    gates = 2.0 if rows.tag("gated", "1") == "1" else 1.0
-    mine, active = routed(tokens, experts, top_k, ranks, _power(rows.tag("dist", "balanced")))
-    if rows.tag("proj", "moe_ffn") != "moe_ffn":
-        raise InexpressibleError(f"expert projection '{rows.tag('proj')}'")
-    library = _kernels(rows)
-    if library == "triton" and weights == "mxfp4":
-        weights = "bf16"  # SGLang widens such weights once, when it loads them
-    every = mine
-    if rows.text("framework") == "sglang" and library in {"triton", "marlin"}:
-        every = np.maximum(tokens * top_k, mine)
-    each = (mine + _FOREIGN.get(rows.tag("ver"), 0.0) * (every - mine)) / active
-    fused, narrow = library == "trtllm_gen", FORMATS[acts].bits < 16
-
-    def product(n: Array, k: Array, label: str) -> Gemm:
-        return Gemm(m=each, n=n, k=k, batch=active, acts=acts, weights=weights, out=out, grouped=True, label=label)
-
-    # Sorting tokens by expert, gathering (and quantizing) them; fused libraries do less of it in kernels of its own.
-    gather = Stream(
-        read_bytes=2.0 * tokens * hidden,
-        write_bytes=FORMATS[acts].bytes * mine * hidden,
-        pattern="copy",
-        launches=_ROUTE_LAUNCHES.get(library, 4.0 if narrow else 3.0),
-        label="route",
-    )
-    activation = Stream(
-        read_bytes=2.0 * gates * every * inner,
-        write_bytes=FORMATS[acts].bytes * every * inner,
-        flop=4.0 * every * inner,
-        special=every * inner,
-        launches=2.0 if narrow and not fused else 1.0,
-        label="activation",
-    )
-    scatter = Stream(
-        read_bytes=2.0 * every * hidden, write_bytes=2.0 * tokens * hidden, flop=2.0 * every * hidden, label="combine"
-    )
-    # Blocks of other ranks' experts write zeros and end.
-    zeros = Stream(
-        read_bytes=0.0 * mine, write_bytes=2.0 * (every - mine) * (gates * inner + hidden), launches=0.0, label="zeros"
-    )
-    return Seq(gather, product(gates * inner, hidden, "up"), activation, product(hidden, inner, "down"), scatter, zeros)
-
-
-def _expert_weights(rows: Rows) -> Array:
-    """Matrices of the rank's experts that have rows, of which a harness has one set."""
-    tokens, experts, top_k = (rows.number(name) for name in ("m", "experts", "top_k"))
-    _, active = routed(tokens, experts, top_k, rows.extra("moe_ep", 1.0), _power(rows.tag("dist", "balanced")))
-    products = 3.0 if rows.tag("gated", "1") == "1" else 2.0
-    size = products * rows.number("n") * rows.number("k") * FORMATS[operand_formats(rows)[1]].bytes
-    return np.asarray(active * size)
-
-
-def _library(rows: Rows) -> str:
-    """The kernels' library and the rows' format: what a library reaches of a rate differs from format to format."""
-    library = _kernels(rows)
-    return f"{library}-{rows.text('dtype')}" if library else ""
-
-
-def _kernels(rows: Rows) -> str:
-    kernel = rows.tag("kernel")
-    if rows.text("framework") == "trtllm" and rows.text("weight_dtype") == "mxfp4" and rows.text("dtype") == "w4a16":
-        return "triton_mxfp4"
-    if rows.text("framework") == "trtllm" and rows.text("dtype") == "w4a8":
-        return "trtllm_gen"
-    known = ("mxfp4_flashinfer_trtllm", "flashinfer_trtllm", "flashinfer_cutlass", "triton", "marlin", "deepgemm")
-    found = next((name for name in known if name in kernel), "cutlass" if "torch_flow" in kernel else "")
-    return "trtllm_gen" if "flashinfer_trtllm" in found else found
-
-
-def _power(dist: str) -> float | None:
-    if dist == "balanced":
-        return None
-    match = re.fullmatch(r"power_law_([0-9.]+)", dist)
-    if match is None:
-        raise InexpressibleError(f"routing '{dist}'")
-    return float(match[1])
-
-
 def _conv(rows: Rows, machine: Machine) -> Work:
     stride, pad = rows.extra("stride", 1.0), rows.extra("pad", 0.0)
     stride_w, pad_w = rows.extra("stride_w", np.nan), rows.extra("pad_w", np.nan)
@@ -222,8 +135,5 @@ def _operands(rows: Rows) -> Array:
 BUILDERS = {
     "gemm": Builder(_gemm, tags=("kernel", "ver"), repeated_bytes=_operands),
     "batched_gemm": Builder(_batched, tags=("kernel", "name"), repeated_bytes=_operands),
-    "grouped_gemm": Builder(
-        _experts, tags=("kernel", "dist", "gated", "proj", "ver"), repeated_bytes=_expert_weights, library=_library
-    ),
     "conv2d": Builder(_conv, tags=("dir", "stride_w")),
 }

@@ -80,6 +80,8 @@ class Builder:
     """Numeric columns whose value decides the form of the work (causal, ranks), and so split rows too."""
     repeated_bytes: Callable[[Rows], Array] | None = None
     """Bytes that a harness touches again and again, which a large cache then holds."""
+    copies: float = 0.0
+    """How many sets of them it goes through (0: as many as the source's harness usually does)."""
     library: Callable[[Rows], str] | None = None
     """Which library's grouped products or attention the rows timed; empty: the table's own."""
     split: Callable[[Table, int], object] = field(default=lambda table, row: None)
@@ -191,7 +193,8 @@ def express(table: Table, builders: dict[str, Builder]) -> Expressed:
 def _conditions(rows: Rows, builder: Builder, machine: Machine) -> list[tuple[Rows, Condition]]:
     """Rows whose buffers stay in the last-level cache apart from those that stream from main memory."""
     library = builder.library(rows) if builder.library is not None else ""
-    copies = harness_of(rows.text("source")).copies
+    usual = harness_of(rows.text("source")).copies
+    copies = (builder.copies or usual) if usual else 0.0
     if builder.repeated_bytes is None or machine.cache is None or not copies:
         return [(rows, Condition(library=library))]
     held = builder.repeated_bytes(rows) * copies <= machine.cache[1]

@@ -15,7 +15,7 @@ import numpy as np
 
 from ridgepoint.citations import TABLES, Reliance, coefficients_of
 from ridgepoint.cost.evaluate import evaluate
-from ridgepoint.evidence import attention_rows, matrix_rows, other_rows
+from ridgepoint.evidence import attention_rows, expert_rows, matrix_rows, other_rows
 from ridgepoint.evidence.configurations import latency_class, rankings
 from ridgepoint.evidence.rows import Builder, express
 from ridgepoint.evidence.run_rows import predict_runs, run_names, stand_ins_of
@@ -35,7 +35,12 @@ from ridgepoint.kernels.unknown import rules_of
 from ridgepoint.machines.catalog import find_machine
 from ridgepoint.work import ops
 
-BUILDERS: dict[str, Builder] = {**matrix_rows.BUILDERS, **attention_rows.BUILDERS, **other_rows.BUILDERS}
+BUILDERS: dict[str, Builder] = {
+    **matrix_rows.BUILDERS,
+    **expert_rows.BUILDERS,
+    **attention_rows.BUILDERS,
+    **other_rows.BUILDERS,
+}
 KINDS = ("kernels", "runs", "memory")
 Progress = Callable[[str, int, int], None]
 WORST = 10

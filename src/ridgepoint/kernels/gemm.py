@@ -46,7 +46,7 @@ _LEAST_OVER_MEMORY = 1.4  # what the cache delivers over what main memory does: 
 _SAME = {"bf16": "fp16"}  # formats that run alike
 _POWER_S = 2e-4  # how long a kernel runs before the power limit lowers its clock
 _LEAST_VOLTAGE_HZ = 1e9  # clock below which the voltage stays
-_SIZES = ("m", "n", "k", "batch", "imbalance", "stored", "unpack_flop", "computed")
+_SIZES = ("m", "n", "k", "batch", "imbalance", "stored", "unpack_flop", "computed", "tile_rows", "row_tiles")
 _ROWS_HALF = 1.0  # single rows keep their operands in registers: what the fits of processors say (families x86 and arm)
 _STEP_BYTES = 64.0  # the main loop takes k in pieces of at least this many bytes per row
 
@@ -204,6 +204,8 @@ def tiled(op: Gemm, machine: Machine, menu: Array | None = None) -> Demand:
         if own(table.max_split, name, arithmetic) <= 1.0:
             menu = menu[menu[:, 2] == 1.0]
     tm, tn, split = (column.reshape(-1, *([1] * points)) for column in menu.T)
+    if np.any(np.asarray(op.tile_rows) > 0.0):
+        tm = np.where(np.asarray(op.tile_rows) > 0.0, op.tile_rows, tm)
 
     acts, weights = FORMATS[op.acts].bytes, FORMATS[op.weights].bytes
     step = _STEP_BYTES / min(acts, 4.0)
@@ -258,7 +260,11 @@ def tiled(op: Gemm, machine: Machine, menu: Array | None = None) -> Demand:
 def _row_tiles(op: Gemm, tm: Num) -> Num:
     """Tiles along m. A group's rows vary, so that its last tile is half empty on average."""
     rows = op.m * op.imbalance
-    return np.maximum(rows / tm + 0.5, 1.0) if op.grouped else ceil_div(rows, tm)
+    if not op.grouped:
+        return ceil_div(rows, tm)
+    usual = np.maximum(rows / tm + 0.5, 1.0)
+    known = np.asarray(op.row_tiles) > 0.0
+    return np.where(known, op.row_tiles, usual) if np.any(known) else usual
 
 
 def _shape(tm: Num, tn: Num, half: float) -> Num:
