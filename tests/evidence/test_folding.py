@@ -39,3 +39,11 @@ def test_norms_that_no_convolution_precedes_and_other_passes_stay() -> None:
     product = Gemm(m=1.0, n=1000.0, k=512.0)
     ops: list[Counted] = [(pool, 1.0), (norm(3.0), 1.0), (product, 1.0), (norm(3.0), 1.0)]
     assert folded(ops, "fp16") == ops
+
+
+def test_an_activation_behind_a_product_is_its_epilogue_unless_it_gates_another() -> None:
+    product = Gemm(m=128.0, n=3072.0, k=768.0)
+    gelu = Stream(read_bytes=BYTES, write_bytes=BYTES, flop=3.0 * VALUES, label="layers.feed.activation")
+    gated = Stream(read_bytes=2.0 * BYTES, write_bytes=BYTES, flop=3.0 * VALUES, label="layers.feed.activation")
+    assert folded([(product, 12.0), (gelu, 12.0)], "fp16") == [(product, 12.0)]
+    assert folded([(product, 12.0), (gated, 12.0)], "fp16") == [(product, 12.0), (gated, 12.0)]

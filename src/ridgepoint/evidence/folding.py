@@ -2,7 +2,8 @@
 
 With fixed statistics a norm over batches scales and shifts every channel, which weights and bias of the convolution do as
 well; an activation is applied to the result before it is stored (ncnn: ``ncnnoptimize``; TensorRT: layer fusion). What
-stays is a sum with another branch, and an activation that is not simple (swish).
+stays is a sum with another branch, and behind a convolution an activation that is not simple (swish). Behind a product of
+tokens any activation is applied to the result (cuBLASLt's and TensorRT's epilogues have GELU).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from ridgepoint.work import Counted, Op
 _NORM_FLOP = 2.0
 """Operations of a norm over batches for each value; an activation that adds more than ``_SIMPLE`` keeps its own pass."""
 _SIMPLE = 1.0
+_ACTIVATIONS = ("act", "activation")
 
 
 def folded(ops: list[Counted], acts: str) -> list[Counted]:
@@ -34,11 +36,11 @@ def folded(ops: list[Counted], acts: str) -> list[Counted]:
 
 def _left(op: Stream, producer: Op, acts: str) -> Op | None:
     """What stays of a pass behind a convolution or product."""
-    values = op.write_bytes / FORMATS[acts].bytes
     joins = bool(np.any(np.asarray(op.read_bytes) > 1.5 * np.asarray(op.write_bytes)))
     if op.pattern == "batch_norm" and isinstance(producer, Conv):
+        values = op.write_bytes / FORMATS[acts].bytes
         beyond = bool(np.any(np.asarray(op.flop - _NORM_FLOP * values) > _SIMPLE * np.asarray(values)))
         if joins or beyond:
             return replace(op, pattern="elementwise", flop=op.flop - _NORM_FLOP * values)
         return None
-    return None if op.pattern == "elementwise" and op.label.endswith("act") and not joins else op
+    return None if op.pattern == "elementwise" and op.label.endswith(_ACTIVATIONS) and not joins else op

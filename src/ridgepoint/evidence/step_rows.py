@@ -7,9 +7,11 @@ from dataclasses import replace
 import numpy as np
 
 from ridgepoint.cost.energy import power_w
+from ridgepoint.evidence.folding import folded
 from ridgepoint.evidence.power_samples import peak_w
 from ridgepoint.evidence.rows import Rows
 from ridgepoint.evidence.run_scenarios import Figure, Figures, Timed, degrees, timed, whole, with_formats
+from ridgepoint.evidence.stacked import flat
 from ridgepoint.machines.machine import Machine
 from ridgepoint.models.architecture import Model
 from ridgepoint.models.networks.network import Network
@@ -17,12 +19,18 @@ from ridgepoint.plan import Plan
 from ridgepoint.serving.engines import Engine, engines, fuses_attention, speeds, step, with_software
 from ridgepoint.tasks import Decode, Forward, Prefill
 from ridgepoint.tasks.build import build
+from ridgepoint.tasks.inference import without_host
 from ridgepoint.work import Repeat, Seq, Work
 
 STAND_INS = {"forward": "tensorrt", "train_step": "nemo", "finetune_step": "nemo"} | dict.fromkeys(
     ("prefill", "decode", "generate", "serve"), "vllm"
 )
 """Today's usual software for a task: what rows of software that nobody described are predicted with."""
+
+
+_FUSION = 0.2
+"""What encoders' libraries fuse and copy that their names do not tell, all kernels together: standard deviation of log(time).
+With it 92 % of 585 passes by five libraries lie in their 90 % intervals, 79 % without."""
 
 
 def engine_of(rows: Rows) -> Engine:
@@ -104,13 +112,15 @@ _OF_TOKENS = {"prefill": "ttft_ms", "decode": "tpot_ms"}
 
 
 def _figures(rows: Rows, machine: Machine, run: Timed) -> Figures:
+    spread = np.hypot(run.spread, _FUSION if rows.text("task") == "forward" else 0.0)
+
     def at(scale: float) -> Figure:
-        return Figure(run.seconds * scale, run.roofline * scale, run.spread)
+        return Figure(run.seconds * scale, run.roofline * scale, spread)
 
     figures = {"time_s": at(1.0), "latency_ms": at(1e3)}
     if not np.isnan(rows.table.numbers["batch"][rows.index]).any():
         batch = rows.number("batch")
-        figures["throughput_samples_s"] = Figure(batch / run.seconds, batch / run.roofline, run.spread)
+        figures["throughput_samples_s"] = Figure(batch / run.seconds, batch / run.roofline, spread)
     power = power_w(machine, run.busy_s, run.seconds)
     if power is not None:
         limit = machine.device.power.tdp
@@ -129,8 +139,11 @@ def _forward(rows: Rows, model: Model | Network, machine: Machine, plan: Plan, e
         filled = batch * engine.filled
         sequences = batch if plan.fused_attention else whole(filled)
         task = Forward(batch=sequences, seq=whole(rows.number("prompt") * filled / sequences))
-    built = build(model, machine, task, plan)
-    return step(built.device, machine, engine, batch, decode=True), built.device
+    device = build(model, machine, task, plan).device
+    if engine.folded and isinstance(model, Model):
+        kept = folded(list(flat(without_host(device))), plan.acts or "fp16")
+        device = Seq(*(Repeat(count, op) for op, count in kept))
+    return step(device, machine, engine, batch, decode=True), device
 
 
 def _prefill(rows: Rows, model: Model | Network, machine: Machine, plan: Plan, engine: Engine) -> tuple[Work, Work]:
