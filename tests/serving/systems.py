@@ -33,7 +33,7 @@ class Bare(Deployment):
 
 EXTRA = (
     "routing", "prefill_replicas", "speculation", "mixed_replicas", "sharing", "tiers", "adapters", "failures", "scaling",
-    "budget",
+    "budget", "power_cap_w",
 )  # fmt: skip
 
 

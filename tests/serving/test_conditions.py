@@ -100,6 +100,15 @@ def test_a_failure_repeats_what_was_lost_and_no_more():
     assert at < found.latency_s[0]
 
 
+@pytest.mark.parametrize("options", [{"failures": rp.Failures(2.0, 1.0)}, {"blocks": 120}])
+def test_whole_prompts_are_read_again_with_what_was_made(options):
+    """Then a step has more tokens than any prompt, which tables of step times must reach."""
+    system = bare("2xh100-sxm", rp.Plan(tp=1, dp=2), chunked=False, token_budget=256, max_sequences=24, **options)
+    found = simulate_requests(system, load(20.0, 60, "uniform:200:400", "uniform:600:900"))
+    assert read(found) > found.requests.prompt.sum()
+    conserved(found)
+
+
 def test_replicas_that_fail_before_anything_ends_are_said_to_be_hopeless():
     """Else the simulation would never end."""
     with pytest.raises(rp.RidgepointError, match="never ends") as refused:

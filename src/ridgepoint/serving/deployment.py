@@ -219,7 +219,8 @@ class Deployment:
         """How far the tables reach."""
         rules, drafted = self.rules, self.speculation.drafted if self.speculation else 0
         sequences = rules.static_batch if rules.policy == STATIC else rules.max_sequences
-        budget = rules.static_batch * longest_prompt if rules.policy == STATIC else rules.step_tokens(longest_prompt)
+        # What a request has made is read with its prompt when it begins again.
+        budget = rules.static_batch * longest_prompt if rules.policy == STATIC else rules.step_tokens(longest)
         lanes = self.passes.lanes
         sequences = int(-(-sequences // lanes)) if rules.policy == STATIC else sequences
         piece = longest_prompt if rules.policy == STATIC else min(int(rules.step_tokens(longest)), longest)

@@ -66,12 +66,19 @@ def checked(given: Deployment) -> Deployment:
                 f"use at most {replicas}, or a larger machine",
             )
     if given.adapters is not None and given.rules.policy == STATIC:
-        raise RidgepointError("bad_adapters", "static batches serve one model", "use another --policy")
+        raise RidgepointError(
+            "bad_adapters",
+            "--adapters and --policy static do not go together: a static batch is of one model",
+            "leave out one of them",
+        )
     if given.budget is not None:
         _checked_budget(given, given.budget.watts)
-    if given.tiers is not None and not given.rules.prefix_cache:
+    if given.tiers is not None and (not given.rules.prefix_cache or given.rules.policy == STATIC):
+        other = "--policy static" if given.rules.policy == STATIC else "--no-prefix-cache"
         raise RidgepointError(
-            "bad_tiers", "lower tiers of the cache keep prefixes, and none are kept", "leave out --no-prefix-cache"
+            "bad_tiers",
+            f"lower tiers of the cache and {other} do not go together: prefixes are what they keep, and none are kept",
+            f"leave out --host-cache and --disk-cache, or {other}",
         )
     routed = any(isinstance(layer.feed, Experts) for layer, _ in given.model.main.layers)
     if np.any(np.asarray(given.plan.expert_imbalance) > 0.0) and not routed:
