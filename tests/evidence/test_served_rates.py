@@ -6,9 +6,10 @@ import msgspec
 import pytest
 
 from ridgepoint.errors import RidgepointError
-from ridgepoint.evidence.claims import Claim, Served
+from ridgepoint.evidence.claims import Claim, Served, claims
 from ridgepoint.evidence.reproduce import predict
-from ridgepoint.evidence.served_rates import seconds_per_request, usd_per_request
+from ridgepoint.evidence.served_rates import _highest, seconds_per_request, usd_per_request
+from ridgepoint.serving.clock import Clock
 
 LOOSE = {"ttft": {"p90": 3.0}, "tpot": {"p50": 2.0, "p90": 3.0}}
 ONE = Served("llama-3.1-8b", "a100-sxm-80gb", "a100-sxm-80gb", 1, "lognormal:1k", "100", LOOSE, requests=300)
@@ -38,3 +39,37 @@ def test_a_claim_compares_two_deployments():
 def test_goals_that_no_rate_keeps_are_said():
     with pytest.raises(RidgepointError, match="at no rate"):
         seconds_per_request(msgspec.structs.replace(ONE, slowdowns={"tpot": {"p50": 0.5}}))
+
+
+def test_splitwise_with_steps_priced_as_its_simulator_does(monkeypatch):
+    """The notes of both claims: what separates them from the paper is the price of a decode step, not machines, load or goals.
+
+    splitwise-sim looks a decode step of n sequences up at n tokens, among rows of one sequence from 128 prompt tokens on, and
+    one beside prompts at 1.1 times the time of the prompts (performance_model.py).
+    """
+    decode, mixed = Clock.decode, Clock.mixed
+
+    def as_one(self, sequences, context, adapted=0.0, adapters=0):
+        device, host, _, _ = decode(self, 1, 512.0)
+        return device, host, 0.0, 1e9
+
+    def beside(self, sequences, context, pieces, finishing, adapted=0.0, adapters=0):
+        device, host, width, part = mixed(self, 0, 0.0, pieces, finishing)
+        return device * (1.1 if sequences else 1.0), host, width + sequences, part
+
+    both = [claim for claim in claims() if claim.slug == "splitwise" and claim.index is not None]
+    ours = [_gain(claim) for claim in both]
+    _highest.cache_clear()
+    monkeypatch.setattr(Clock, "decode", as_one)
+    monkeypatch.setattr(Clock, "mixed", beside)
+    theirs = [_gain(claim) for claim in both]
+    _highest.cache_clear()
+    assert 1.25 < theirs[0] < 1.85
+    assert 2.4 < theirs[1] < 3.6
+    assert all(2.0 * mine < gain for mine, gain in zip(ours, theirs, strict=True))
+
+
+def _gain(claim):
+    assert claim.served is not None
+    before, after = (seconds_per_request(served) for served in claim.served)
+    return before / after
