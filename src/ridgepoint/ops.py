@@ -78,6 +78,9 @@ class Attention(Op):
     rows: Num = 0.0
     packed: Num = 0.0
     parts: Num = 0.0
+    prompt: bool = False
+    tile: Num = 0.0
+    heads_first: bool = False
     acts: str = "bf16"
     kv: str = "bf16"
 
@@ -91,7 +94,7 @@ class Scan(Op):
     ``head_dim`` × ``state_dim`` state in format ``state``.
     ``chunk`` is the block length of chunked (matrix) forms. ``groups``: heads share B and C (Mamba-2) or queries and keys
     (gated delta net) in that many groups.
-    ``seq`` = 1 is the decode step.
+    ``seq`` = 1 is the decode step. ``stateless``: sequences begin with no state and leave none behind.
     """
 
     kind: ClassVar[str] = "scan"
@@ -104,6 +107,7 @@ class Scan(Op):
     chunk: Num = 128.0
     variant: str = "mamba2"
     backward: bool = False
+    stateless: bool = False
     acts: str = "bf16"
     state: str = "fp32"
 

@@ -33,7 +33,7 @@ _PASSES = {
     ("attention", "trtllm", "encoder"): _Passes(3.0),
     ("attention", "trtllm", "decode"): _Passes(1.0),
     # The write into the cache; FlashAttention-3 plans its blocks first, Triton joins splits afterwards.
-    ("attention", "flash_attention_v3", "encoder"): _Passes(1.0),
+    ("attention", "flash_attention_v3", "encoder"): _Passes(0.5),
     ("attention", "triton", "encoder"): _Passes(1.0),
     ("attention", "fa3", "decode"): _Passes(1.0, 1.5),
     ("attention", "fa3", "prefill"): _Passes(1.0),
@@ -41,18 +41,18 @@ _PASSES = {
     ("attention", "flash_attention", "prefill"): _Passes(2.5),
     ("attention", "flashinfer", "decode"): _Passes(0.5, 2.5),
     ("attention", "flashinfer", "prefill"): _Passes(0.5, 1.5),
-    ("attention", "triton", "decode"): _Passes(0.75, 1.5),
+    ("attention", "triton", "decode"): _Passes(0.25, 1.25),
     ("attention", "triton", "prefill"): _Passes(1.0, 2.0),
-    ("attention", "trtllm_mha", "decode"): _Passes(1.0, 3.5),
+    ("attention", "trtllm_mha", "decode"): _Passes(0.25, 4.25),
     ("attention", "trtllm_mha", "prefill"): _Passes(1.0, 3.5),
     ("mla_attention", "trtllm", "prefill"): _Passes(3.5, 1.25),
     ("mla_attention", "trtllm", "decode"): _Passes(2.0),
     ("mla_attention", "flash_attention", "prefill"): _Passes(2.0, 2.5),
     ("mla_attention", "flash_attention", "decode"): _Passes(2.0, 2.5),
-    ("mla_attention", "triton", "prefill"): _Passes(3.0, 2.0),
-    ("mla_attention", "triton", "decode"): _Passes(5.5, 2.0),
-    ("mla_attention", "trtllm_mla", "prefill"): _Passes(3.5, 2.25),
-    ("mla_attention", "trtllm_mla", "decode"): _Passes(2.25, -1.0),
+    ("mla_attention", "triton", "prefill"): _Passes(0.5, 2.0),
+    ("mla_attention", "triton", "decode"): _Passes(2.0, 2.0),
+    ("mla_attention", "trtllm_mla", "prefill"): _Passes(2.5, 3.25),
+    ("mla_attention", "trtllm_mla", "decode"): _Passes(1.25),
 }
 _OLDER = {"ampere", "ada"}
 _USUAL = {"encoder": _Passes(0.0), "prefill": _Passes(1.0, 2.0), "decode": _Passes(1.0, 2.0)}
@@ -74,6 +74,8 @@ def with_passes(rows: Rows, machine: Machine, attention: Attention) -> Work:
         launches = launches + _further(rows, machine, converted)
     elif attention.acts == "bf16" and converted and library(rows) == "trtllm":
         launches = passes.launches  # nothing is converted
+    elif (library(rows), phase, machine.device.family) == ("trtllm", "decode", "blackwell"):
+        launches = launches - 1.0
     moved = _moved_latents if op == "mla_attention" else _moved
     read, written, flop = moved(rows, attention, converted)
     before = Stream(read_bytes=read, write_bytes=written, flop=flop, pattern="copy", launches=launches, label="prepare")
@@ -82,16 +84,26 @@ def with_passes(rows: Rows, machine: Machine, attention: Attention) -> Work:
 
 def _further(rows: Rows, machine: Machine, converted: bool) -> Num:
     """Launches that some machines or shapes add, or save."""
-    if rows.text("framework") == "sglang":  # keys of 192 and values of 128 dimensions are written one after the other
-        return np.where(rows.number("head_dim") == 192.0, 3.0, 0.0)
+    head_dim = rows.number("head_dim")
+    if library(rows) == "flash_attention_v3":  # head sizes between those of its tiles
+        return np.where(head_dim % 32.0, 2.0, 0.0)
     family, decode = machine.device.family, rows.tag("phase") == "decode"
-    if rows.text("framework") != "trtllm" or family not in (*_OLDER, "hopper"):
+    if rows.text("framework") == "sglang":
+        # Keys of 192 and values of 128 dimensions are written one after the other; Triton's prompts look up their windows.
+        windowed = (rows.number("window", 0.0) > 0.0) & (library(rows) == "triton") & (not decode)
+        planned = 3.0 if family == "blackwell" and library(rows) == "flashinfer" and not decode else 0.0
+        return np.where((head_dim == 192.0) | windowed, 3.0, planned)
+    if rows.text("framework") != "trtllm":
+        return 0.0
+    if family == "blackwell":
+        return 0.5 if decode else 0.0
+    if family not in (*_OLDER, "hopper"):
         return 0.0
     if family == "hopper":  # kernels for 8-bit keys embed positions and write the cache themselves
         return (-1.0 if converted else -0.5) if decode else 0.0
     if decode:  # kernels before Hopper do that in further launches
         return 2.0 if converted else 1.0
-    return -2.0 if converted else -1.5
+    return 0.0 if rows.tag("phase") == "encoder" else -2.0 if converted else -1.5
 
 
 def library(rows: Rows) -> str:
@@ -185,3 +197,25 @@ def packed(rows: Rows) -> float:
 def parts(rows: Rows) -> float:
     """SGLang's Triton backend splits the keys of a decode step into eight at most."""
     return 8.0 if rows.tag("kernel") == "triton" and rows.tag("phase") == "decode" else 0.0
+
+
+_SMALL_SCRATCH = 128e3
+"""Bytes of shared memory on a multiprocessor below which libraries take smaller tiles (compute capability 8.6 and 8.9 have
+100 KB, 8.0 has 164)."""
+
+
+def small_scratch(machine: Machine) -> bool:
+    """Whether FlashAttention-2's and Triton's tiles are those of the smaller Ampere and Ada chips."""
+    scratch = machine.device.memory.get("shared")
+    small = scratch is not None and scratch.capacity / machine.multiprocessors < _SMALL_SCRATCH
+    return machine.device.family in (*_OLDER, "blackwell_rtx") and small
+
+
+def triton_tile(machine: Machine, head_dim: Num) -> Num:
+    """Queries of a block of SGLang's Triton kernels for prompts, by head size and generation, as their source says."""
+    wide = np.asarray(head_dim)
+    small = small_scratch(machine)
+    if machine.device.family not in _OLDER and not small:
+        return np.where(wide <= 256.0, 128.0, 32.0)
+    narrow = 64.0 if small else 128.0
+    return np.where(wide <= 128.0, narrow, np.where(wide <= 256.0, 64.0, 32.0))

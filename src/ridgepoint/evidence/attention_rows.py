@@ -11,7 +11,9 @@ from ridgepoint.evidence.attention_passes import (
     multiplied,
     packed,
     parts,
+    small_scratch,
     stored,
+    triton_tile,
     widens_cache,
     with_passes,
 )
@@ -22,7 +24,7 @@ from ridgepoint.evidence.tables import Table
 from ridgepoint.formats import FORMATS
 from ridgepoint.machines.catalog import find_machine
 from ridgepoint.machines.machine import Machine
-from ridgepoint.numeric import Array
+from ridgepoint.numeric import Array, Num
 from ridgepoint.ops import Attention, Gemm, Stream
 from ridgepoint.work import Seq, Work
 
@@ -72,22 +74,44 @@ def _attention(rows: Rows, machine: Machine) -> Work:
         return _products(rows)
     head_dim = rows.number("head_dim")
     kv = stored(rows)
-    old = _library(rows) == "paged_2023"
+    library = _library(rows)
+    old, triton = library == "paged_2023", library.startswith("triton_prompt")
     attention = Attention(
         **_sizes(rows, "batch", "heads", "kv_heads", "q_len", "kv_len"),
-        head_dim=head_dim,
-        value_dim=np.where(head_dim == 192.0, 128.0, head_dim),
+        head_dim=_wide(rows, head_dim),
+        value_dim=_wide(rows, np.where(head_dim == 192.0, 128.0, head_dim)),
         causal=bool(rows.number("causal", 1.0)[0]),
-        window=rows.number("window", 0.0),
+        # Triton's kernel for prompts masks what lies outside the window, and goes through it all the same.
+        window=0.0 if triton else rows.number("window", 0.0),
         acts=multiplied(rows, machine, kv),
         kv=kv,
         split="none" if old or (kv == "fp8" and _whole_keys(rows, machine)) else "fixed",
         packed=1.0 if old else packed(rows),
         parts=parts(rows),
+        tile=_tile(rows, machine, head_dim),
+        heads_first=triton,
+        prompt=rows.tag("phase") != "decode",
         paged=True,
         label="attention",
     )
     return with_passes(rows, machine, attention)
+
+
+def _wide(rows: Rows, dim: Array) -> Array:
+    """The head size that the kernel's tiles have, where that is not the next multiple of 32: Triton's tiles are powers of two
+    (or one and a half), those of TensorRT-LLM for 8 bits before Hopper 128 at least."""
+    library = _library(rows)
+    if library.startswith("triton_prompt"):
+        return np.asarray(np.where(np.isin(dim, (192.0, 288.0, 576.0)), dim, 2.0 ** np.ceil(np.log2(dim))))
+    return np.maximum(dim, 128.0) if library.startswith("fmha_v2-fp8") else dim
+
+
+def _tile(rows: Rows, machine: Machine, head_dim: Array) -> Num:
+    """Queries of a prompt's block, where the library's source says less than the machine's kernels take."""
+    if _library(rows).startswith("triton_prompt"):
+        return triton_tile(machine, head_dim)
+    two = rows.text("source") == "llmservingsim-v0" and rows.tag("phase") == "prefill"  # vLLM with FlashAttention-2
+    return 64.0 if two and small_scratch(machine) else 0.0
 
 
 def _products(rows: Rows) -> Work:
@@ -118,6 +142,7 @@ def _latent_attention(rows: Rows, machine: Machine) -> Work:
     sizes = _sizes(rows, "batch", "heads", "kv_heads", "q_len", "kv_len", "head_dim")
     latent, rotary = rows.extra("kv_lora", 512.0), rows.extra("qk_rope", 64.0)
     kept = absorbed or keeps_latent(rows)
+    triton = _library(rows).startswith("triton_prompt")
     if kept:
         sizes |= {"kv_heads": np.ones(len(rows)), "head_dim": latent + rotary}
     attention = Attention(
@@ -130,6 +155,9 @@ def _latent_attention(rows: Rows, machine: Machine) -> Work:
         split="none" if whole else "fixed",
         packed=packed(rows),
         parts=parts(rows),
+        tile=_tile(rows, machine, sizes["head_dim"]),
+        heads_first=triton,
+        prompt=rows.tag("phase") != "decode",
         paged=True,
         label="attention",
     )
@@ -230,16 +258,28 @@ def _library(rows: Rows) -> str:
     ``xqa`` for decoding. Its MLA kernels for Hopper are FlashMLA's.
     """
     phase = rows.tag("phase")
+    latent = rows.text("op") == "mla_attention"
+    narrow = "-fp8" if known_format(rows.text("dtype")) == "fp8" else ""
     if "triton" in rows.tag("kernel"):
-        return "triton"
-    if rows.text("source") == "llmservingsim-v0" and phase == "decode":
-        return "paged_2023"
+        return ("triton_latent" if latent else "triton") if phase == "decode" else f"triton_prompt{narrow}"
     family = find_machine(rows.text("machine")).device.family
+    if rows.text("source") == "llmservingsim-v0":
+        return "paged_2023" if phase == "decode" else "flash_2" if family == "hopper" else ""
     if rows.text("framework") == "trtllm" and family != "blackwell":
-        if rows.text("op") == "mla_attention" and family == "hopper":
+        if latent and family == "hopper":
             return ""
-        return "xqa" if phase == "decode" else "fmha_v2"
+        if phase == "decode":
+            return "xqa"
+        if family == "hopper" or not narrow:
+            return "fmha_v2"
+        return f"fmha_v2{narrow}_wide" if _wide_tile(rows.table, int(rows.index[0])) else f"fmha_v2{narrow}"
     return ""
+
+
+def _wide_tile(table: Table, row: int) -> bool:
+    """Heads whose 8-bit tiles do not fit the registers before Hopper: TensorRT-LLM's kernels cut none of them up."""
+    mine = table.text["framework"][row] == "trtllm" and table.text["dtype"][row] == "fp8"
+    return bool(mine and table.numbers["head_dim"][row] > 192.0)
 
 
 BUILDERS = {
@@ -249,7 +289,7 @@ BUILDERS = {
         numbers=("causal",),
         repeated_bytes=_cache_bytes,
         library=_library,
-        split=lambda table, row: (_alone(table, row), _unfused(table, row)),
+        split=lambda table, row: (_alone(table, row), _unfused(table, row), _wide_tile(table, row)),
     ),
     "mla_attention": Builder(
         _latent_attention,

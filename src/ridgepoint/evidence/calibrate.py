@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ridgepoint.cost.evaluate import evaluate
 from ridgepoint.errors import RidgepointError
-from ridgepoint.evidence.free import COARSE, COARSE_S, LATER, OPS, OTHER, PARAMETERS, Bounds
+from ridgepoint.evidence.free import COARSE, COARSE_S, LATER, OPS, OTHER, PARAMETERS, STARTS, Bounds
 from ridgepoint.evidence.rows import Batch, Condition, Rows
 from ridgepoint.formats import multiply_format
 from ridgepoint.kernels.gemm import product_name
@@ -172,14 +172,29 @@ def fit_table(
     if not batches:
         raise RidgepointError("no_data", f"no row prices the table '{table}'", "give a table with rows of its ops")
     kept = dict(fixed or {})
-    result = fit(
-        parameters(batches, table, PARAMETERS[table] if free is None else free, kept),
-        lambda values: log_errors(batches, table, {**kept, **values}),
-        weights(batches, favoured),
-        other=OTHER.get(table, np.inf),
-        **options,
-    )
-    return replace(result, values={**kept, **result.values})
+    usual = parameters(batches, table, PARAMETERS[table] if free is None else free, kept)
+    results = [
+        fit(
+            started,
+            lambda values: log_errors(batches, table, {**kept, **values}),
+            weights(batches, favoured),
+            other=OTHER.get(table, np.inf),
+            **options,
+        )
+        for started in _starts(usual, table)
+    ]
+    least = min(result.loss for result in results)
+    best = next(result for result in results if result.loss <= 1.01 * least)
+    return replace(best, values={**kept, **best.values})
+
+
+def _starts(usual: list[Parameter], table: str) -> list[list[Parameter]]:
+    """The parameters from their present values, and from others of the one that decides which optimum a fit falls into."""
+    name, values = STARTS.get(table, ("", ()))
+    if all(parameter.name != name for parameter in usual):
+        return [usual]
+    others = [[replace(p, start=value) if p.name == name else p for p in usual] for value in values]
+    return [*others, usual]
 
 
 def fit_all(

@@ -38,6 +38,8 @@ PARAMETERS: dict[str, dict[str, Bounds]] = {
         "memory_bytes_per_clock": Bounds(4.0, 64.0),
         "start_clocks": Bounds(400.0, 2e4),
         "block_clocks": Bounds(200.0, 2e4),
+        "step_clocks": Bounds(200.0, 4e4),
+        "element_clocks.default": Bounds(0.02, 20.0),
         "resident.default": Bounds(1.0, 8.0),
         "split_clocks": Bounds(200.0, 2e4),
     },
@@ -101,6 +103,8 @@ ON_CORES: dict[str, Bounds] = {
 }
 """The same where cores run the operators themselves."""
 
+_PROMPTS = ("fmha_v2", "fmha_v2-fp8", "fmha_v2-fp8_wide", "triton_prompt", "triton_prompt-fp8", "flash_2")
+"""Libraries of prompts alone, whose rows tell nothing of what decode steps wait for."""
 LATER: dict[str, dict[str, Bounds]] = {
     "gemm": {
         "grouped": Bounds(0.05, 1.0, each="library"),
@@ -115,14 +119,20 @@ LATER: dict[str, dict[str, Bounds]] = {
         "libraries.xqa": Bounds(0.99, 1.0),
         "libraries.paged_2023": Bounds(0.99, 1.0),
         "streams": Bounds(0.03, 1.0, each="library"),
-        "streams.fmha_v2": Bounds(0.99, 1.0),
+        **{f"streams.{name}": Bounds(0.99, 1.0) for name in _PROMPTS},
         "resident": Bounds(1.0, 8.0, each="library"),
+        "element_clocks": Bounds(0.02, 20.0, each="library"),
+        **{f"element_clocks.{name}": Bounds(0.49, 0.51) for name in _PROMPTS},
     },
 }
 """Fitted after the table's own rows, with those values fixed: other libraries' kernels, products in groups."""
 
 OTHER = {"attention": 0.4}
 """Beyond which |log(predicted / measured)| a row is another kernel's: libraries fall back where a fast one lacks a shape."""
+STARTS = {"attention": ("memory_bytes_per_clock", (60.0, 8.0))}
+"""From where a fit starts besides the present values, for a coefficient that decides which optimum it falls into: threads that
+copy draw some 8 bytes per clock, copy engines up to the 64 that a multiprocessor's port passes. The first is taken unless
+another is better by a hundredth: rows of one machine whose memory is the limit do not tell how much more it could draw."""
 HOLD = {"gemm": 0.002}
 """What a coefficient must buy (mean of |log error| for each factor e) to leave its family's value, or a family's the common
 one: rows of one machine cannot tell all of them, and what they do not tell should not wander."""

@@ -8,10 +8,11 @@ from ridgepoint.evidence.harness import harness_of
 from ridgepoint.evidence.matrix_rows import amax_launches, known_format
 from ridgepoint.evidence.rows import Builder, InexpressibleError, Rows, timed
 from ridgepoint.evidence.run_scenarios import BRIDGE
+from ridgepoint.evidence.tables import Table
 from ridgepoint.formats import FORMATS
 from ridgepoint.machines.catalog import find_machine
 from ridgepoint.machines.machine import Machine
-from ridgepoint.numeric import Array
+from ridgepoint.numeric import Array, Num
 from ridgepoint.ops import Collective, Delay, Host, Scan, Stream
 from ridgepoint.work import Overlap, Seq, Work
 
@@ -138,19 +139,7 @@ def _scan(rows: Rows, machine: Machine) -> Work:
     state_dim = rows.extra("d_state" if variant == "mamba2" else "k_dim", 128.0)
     batch, seq = rows.number("batch"), rows.number("q_len")
     if kernel.startswith("causal_conv1d"):
-        channels = heads * head_dim + 2.0 * groups * state_dim
-        each_s = _BLOCKS.get(rows.text("framework"), _BLOCKS.get(rows.tag("ver"), 0.0))
-        blocks = kernel == "causal_conv1d_fn" and each_s > 0.0
-        if blocks and variant != "mamba2":
-            channels = groups * state_dim  # these collectors ran one of the three parts
-        token_flop = _TOKEN_FLOP["cuda" if each_s > 0.0 else "triton"]
-        passes = _short_convolution(
-            batch, seq, channels, rows.extra("d_conv", 4.0), token_flop, 3.0 if "qkv3" in kernel else 1.0
-        )
-        if not blocks:
-            return passes
-        started = batch * channels * each_s / (machine.multiprocessors * _BESIDE)
-        return Overlap(passes, Delay(seconds=started, label="blocks"))
+        return _convolved(rows, machine, kernel, heads * head_dim, groups * state_dim, variant)
     return Scan(
         batch=batch,
         seq=np.maximum(seq, 2.0) if kernel.startswith("chunk") else seq,  # in chunks, however few the tokens are
@@ -160,17 +149,55 @@ def _scan(rows: Rows, machine: Machine) -> Work:
         groups=groups,
         chunk=64.0 if variant != "mamba2" else rows.extra("chunk", 128.0),
         variant=variant,
+        # TensorRT-LLM's collector gives prompts no state and asks for none.
+        stateless=kernel.startswith("chunk") and rows.text("framework") == "trtllm",
         label="recurrence",
     )
 
 
-_BLOCKS = {"trtllm": 2.5e-6, "0.5.10": 6e-6}
+def _convolved(rows: Rows, machine: Machine, kernel: str, values: Array, keys: Array, variant: str) -> Work:
+    """The short convolution over values, keys and queries, by whose kernel it is."""
+    batch, seq, channels = rows.number("batch"), rows.number("q_len"), values + 2.0 * keys
+    clocks = _BLOCKS.get(rows.text("framework"), _BLOCKS.get(rows.tag("ver"), 0.0))
+    prompt = kernel != "causal_conv1d_update"
+    if clocks and variant != "mamba2":
+        channels = keys  # these collectors ran one of the three parts
+    passes = _short_convolution(
+        batch,
+        seq,
+        channels,
+        rows.extra("d_conv", 4.0),
+        _TOKEN_FLOP["cuda" if clocks else "triton"],
+        launches=_launches(kernel, variant, clocks > 0.0, seq),
+        # A step moves the window on, three values of two bytes in a row for every channel.
+        state_passes=1.0 if prompt else 2.0,
+    )
+    if not prompt or not clocks:
+        return passes
+    apart = np.where(seq % 8.0, _UNALIGNED, 1.0)
+    beside = machine.multiprocessors * _BESIDE * machine.device.chip.clock
+    blocks = Delay(seconds=batch * channels * apart * clocks / beside, label="blocks")
+    return Seq(Stream(read_bytes=0.0, write_bytes=0.0, launches=2.0, label="prepare"), Overlap(passes, blocks))
+
+
+def _launches(kernel: str, variant: str, cuda: bool, seq: Array) -> Num:
+    """Kernels that start, as the smallest rows of each tell; Triton's goes through eight tokens one after the other."""
+    if cuda:
+        return 2.0 if kernel == "causal_conv1d_update" else 1.0
+    if kernel == "causal_conv1d_update":
+        return 2.0 if variant == "kda" else 1.0
+    return (3.0 if "qkv3" in kernel else 1.0) * (1.0 + _TOKENS * np.minimum(seq, 8.0) / 8.0)
+
+
+_BLOCKS = {"trtllm": 3600.0, "0.5.10": 8200.0}
 """Who runs the CUDA kernel of causal_conv1d (TensorRT-LLM, SGLang of that version): a block of threads for each channel of
-a sequence. What a block takes at least, in seconds."""
+a sequence. Clocks that a block takes at least."""
+_UNALIGNED = 1.3
+"""How much longer where the tokens do not divide into the eight that one load brings."""
 _BESIDE = 16.0
 """How many run beside each other on a multiprocessor."""
-
-
+_TOKENS = 0.8
+"""What eight tokens, one after the other, take of a launch."""
 _TOKEN_FLOP = {"triton": 55.0, "cuda": 30.0}
 """Operations on a token of a channel: loads and stores, conversions, the window moved on, four products, a sigmoid. Triton's
 kernel takes tokens one by one and two bytes at a time, the CUDA kernel eight tokens with one load."""
@@ -187,9 +214,15 @@ def _scan_bytes(rows: Rows) -> Array:
 
 
 def _short_convolution(
-    batch: Array, seq: Array, channels: Array, width: Array, token_flop: float, launches: float
+    batch: Array,
+    seq: Array,
+    channels: Array,
+    width: Array,
+    token_flop: float,
+    launches: Num,
+    state_passes: float,
 ) -> Stream:
-    state = batch * channels * (width - 1.0) * 2.0
+    state = batch * channels * (width - 1.0) * 2.0 * state_passes
     values = batch * seq * channels
     return Stream(
         read_bytes=2.0 * values + state,
@@ -220,6 +253,8 @@ _NETWORK = {
     ("vidur", "a100-sxm-80gb"): {1: 8e9, 2: 2.5e9, 4: 3.7e9},
     ("vidur", "a100-pcie-80gb"): {1: 2.5e9},
 }
+# What such a network takes at once at its ports' rate before it falls to the rate above: bytes, bytes per second.
+_BURST = {("vidur", "a100-pcie-80gb"): (3.0 * 2.0**20, 9e9)}
 
 
 def _cluster(rows: Rows) -> str:
@@ -237,12 +272,20 @@ def _cluster(rows: Rows) -> str:
     if nodes == 1:
         return f"{largest}x{name}" if largest > 1 else name
     rate = _NETWORK.get((rows.text("source"), name), {}).get(ranks // nodes, 0.0)
+    if _in_burst(rows.table, int(rows.index[0])):
+        rate = _BURST[rows.text("source"), name][1]
     network = f"@network={rate / 1e9:g}GB/s" if rate else ""
     return f"{nodes}x{ranks // nodes}x{name}{network}"
 
 
+def _in_burst(table: Table, row: int) -> bool:
+    """Whether the network between nodes takes the message at once."""
+    held, _ = _BURST.get((table.text["source"][row], table.text["machine"][row]), (0.0, 0.0))
+    return bool(table.numbers["nodes"][row] > 1.0 and table.numbers["bytes"][row] <= held)
+
+
 _STREAM = Builder(_stream, tags=("name", "model"))
-_COLLECTIVE = Builder(_collective, tags=("kernel",), numbers=("ranks", "nodes"), place=_cluster)
+_COLLECTIVE = Builder(_collective, tags=("kernel",), numbers=("ranks", "nodes"), place=_cluster, split=_in_burst)
 BUILDERS = {
     "softmax": _STREAM,
     "norm": _STREAM,

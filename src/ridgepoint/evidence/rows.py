@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from ridgepoint.errors import RidgepointError
 from ridgepoint.evidence.harness import aging_s, harness_of, host_s
 from ridgepoint.evidence.tables import Table
+from ridgepoint.formats import FORMATS
 from ridgepoint.machines.catalog import find_machine
 from ridgepoint.machines.description import BytesPerSecond
 from ridgepoint.machines.machine import Machine
@@ -203,16 +204,29 @@ def _conditions(rows: Rows, builder: Builder, machine: Machine) -> list[tuple[Ro
 
 
 def with_library(machine: Machine, library: str) -> Machine:
-    """The machine with a library's grouped products or attention as its default; unchanged where no table knows it."""
+    """The machine with a library's grouped products or attention as its default; unchanged where no table knows it.
+
+    What a format reaches is said of the table's own kernels, and goes.
+    """
     coefficients = dict(machine.device.coefficients)
-    for name, kept in (("gemm", ("grouped", "grouped_memory")), ("attention", ("libraries", "streams", "resident"))):
+    for name, kept in _BY_LIBRARY.items():
         table: dict[str, Any] = msgspec.to_builtins(getattr(machine.coefficients, name))
         known = {
-            key: table[key] | {"default": table[key][entry]} for key in kept if (entry := _entry(table[key], library))
+            key: {other: value for other, value in table[key].items() if other not in FORMATS}
+            | {"default": table[key][entry]}
+            for key in kept
+            if (entry := _entry(table[key], library))
         }
         if known:
             coefficients[name] = table | known
     return replace(machine, device=msgspec.structs.replace(machine.device, coefficients=coefficients))
+
+
+_BY_LIBRARY = {
+    "gemm": ("grouped", "grouped_memory"),
+    "attention": ("libraries", "streams", "resident", "element_clocks"),
+}
+"""Coefficients with an entry for each library, by table."""
 
 
 def _entry(values: dict[str, Any], library: str) -> str:

@@ -165,7 +165,9 @@ def direct(op: Collective, group: Group) -> Traffic:
     """One message between two neighbours."""
     across = group.nodes > 1.0
     moved = where(across, 0.0, op.bytes), where(across, op.bytes, 0.0)
-    return Traffic(*moved, where(across, 0.0, 1.0), where(across, 1.0, 0.0), 0.0, 1.0, pattern="pair")
+    return Traffic(
+        *moved, where(across, 0.0, 1.0), where(across, 1.0, 0.0), 0.0, 0.5, pattern="pair", efficiency="pair"
+    )
 
 
 def _within(group: Group, traffic: Traffic) -> Traffic:

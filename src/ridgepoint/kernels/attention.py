@@ -41,6 +41,17 @@ _IN_TURNS = {"blackwell": 2.0}
 (FlashAttention-4, TensorRT-LLM's kernels for Blackwell)."""
 _EMULATED = {"blackwell": 0.25}
 """Part of the exponentials that kernels for a family compute as polynomials beside the units (FlashAttention-4)."""
+_WHOLE = {"blackwell": 128.0}
+"""Keys that one copy brings, by family: TensorRT-LLM's decode kernels for Blackwell read that many where there are fewer, so
+that short contexts take what 128 keys take."""
+_ROWS = 8.0
+"""Heads that share keys are computed in multiples of this."""
+_ELEMENTS = 8192.0
+"""Elements of a block's output beyond which more warps share them."""
+_STEP = 16.0
+"""Queries of a sequence that kernels for decode steps take (guessed tokens included); more are a prompt's."""
+_SAVED = 0.97
+"""Part of the time that splitting keys must come below, estimated as it is."""
 SPLITS = ("fixed", "even", "none")
 
 
@@ -159,8 +170,8 @@ def expected(op: Attention, machine: Machine) -> Demand:
     # Blocks that stream keys run side by side and hide each other's ends; blocks that compute fill the multiprocessor.
     # The first ones are in the start.
     tick = 1.0 / float(machine.device.chip.clock)
-    each = np.where(grid.few, 1.0 / table.resident["default"], at_least(grid.tile / _TILE, 1.0))
-    ends_s = tick * table.block_clocks * (grid.waves - 1.0) * each
+    each = np.where(grid.few, _ends(op, machine), table.block_clocks * at_least(grid.tile / _TILE, 1.0))
+    ends_s = tick * (grid.waves - 1.0) * each
     seconds["wave"] = np.where(grid.few, ends_s, 0.0) + tick * table.start_clocks
     alone_s = np.where(grid.few, 0.0, ends_s) + np.where(grid.splits != 1.0, tick * table.split_clocks, 0.0)
     return Demand(
@@ -205,7 +216,7 @@ class _Clocks:
     pair: Num
     shared: Num
     start: float
-    block: float
+    block: Num
     split: float
 
 
@@ -215,10 +226,25 @@ def _clocks(op: Attention, machine: Machine, arithmetic: Arithmetic) -> _Clocks:
     width = _padded(op.head_dim) + _padded(value_dim(op))
     efficiency = table.libraries["default"] * table.efficiency.get(arithmetic.format, table.efficiency["default"])
     pair = 2.0 * width / (arithmetic.flop_per_s * efficiency / (machine.multiprocessors * clock))
-    per_key = (op.head_dim + (0.0 if op.latent else value_dim(op))) * FORMATS[op.kv].bytes / table.streams["default"]
+    per_key = (op.head_dim + (0.0 if op.latent else value_dim(op))) * FORMATS[op.kv].bytes / _reach(op, machine)
     shared = per_key / (machine.memory_bytes_per_s * table.memory_efficiency / clock)
-    ends = table.block_clocks / table.resident["default"]
-    return _Clocks(per_key / table.memory_bytes_per_clock, pair, shared, table.start_clocks, ends, table.split_clocks)
+    draw = per_key / table.memory_bytes_per_clock
+    return _Clocks(draw, pair, shared, table.start_clocks, _ends(op, machine), table.split_clocks)
+
+
+def _ends(op: Attention, machine: Machine) -> Num:
+    """Clocks of a further block of few queries beyond its keys, where blocks side by side hide each other's: a prompt's tile is
+    the same however few there are, a step's block pays for its rows of the output."""
+    table = machine.coefficients.attention
+    rows = _limited(op.heads if op.latent else op.heads / op.kv_heads, op.packed) * np.minimum(op.q_len, _TILE)
+    elements = np.minimum(np.minimum(ceil_div(rows, _ROWS) * _ROWS, _TILE) * _padded(value_dim(op)), _ELEMENTS)
+    ends = np.where(_steps(op), table.step_clocks, table.block_clocks) / table.resident["default"]
+    return ends + np.where(_steps(op), table.element_clocks["default"] * elements, 0.0)
+
+
+def _steps(op: Attention) -> bool | NDArray[np.bool_]:
+    """Whether kernels for decode steps run: few queries, and not said to be a prompt."""
+    return (np.asarray(op.q_len) <= _STEP) & (not op.prompt)
 
 
 @dataclass(frozen=True)
@@ -249,8 +275,8 @@ def _grid(op: Attention, sms: int, in_turns: float, padded: bool, clocks: _Clock
     rows = np.where(few, together * group, together)
     # Kernels for a latent take 64 heads at once, however few there are.
     least = _limited(64.0, op.packed) if op.latent else 16.0
-    tile = np.where(rows > 64.0, _TILE, np.where(rows > 16.0, 64.0, least)) if padded else np.minimum(rows, _TILE)
-    tile = np.where(few, tile, np.where(together > _TILE, in_turns * _TILE, tile))
+    block = np.where(rows > 64.0, _TILE, np.where(rows > 16.0, 64.0, least)) if padded else np.minimum(rows, _TILE)
+    tile = _limited(np.where(few, block, np.where(together > _TILE, in_turns * _TILE, block)), op.tile)
     sets = op.batch * ceil_div(op.q_len, together)
     units = at_least(sets * ceil_div(rows, tile) * np.where(few, op.heads / group, op.heads), 1e-6)
 
@@ -286,7 +312,8 @@ def _paying(units: Num, keys: Num, most: Num, sms: int, clocks: _Clocks) -> Num:
     for waves in (1.0, 2.0, 3.0, 4.0):
         parts = np.clip(np.floor(np.round(waves * sms / units, 9)), 1.0, most)
         taken = _busy(units * parts, keys / parts, sms, clocks) + np.where(parts > 1.0, clocks.split, 0.0)
-        chosen, least = np.where(taken < least, parts, chosen), np.minimum(least, taken)
+        pays = taken < _SAVED * least
+        chosen, least = np.where(pays, parts, chosen), np.where(pays, taken, least)
     return chosen
 
 
@@ -320,14 +347,34 @@ def _longest(op: Attention, tile: Num) -> Num:
 def _memory_s(op: Attention, machine: Machine, grid: _Grid) -> Num:
     """All bytes at the achieved bandwidth, or what the busiest multiprocessor draws where that takes longer."""
     table = machine.coefficients.attention
-    total = read_bytes(op) + write_bytes(op)
-    reach = table.streams["default"]
+    total = read_bytes(op) + write_bytes(op) + _read_again(op, machine, grid)
+    reach = _reach(op, machine)
     draw = reach * table.memory_bytes_per_clock * machine.device.chip.clock
     # Heads that share keys in blocks of their own find them in the cache, but each block draws them all.
     drawn = grid.units * grid.keys * (op.head_dim + (0.0 if op.latent else value_dim(op))) * FORMATS[op.kv].bytes
     again = np.where(np.asarray(op.packed) > 0.0, at_least(drawn / total, 1.0), 1.0)
     most = grid.waves / (grid.units * grid.splits) * again
     return total * np.maximum(1.0 / (machine.memory_bytes_per_s * reach * table.memory_efficiency), most / draw)
+
+
+def _reach(op: Attention, machine: Machine) -> float:
+    """What the kernels reach of the memory's rates while they stream keys of a format (8 bits may need turning round)."""
+    streams = machine.coefficients.attention.streams
+    return streams.get(op.kv, streams["default"])
+
+
+def _read_again(op: Attention, machine: Machine, grid: _Grid) -> Num:
+    """Bytes of keys beyond one pass over them: the rest of a copy that brings more than there are, and, where the blocks of all
+    heads come before the next block of one, what the last-level cache has lost by then."""
+    keys = np.asarray(read_keys(op))
+    once = kv_bytes(op)
+    rest: Num = np.where(_steps(op), at_least(_WHOLE.get(machine.device.family, 0.0) / keys, 1.0) - 1.0, 0.0)
+    if op.heads_first and machine.cache is not None:
+        sets = op.batch * op.heads
+        passes = np.minimum(grid.units / sets, grid.units / (2.0 * machine.multiprocessors))
+        lost = at_least(1.0 - machine.cache[1] / once, 0.0)
+        rest = rest + lost * at_least(passes * grid.keys / keys - 1.0, 0.0)
+    return once * rest
 
 
 def _special(machine: Machine) -> tuple[str, float]:

@@ -179,7 +179,8 @@ def _seconds(op: Collective, counts: Traffic, group: Group, machine: Machine) ->
     if group.node_link is not None:
         name, link = group.node_link
         own = _own_copy(op, table.own_copy)
-        efficiency = table.efficiency[counts.efficiency or link.scope]
+        usual = table.efficiency[link.scope]
+        efficiency = table.efficiency.get(counts.efficiency, usual) if link.scope == "node" else usual
         rate = float(link.bandwidth) * efficiency * _share(group, counts.pattern)
         links[name] = on * (counts.node_bytes + own) / rate
         inside = on * where(counts.node_steps > 0.0, 1.0, 0.0)

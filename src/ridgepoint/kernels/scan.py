@@ -100,7 +100,9 @@ def flop(op: Scan) -> Num:
 
 
 def state_bytes(op: Scan) -> Num:
-    """The recurrent states of all sequences: P × N per head, for ``rnn`` the hidden vector alone."""
+    """The recurrent states of all sequences that are kept: P × N per head, for ``rnn`` the hidden vector alone."""
+    if op.stateless:
+        return 0.0
     width = op.heads * op.head_dim * (1.0 if op.variant == "rnn" else op.state_dim)
     return op.batch * width * FORMATS[op.state].bytes
 

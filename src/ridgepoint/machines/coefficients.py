@@ -125,6 +125,10 @@ class AttentionTable(Table, frozen=True, forbid_unknown_fields=True):
     streams: dict[str, Fraction]
     """The same of memory, while keys are streamed."""
     sharpness: float
+    step_clocks: float = 5000.0
+    """Prologue and epilogue of a further block of a decode step."""
+    element_clocks: dict[str, float] = msgspec.field(default_factory=lambda: {"default": 0.5})
+    """What each element of such a block's output adds (queries in, rescaling, the output), by library; ``default``."""
 
 
 class ScanTable(Table, frozen=True, forbid_unknown_fields=True):
