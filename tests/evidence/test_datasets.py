@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ridgepoint.evidence.datasets import EXAMPLES, LENGTHS
+from ridgepoint.evidence.datasets import EXAMPLES, ITERATION_S, LENGTHS, LOADER_S, SIZES
 from ridgepoint.evidence.run_rows import predict_runs
 from ridgepoint.evidence.tables import Table, read_table
 from ridgepoint.evidence.validate import reasons
@@ -94,3 +94,26 @@ def test_fine_tuning_is_a_micro_batch_and_frozen_4_bit_weights_are_widened(tmp_p
 def test_an_unknown_method_is_refused(tmp_path):
     found = predict_runs(table(tmp_path, tune(method="prompt-tuning")))
     assert "prompt-tuning" in reasons(found)[0][0]
+
+
+def test_an_utterance_is_as_long_as_the_hours_say():
+    """960 hours of LibriSpeech in 281,241 utterances: 12.3 seconds each."""
+    assert SIZES["librispeech"]["frames"] == pytest.approx(1229.0, abs=0.5)
+
+
+def test_a_loader_in_python_bounds_small_networks(tmp_path: Path):
+    """NCF's epoch ends no sooner on a faster device once batches are large: examples are handed over one by one."""
+    found = [
+        predict_runs(
+            table(tmp_path, epoch("movielens-1m", batch, model="ncf-ml1m", machine=machine, precision="fp32"))
+        ).predicted[0]
+        for machine in ("a40", "h100-pcie")
+        for batch in (16384, 32768)
+    ]
+    assert found == pytest.approx([EXAMPLES["movielens-1m"] * LOADER_S["movielens-1m"]] * 4, rel=0.01)
+
+
+def test_a_step_takes_at_least_what_its_loop_takes(tmp_path: Path):
+    """However small the batch: an epoch of single steps is bound by the host."""
+    seconds = predict_runs(table(tmp_path, epoch("movielens-1m", 16, model="ncf-ml1m", precision="fp32"))).predicted[0]
+    assert seconds > EXAMPLES["movielens-1m"] / 16 * ITERATION_S

@@ -111,6 +111,15 @@ def test_rnn_steps_follow_each_other():
     assert settle(scan.expected(op, H100)).time_s > 999 * H100.coefficients.scan.step_s
 
 
+def test_many_sequences_step_as_fast_as_ordinary_products():
+    """A step of 4,096 sequences is a product of states and recurrent weights: it reaches what such products reach, not the few
+    per cent of chunked kernels.
+    """
+    op = Scan(batch=4096.0, seq=64.0, heads=1.0, head_dim=2048.0, state_dim=4.0, variant="rnn", acts="fp32")
+    at_peak = scan.flop(op) / H100.arithmetic("fp32").flop_per_s
+    assert at_peak < settle(scan.expected(op, H100)).time_s < 2.0 * at_peak
+
+
 def test_unknown_variant_is_refused():
     with pytest.raises(RidgepointError, match="unknown scan variant 'hyena'"):
         scan.flop(Scan(batch=1.0, seq=1.0, heads=1.0, head_dim=1.0, state_dim=1.0, variant="hyena"))

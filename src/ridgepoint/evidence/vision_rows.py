@@ -12,7 +12,7 @@ import numpy as np
 from ridgepoint.cost.energy import capped, power_w
 from ridgepoint.errors import RidgepointError
 from ridgepoint.evidence.autocast import autocast
-from ridgepoint.evidence.datasets import ASSUMED, EXAMPLES
+from ridgepoint.evidence.datasets import ASSUMED, EXAMPLES, ITERATION_S, LOADER_S, SIZES
 from ridgepoint.evidence.folding import folded
 from ridgepoint.evidence.gradients import eager_gradients
 from ridgepoint.evidence.optimizers import of_network, update_s
@@ -46,13 +46,14 @@ convolutions were fitted to networks (processors, ncnn's shaders), it is their t
 
 @dataclass(frozen=True)
 class Passes:
-    """Rows with the work of one pass (or step) and what their host adds."""
+    """Rows with the work of one pass (or step), what their host adds, and the seconds in which examples are handed over."""
 
     rows: Rows
     ops: list[Counted]
     launches: Num
     engine: Engine
     update_s: Num = 0.0
+    loader_s: Num = 0.0
 
     @property
     def size(self) -> int:
@@ -78,7 +79,8 @@ def passes(rows: Rows, net: Network, machine: Machine) -> Passes:
         micro_batch=batch if training else None,
     )
     plan = with_formats(plan, rows, net, machine)
-    task = Train(batch=batch, image_px=sizes) if training else Forward(batch=batch, image_px=sizes)
+    inputs = SIZES.get(rows.tag("dataset"), {})
+    task = Train(batch=batch, image_px=sizes, inputs=inputs) if training else Forward(batch=batch, image_px=sizes)
     ops = list(flat(without_host(build(net, machine, task, plan).device)))
     longest = max((float(np.max(op.q_len)) for op, _ in ops if isinstance(op, Attention)), default=0.0)
     if longest > engine.longest_fused:
@@ -89,10 +91,11 @@ def passes(rows: Rows, net: Network, machine: Machine) -> Passes:
         ops = folded(ops, formats_of(net, plan)[0])
     launches = 1.0 if engine.captured else sum(count * kernel_count(op) for op, count in ops)
     update: Num = 0.0
+    loader = LOADER_S.get(rows.tag("dataset"), 0.0) * batch
     if training and not engine.compiled:
-        update = update_s(rows, of_network(ops), machine)
+        update = update_s(rows, of_network(ops), machine) + (ITERATION_S if rows.tag("dataset") else 0.0)
         ops = list(eager_gradients(ops, rows.tag("layout")))
-    return Passes(rows, ops, launches, engine, update)
+    return Passes(rows, ops, launches, engine, update, loader)
 
 
 def network_figures(groups: list[tuple[Rows, Network, Machine]]) -> list[Figures | str]:
@@ -123,11 +126,13 @@ def network_figures(groups: list[tuple[Rows, Network, Machine]]) -> list[Figures
 
 
 def pass_seconds(one: Passes, machine: Machine, every: Totals, part: slice) -> Array:
-    """Seconds of a pass: what its kernels take, or what the host needs to launch them."""
+    """Seconds of a pass: what its kernels take, what the host needs to launch them, or what its examples wait for."""
     host = machine.coefficients.host
     each = host.graph_launch_s if one.engine.captured else dispatch_s(one.engine, machine)
     on_host = one.launches * each + one.update_s if has_host(machine) else 0.0
-    return np.asarray(np.maximum(np.maximum(every.seconds[part], on_host), every.bound_s[part]))
+    return np.asarray(
+        np.maximum.reduce(np.broadcast_arrays(every.seconds[part], on_host, every.bound_s[part], one.loader_s))
+    )
 
 
 def _figures(one: Passes, machine: Machine, every: Totals, part: slice) -> Figures:

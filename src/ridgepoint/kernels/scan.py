@@ -18,6 +18,7 @@ import numpy as np
 from ridgepoint.errors import RidgepointError
 from ridgepoint.formats import FORMATS
 from ridgepoint.kernels.demand import Demand, Phase
+from ridgepoint.kernels.gemm import product_name, share_of_peak
 from ridgepoint.kernels.rules import Rules
 from ridgepoint.machines.machine import Machine
 from ridgepoint.numeric import Num, ceil_div
@@ -196,7 +197,7 @@ def expected(op: Scan, machine: Machine) -> Demand:
     scale = _scale(op)
 
     again = 1.5 if staged and op.backward else 1.0  # what runs a second time is no work of the bound
-    seconds: dict[str, Num] = {engine: again * flop(op) / (rate * table.efficiency)}
+    seconds: dict[str, Num] = {engine: again * flop(op) / (rate * _efficiency(op, machine))}
     moved = read_bytes(op) + write_bytes(op)
     if staged:
         handed = np.where(many, staged_bytes(op), 0.0)
@@ -215,6 +216,13 @@ def expected(op: Scan, machine: Machine) -> Demand:
     seconds["wave"] = scale * (_steps(op) - 1.0) * table.step_s
     phases = (Phase(seconds, table.sharpness), Phase({"launch": launches(op) * shared.launch_s + table.start_s}))
     return Demand(phases, notes=(note,) if note else (), arithmetic=(engine, fmt))
+
+
+def _efficiency(op: Scan, machine: Machine) -> float:
+    """Part of the peak: chunked kernels' own; steps of ``rnn`` are ordinary products of states and recurrent weights."""
+    if op.variant != "rnn":
+        return machine.coefficients.scan.efficiency
+    return share_of_peak(machine, product_name(op.acts, op.acts), machine.arithmetic(op.acts))
 
 
 def _steps(op: Scan) -> Num:
