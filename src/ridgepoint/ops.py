@@ -25,6 +25,7 @@ class Gemm(Op):
     ``computed`` is the part of the multiply-adds that is carried out: the engine skips the rest (N:M sparsity).
     ``tile_rows`` > 0: the library cuts a group's rows into tiles of so many (0 = the best for it), ``row_tiles`` of them on
     average (0 = as groups of about equal size have).
+    ``library``: whose kernels multiply, where they have habits of their own (``kernels.libraries``; empty: the best known).
     """
 
     kind: ClassVar[str] = "gemm"
@@ -41,6 +42,7 @@ class Gemm(Op):
     stored: Num = 1.0
     unpack_flop: Num = 0.0
     computed: Num = 1.0
+    library: str = ""
     tile_rows: Num = 0.0
     row_tiles: Num = 0.0
 

@@ -38,10 +38,19 @@ HARNESSES = {
     ),
     # PyTorch calls timed one at a time between two events: the smallest rows of each op are the host's time.
     "neusight": Harness(
-        {"gemm": 53e-6, "batched_gemm": 32e-6, "elementwise": 26e-6, "softmax": 33e-6, "norm": 46e-6, "conv2d": 70e-6}
+        {
+            "gemm": 55.5e-6,
+            "batched_gemm": 32.5e-6,
+            "elementwise": 26e-6,
+            "softmax": 33e-6,
+            "norm": 46e-6,
+            "conv2d": 70e-6,
+        }
         # a number beside the tensor, or a module around the function
         | dict.fromkeys(("addu", "mulu", "divu", "relu"), 31.5e-6)
-        | {"powu": 29.5e-6, "gelu": 30.5e-6, "gelu p100-pcie": 32e-6, "norm p100-pcie": 46.5e-6},
+        | {"powu": 29.5e-6, "gelu": 30.5e-6, "gelu p100-pcie": 32e-6, "norm p100-pcie": 46.5e-6}
+        | {"gemm p100-pcie": 98e-6, "gemm v100-pcie": 66.5e-6, "batched_gemm p100-pcie": 53.4e-6}
+        | {"batched_gemm v100-pcie": 48.3e-6, "batched_gemm t4": 35e-6},
         hosts={"p100-pcie": 1.7, "v100-pcie": 1.22},
         # Every further shape of a convolution made the next calls slower, evenly, whatever their size.
         aging_s={"conv2d": 450e-6, "conv2d v100-pcie": 245e-6, "conv2d t4": 345e-6}

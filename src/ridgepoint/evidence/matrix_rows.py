@@ -9,6 +9,7 @@ import numpy as np
 from ridgepoint.evidence.harness import harness_of
 from ridgepoint.evidence.rows import Builder, InexpressibleError, Rows, timed
 from ridgepoint.formats import FORMATS
+from ridgepoint.kernels.libraries import LIBRARIES
 from ridgepoint.machines.machine import Machine
 from ridgepoint.numeric import Array
 from ridgepoint.ops import Conv, Gemm, Host, Stream
@@ -17,6 +18,7 @@ from ridgepoint.work import Seq, Work
 # Its rows with few columns of the result say so: 1.0 ps an element more than the next release takes.
 _SLOW_CONVERSION = ("1.3.0rc15",)
 _ENGINE_S = 5e-6  # starting a TensorRT engine of one kernel
+_PLUGIN_S = 3e-6  # how much later its 8-bit integer kernels for more than a few rows start than those for few
 # A mixed dtype names weight and activation bits; the weight_dtype column says which weight format it is.
 
 _MIXED = {"w4a16": ("bf16", "int4"), "w8a16": ("bf16", "int8"), "w4a8": ("fp8", "int4"), "w8a8": ("int8", "int8")}
@@ -55,27 +57,44 @@ def _quantize(rows: Array, columns: Array, out: str, reads: float = 1.0, launche
 def _gemm(rows: Rows, machine: Machine) -> Work:
     m, n, k = rows.number("m"), rows.number("n"), rows.number("k")
     acts, weights, out = operand_formats(rows)
-    product = Gemm(m=m, n=n, k=k, acts=acts, weights=weights, out=out, label="product")
+    library = _product_library(rows, machine)
+    product = Gemm(m=m, n=n, k=k, acts=acts, weights=weights, out=out, library=library, label="product")
     before = _conversions(rows, machine, m, k, acts)
     return timed(rows, Seq(*before, product) if before else product)
 
 
+def _product_library(rows: Rows, machine: Machine) -> str:
+    """Whose kernels multiplied, where those have habits of their own (``kernels/libraries.py``)."""
+    framework, dtype, kernel = rows.text("framework"), rows.text("dtype"), rows.tag("kernel")
+    if kernel.startswith("trt_flow"):
+        return "smooth_quant" if dtype == "int8" else "weight_only"
+    if framework == "pytorch" and machine.device.family == "pascal":
+        return "cublas_pascal"
+    early = machine.device.family in {"ampere", "ada"}
+    if dtype == "fp8" and framework in {"sglang", "vllm"}:
+        return "cutlass_2" if early else "cutlass"
+    return "cutlass_2" if early and dtype == "fp8_block" else ""
+
+
 def amax_launches(machine: Machine) -> float:
-    """Kernels of a tensor's maximum in TensorRT-LLM."""
-    return 4.0 if machine.device.family == "blackwell" else 3.0
+    """Kernels of a tensor's maximum in TensorRT-LLM, as long as its smallest rows say."""
+    return {"blackwell": 4.0, "ada": 5.0}.get(machine.device.family, 3.0)
 
 
 def _conversions(rows: Rows, machine: Machine, m: Array, k: Array, acts: str) -> list[Work]:
     """What a framework's linear layer runs before the product, where the table timed the layer and not the kernel."""
     framework, kernel, dtype = rows.text("framework"), rows.tag("kernel"), rows.text("dtype")
     if kernel.startswith("trt_flow"):
-        return [Host(seconds=_ENGINE_S, label="engine")]
+        later = np.where(m > LIBRARIES["smooth_quant"].split_rows, _PLUGIN_S, 0.0) if dtype == "int8" else 0.0
+        return [Host(seconds=_ENGINE_S + later, label="engine")]
     launches = amax_launches(machine)
     if framework == "trtllm" and dtype == "fp8":  # dynamic per-tensor scale: an amax pass, then the conversion
         scale = Stream(
             read_bytes=2.0 * m * k, write_bytes=0.0 * m, flop=m * k, pattern="quantize", launches=launches, label="amax"
         )
         return [scale, _quantize(m, k, acts)]
+    if framework == "vllm" and dtype == "fp8":  # its collector gives a static scale
+        return [_quantize(m, k, acts)]
     if framework == "sglang" and dtype == "fp8":  # per-token scales: each row is read for its maximum, then again
         return [_quantize(m, k, acts, reads=2.0)]
     timer_s = harness_of(rows.text("source")).timer_s
@@ -85,7 +104,7 @@ def _conversions(rows: Rows, machine: Machine, m: Array, k: Array, acts: str) ->
         return [_quantize(m, k, acts, launches=launches)]  # DeepGEMM wants its scales packed as powers of two
     if dtype == "fp8_block" and rows.tag("ver") in _SLOW_CONVERSION and machine.device.family == "blackwell":
         return [_quantize(m, k, acts, reads=2.75)]
-    if dtype in {"fp8_block", "nvfp4"} and framework in {"sglang", "trtllm"}:
+    if dtype in {"fp8_block", "nvfp4"} and framework in {"sglang", "trtllm", "vllm"}:
         return [_quantize(m, k, acts)]
     return []
 
@@ -125,15 +144,29 @@ def _conv(rows: Rows, machine: Machine) -> Work:
     return timed(rows, convolution)
 
 
+# How many inputs, weights and results one round of a framework's collector goes through; buffers are used again.
+_ROUND = {"sglang": (6.0, 6.0, 6.0), "trtllm": (1.0, 5.0, 1.0), "vllm": (1.0, 6.0, 1.0)}
+
+
 def _operands(rows: Rows) -> Array:
-    """Bytes of both operands and the result."""
-    m, n, k, batch = (rows.number(name, 1.0) for name in ("m", "n", "k", "batch"))
+    """Bytes that one round of a collector touches."""
+    m, n, k = (rows.number(name) for name in ("m", "n", "k"))
     acts, weights, out = (FORMATS[name].bytes for name in operand_formats(rows))
-    return (m * k * acts + k * n * weights + m * n * out) * batch
+    converted = acts < 2.0 and not rows.tag("kernel").startswith("trt_flow")
+    given = acts + 2.0 * converted
+    inputs, copies, results = _ROUND.get(rows.text("framework"), (6.0, 6.0, 6.0))
+    return np.asarray(inputs * m * k * given + copies * k * n * weights + results * m * n * out)
+
+
+def _batch_operands(rows: Rows) -> Array:
+    """The same of batched products, which their collectors repeat on one set."""
+    m, n, k, batch = (rows.number(name) for name in ("m", "n", "k", "batch"))
+    acts, weights, out = (FORMATS[name].bytes for name in operand_formats(rows))
+    return np.asarray((m * k * acts + k * n * weights + m * n * out) * batch)
 
 
 BUILDERS = {
-    "gemm": Builder(_gemm, tags=("kernel", "ver"), repeated_bytes=_operands),
-    "batched_gemm": Builder(_batched, tags=("kernel", "name"), repeated_bytes=_operands),
+    "gemm": Builder(_gemm, tags=("kernel", "ver"), repeated_bytes=_operands, copies=1.0),
+    "batched_gemm": Builder(_batched, tags=("kernel", "name"), repeated_bytes=_batch_operands, copies=1.0),
     "conv2d": Builder(_conv, tags=("dir", "stride_w")),
 }

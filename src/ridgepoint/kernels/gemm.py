@@ -6,14 +6,16 @@ The model of one kernel:
     load    = max(w, 1) + tail · (⌈w⌉ − max(w, 1))              w = tiles / multiprocessors
     engine  = load · tm · tn · ⌈k/s⌉ · 2 / (rate of one multiprocessor · efficiency · shape(tm, tn))
     cache   = load · (tm·a + tn·b) · ⌈k/s⌉ bytes over what one multiprocessor receives from the last-level cache
-    memory  = (a·m·k + b·k·n + o·m·n) · batch bytes over main memory, from as many multiprocessors as have a tile
-    fill    = ⌈w⌉ · tm · tn · (fill bytes / a) · 2 / (rate of one multiprocessor · efficiency · shape(tm, tn))
+    memory  = (a·m·k · A + b·k·n · B + o·m·n) · batch bytes over main memory, from as many multiprocessors as have a tile
+    fill    = ⌈w / r⌉ · tm · tn · (fill bytes / a) · 2 / (rate of one multiprocessor · efficiency · shape(tm, tn))
     time    = ‖engine, cache, memory‖_p + fill + split reduction + start
 
-and the library takes the best tile and split of a menu. A wave fills and drains a pipeline of a few steps of k, whatever the
-generation: 200 to 280 bytes on V100, A100, H100, B200 and L40S alike. Steps of the main loop have a latency that lone
-tiles show; long kernels run at the rate that the power limit sustains. Ideas: tile and wave quantization (NVIDIA, "Matrix
-Multiplication Background User's Guide"), split-K and stream-K (CUTLASS; Osama et al. 2023).
+and the library takes the best tile and split of a menu (``libraries``: those that it has). Where tiles follow each other in
+strips, operands beyond the cache are read A and B times (``raster``). A wave fills and drains a pipeline of a few steps of k,
+whatever the generation: 200 to 280 bytes on V100, A100, H100, B200 and L40S alike (r = 1; on vector engines tiles that run
+side by side hide it for each other). Steps of the main loop have a latency that lone tiles show; long kernels run at the
+rate that the power limit sustains. Ideas: tile and wave quantization (NVIDIA, "Matrix Multiplication Background User's
+Guide"), split-K and stream-K (CUTLASS; Osama et al. 2023).
 """
 
 from __future__ import annotations
@@ -26,6 +28,8 @@ import numpy as np
 
 from ridgepoint.formats import FORMATS, multiply_format
 from ridgepoint.kernels.demand import Demand, Phase
+from ridgepoint.kernels.libraries import library
+from ridgepoint.kernels.raster import reloads
 from ridgepoint.kernels.rules import Rules, roofline
 from ridgepoint.machines.machine import CLOCK_EXPONENT, Arithmetic, Machine
 from ridgepoint.numeric import Array, Num, ceil_div, distinct
@@ -48,6 +52,7 @@ _POWER_S = 2e-4  # how long a kernel runs before the power limit lowers its cloc
 _LEAST_VOLTAGE_HZ = 1e9  # clock below which the voltage stays
 _SIZES = ("m", "n", "k", "batch", "imbalance", "stored", "unpack_flop", "computed", "tile_rows", "row_tiles")
 _ROWS_HALF = 1.0  # single rows keep their operands in registers: what the fits of processors say (families x86 and arm)
+_SCATTER_CLOCKS = 1.5  # of a multiprocessor per element of batched results in 32 bits: five GPUs of four generations
 _STEP_BYTES = 64.0  # the main loop takes k in pieces of at least this many bytes per row
 
 
@@ -114,16 +119,30 @@ def own(values: Mapping[str, float], name: str, arithmetic: Arithmetic) -> float
 
 def share_of_peak(machine: Machine, name: str, arithmetic: Arithmetic) -> float:
     """Part of the engine's rate that large products reach. Where 8 bits run no faster than 16 (fp8 on TPU v6e and Gaudi 3),
-    they reach as much: fewer bytes feed as many operations, and shares of engines twice as fast say nothing.
+    they reach as much: fewer bytes feed as many operations, and shares of engines twice as fast say nothing. Where an engine
+    runs at half its design's rate, what keeps it waiting takes half as much of its time.
     """
     values = machine.coefficients.gemm.efficiency
     known = own(values, name, arithmetic)
+    known = 1.0 / (1.0 + (1.0 / known - 1.0) * _permitted(machine, arithmetic))
     if FORMATS[arithmetic.format].bits > 8 or arithmetic.engine != "matrix" or not machine.computes("bf16"):
         return known
     wide = machine.arithmetic("bf16")
     same = wide.engine == arithmetic.engine and FORMATS[wide.format].bits == 16
     as_wide = own(values, product_name(wide.format, wide.format), wide) * wide.flop_per_s / arithmetic.flop_per_s
     return max(known, min(as_wide, 1.0)) if same else known
+
+
+def _permitted(machine: Machine, arithmetic: Arithmetic) -> float:
+    """Part of its design's rate that a vendor lets a matrix engine have: a GeForce card sums 16 and 8-bit floating-point
+    products in 32 bits at half the rate, integers at all of it. A design does equal bits of both alike.
+    """
+    if arithmetic.engine != "matrix" or FORMATS[arithmetic.format].bits > 16 or not machine.computes("int8"):
+        return 1.0
+    integers = machine.arithmetic("int8")
+    own_bits = arithmetic.flop_per_s * FORMATS[arithmetic.format].bits
+    halved = integers.engine == "matrix" and own_bits < 0.6 * integers.flop_per_s * 8.0
+    return 0.5 if halved and machine.device.kind == "gpu" else 1.0
 
 
 def throttled(seconds: Num, efficiency: Num, machine: Machine, name: str, arithmetic: Arithmetic) -> Num:
@@ -177,7 +196,7 @@ def operand_bytes_per_s(machine: Machine) -> float:
 def _wide_rate(machine: Machine) -> float:
     """The 16-bit rate; of a machine of integers alone, half of what it does with 8 bits, as designs have it."""
     if machine.computes("fp16"):
-        return machine.arithmetic("fp16").flop_per_s
+        return machine.arithmetic("fp16").flop_per_s / _permitted(machine, machine.arithmetic("fp16"))
     return machine.arithmetic("int8").flop_per_s / 2.0
 
 
@@ -199,11 +218,17 @@ def tiled(op: Gemm, machine: Machine, menu: Array | None = None) -> Demand:
     arithmetic = machine.arithmetic(multiply_format(op.acts, op.weights))
     sms = machine.multiprocessors
     points = np.broadcast(*(getattr(op, name) for name in _SIZES)).ndim
+    habits, given = library(op.library), menu is not None
+    # Kernels for batches in 32 bits neither split k nor write whole rows.
+    plain = machine.device.kind == "gpu" and arithmetic.engine == "vector" and not (given or op.grouped)
+    separate = (np.asarray(op.batch) > 1.0) & plain
     if menu is None:
         menu = np.concatenate([_MENU, _ROWS]) if arithmetic.engine == "vector" else _MENU
-        if own(table.max_split, name, arithmetic) <= 1.0:
+        menu = menu[menu[:, :2].max(axis=1) <= habits.largest]
+        if own(table.max_split, name, arithmetic) <= 1.0 or habits.split_rows < 1.0:
             menu = menu[menu[:, 2] == 1.0]
     tm, tn, split = (column.reshape(-1, *([1] * points)) for column in menu.T)
+    split = np.where(separate | (np.asarray(op.m) > habits.split_rows), 1.0, split)
     if np.any(np.asarray(op.tile_rows) > 0.0):
         tm = np.where(np.asarray(op.tile_rows) > 0.0, op.tile_rows, tm)
 
@@ -211,7 +236,8 @@ def tiled(op: Gemm, machine: Machine, menu: Array | None = None) -> Demand:
     step = _STEP_BYTES / min(acts, 4.0)
     depth = ceil_div(op.k, split * step) * step
     row_tiles = _row_tiles(op, tm)
-    tiles = row_tiles * ceil_div(op.n, tn) * op.batch * split
+    column_tiles = ceil_div(op.n, tn)
+    tiles = row_tiles * column_tiles * op.batch * split
     waves = tiles / sms
     whole = np.ceil(waves)
     full = np.maximum(waves, 1.0)
@@ -221,17 +247,26 @@ def tiled(op: Gemm, machine: Machine, menu: Array | None = None) -> Demand:
     efficiency = share_of_peak(machine, name, arithmetic) * reach
     engine_rate = arithmetic.flop_per_s * efficiency * _shape(tm, tn, table.tile_half)
     busy = load * tm * tn * depth * op.computed * (2.0 * sms) / engine_rate
-    fill = whole * tm * tn * (table.fill_bytes / acts) * (2.0 * sms) / engine_rate
+    beside = np.clip(_RESIDENT / (tm * tn), 1.0, 4.0)
+    fills = np.ceil(waves / beside) if arithmetic.engine == "vector" else whole
+    fill = fills * tm * tn * (table.fill_bytes / acts) * (2.0 * sms) / engine_rate
     seconds: dict[str, Num] = {arithmetic.engine: throttled(busy, efficiency, machine, name, arithmetic)}
     draw = np.minimum(
         min(machine.memory_bytes_per_s * table.memory_efficiency, machine.drawn_bytes_per_s),
         np.minimum(tiles, sms) * memory_draw(machine),
     ) * (table.grouped_memory["default"] if op.grouped else 1.0)
-    seconds[machine.main_memory] = (read_bytes(op) + write_bytes(op)) / draw
+    moved: Num = read_bytes(op) + write_bytes(op)
+    if habits.order and machine.cache is not None:
+        size = (op.m * op.k * acts, op.k * op.n * weights * op.stored)
+        more = reloads(habits.order, (row_tiles, column_tiles), size, sms, machine.cache[1])
+        moved = moved + (more[0] * size[0] + more[1] * size[1]) * op.batch
+    seconds[machine.main_memory] = moved / draw
     cache, received = (machine.cache or ("l2",))[0], operand_bytes_per_s(machine) * reach
     fed = max(acts, FORMATS[arithmetic.format].bytes) if arithmetic.note else acts  # activations are widened beforehand
     seconds[cache] = load * (tm * fed + tn * weights * op.stored) * depth / received
-    beside = np.clip(_RESIDENT / (tm * tn), 1.0, 4.0)
+    if np.any(separate):
+        clocks = np.where(separate, op.m * op.n * op.batch * _SCATTER_CLOCKS / sms, 0.0)
+        seconds[cache] = np.asarray(seconds[cache] + clocks / float(machine.device.chip.clock))
     rounds = np.maximum(waves / beside, 1.0)
     seconds["wave"] = rounds * depth * (acts / 128.0) * own(table.step_s, timing, arithmetic)
     narrow = op.weights != op.acts and FORMATS[op.weights].bits < FORMATS[op.acts].bits
