@@ -159,10 +159,11 @@ def test_more_work_is_not_faster(op: Attention, what: str):
 
 
 def test_narrow_keys_shorten_long_decode():
-    """Decode of long contexts is bound by KV bytes: fp8 keys must take about half the time."""
+    """Decode of long contexts is bound by KV bytes: fp8 keys take about half the time, a little more where a kernel turns them
+    round first (FlashAttention-3 on Hopper reaches 0.8 of the bandwidth with them)."""
     op = Attention(batch=64.0, heads=32.0, kv_heads=8.0, q_len=1.0, kv_len=16384.0, head_dim=128.0)
     wide, narrow = (settle(attention.expected(replace(op, kv=kv), H100)).time_s for kv in ("bf16", "fp8"))
-    assert 0.45 < narrow / wide < 0.6
+    assert 0.45 < narrow / wide < 0.65
 
 
 def test_published_flash_attention_3():
@@ -316,3 +317,44 @@ def test_start_and_ends_are_clocks() -> None:
     table = machine.coefficients.attention
     starts = settle(attention.expected(tiny, machine)).busy_s["wave"]
     assert starts == pytest.approx(table.start_clocks / machine.device.chip.clock)
+
+
+def test_a_block_of_a_step_pays_for_its_rows_of_the_output() -> None:
+    """Of a thousand short sequences, those with more heads that share keys wait longer for the ends of their blocks."""
+    op = replace(DECODE_STEP, batch=4096.0, kv_heads=1.0, heads=np.array([1.0, 8.0, 16.0, 32.0]), kv_len=64.0)
+    times = np.asarray(settle(attention.expected(op, find_machine("h100-sxm"))).time_s)
+    assert times[0] == pytest.approx(times[1], rel=0.05)  # in eights
+    assert np.all(np.diff(times[1:]) > 0.0)
+
+
+def test_short_contexts_on_blackwell_read_whole_copies() -> None:
+    """One copy brings 128 keys: below that, fewer keys save nothing of a step that waits for memory."""
+    op = replace(
+        DECODE_STEP, batch=8192.0, kv_heads=1.0, heads=1.0, head_dim=256.0, kv_len=np.array([16.0, 128.0, 256.0])
+    )
+    times = np.asarray(settle(attention.expected(op, find_machine("b200-sxm"))).time_s)
+    assert times[0] == pytest.approx(times[1], rel=0.05)
+    assert times[2] > 1.5 * times[1]
+
+
+def test_blocks_of_all_heads_first_read_their_keys_again() -> None:
+    """Where keys of all heads exceed the cache, the next block of a head finds its own gone; else order is nothing."""
+    machine = find_machine("l40s")
+    long = Attention(batch=16.0, heads=24.0, kv_heads=24.0, q_len=6144.0, kv_len=6144.0, head_dim=64.0, causal=False)
+    short = replace(long, batch=1.0)
+
+    def again(op: Attention) -> float:
+        first, usual = (
+            settle(attention.expected(replace(op, heads_first=order), machine)).time_s for order in (True, False)
+        )
+        return float(first / usual)
+
+    assert again(long) > 1.5
+    assert again(short) == pytest.approx(1.0, rel=0.01)
+
+
+def test_a_prompt_may_be_shorter_than_a_step() -> None:
+    """Blocks of a prompt's kernel hold a whole tile, so that many prompts of one token wait longer than as many steps."""
+    op = Attention(batch=4096.0, heads=8.0, kv_heads=8.0, q_len=1.0, kv_len=1.0, head_dim=64.0)
+    prompt, step = (took(replace(op, prompt=prompt), "b200-sxm") for prompt in (True, False))
+    assert prompt > step
