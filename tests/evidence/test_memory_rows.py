@@ -29,16 +29,20 @@ def test_small_tensors_leave_nothing_behind_and_large_ones_every_size():
     assert left_behind(1.0, 10 * STEP_BYTES) == pytest.approx(sizes.sum())
 
 
+ALWAYS = 32 * 2 * 4096 * 128 * 2 + 8_519_680
+"""Llama 2's tables of rotations in every layer, and PyTorch's workspace for cuBLAS."""
+
+
 def test_eager_prefill_keeps_weights_cache_and_logits_twice(table):  # noqa: F811
     weights, cache, logits = 6.738e9 * 2, 4 * 256 * 32 * 2 * 4096 * 2, 4 * 256 * 32000 * 6
     result = predict_runs(table(eager(), kind="memory"))
-    assert result.predicted[0] == pytest.approx((weights + cache + logits) * 1e-9, rel=0.002)
+    assert result.predicted[0] == pytest.approx((weights + cache + logits + ALWAYS) * 1e-9, rel=1e-4)
 
 
 def test_a_growing_cache_lives_twice(table):  # noqa: F811
     weights, cache = 6.738e9 * 2, 4 * 768 * 32 * 2 * 4096 * 2
     result = predict_runs(table(eager(task="generate", output=512), kind="memory"))
-    assert result.predicted[0] == pytest.approx((weights + 2 * cache) * 1e-9, rel=0.002)
+    assert result.predicted[0] == pytest.approx((weights + 2 * cache + ALWAYS) * 1e-9, rel=1e-4)
 
 
 def test_reserved_is_more_and_used_still_more(table):  # noqa: F811
@@ -65,3 +69,14 @@ def test_cache_tokens_grow_with_devices_by_what_weights_leave(table):  # noqa: F
     rows = [row | {"devices": n, "tp": n} for n in (1, 2, 4)]
     one, two, four = predict_runs(table(*rows, kind="memory")).predicted
     assert four - two == pytest.approx(2 * (two - one), rel=0.05)
+
+
+def test_kernels_of_four_bits_bring_their_buffers(table):  # noqa: F811
+    """AutoGPTQ's buffers for LLaMA 7B by hand: ExLlama v2 unpacks one product and sums 8 × 2,048 rows of its outputs."""
+    names = ("fp16+gptq+exllamav1", "fp16+gptq+exllamav2")
+    rows = [
+        eager(model="llama-7b", precision="w4a16-gptq", extra={"kind": "allocated", "experiment": name})
+        for name in names
+    ]
+    first, second = predict_runs(table(*rows, kind="memory")).predicted
+    assert (second - first) * 1e9 == pytest.approx(11008 * 2048 * 8 * 4 - 11008 * 2048 * 2)

@@ -12,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from ridgepoint.cost.allocator import left_behind
+from ridgepoint.evidence.eager_buffers import fixed_bytes
 from ridgepoint.evidence.finetune_memory import METHODS, peak_bytes
 from ridgepoint.evidence.network_memory import network_memory
 from ridgepoint.evidence.rows import InexpressibleError, Rows
@@ -73,6 +74,7 @@ def _eager(rows: Rows, model: Model, machine: Machine) -> Figures:
     vocab = float(model.embedding.vocab)
     logits = batch * prompt * vocab * 6.0
     allocated = ledger["weights"] + np.maximum(ledger["kv"] * (2.0 if generating else 1.0), ledger["kv"] + logits)
+    allocated = allocated + fixed_bytes(model, rows.tag("experiment"))
     visible = machine.memory_bytes * BINARY * VISIBLE
     layers = 2.0 * model.main.depth
     freed = left_behind(layers, ledger["kv"] / layers) if generating else _layer_outputs(model, plan, batch, prompt)
