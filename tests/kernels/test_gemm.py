@@ -256,3 +256,16 @@ def test_a_machine_of_integers_alone_multiplies_integers(name: str) -> None:
     """It has no 16-bit rate to which its cache or its power could be in proportion, and was refused."""
     op, machine = Gemm(m=256.0, n=1024.0, k=1024.0, acts="int8", weights="int8"), find_machine(name)
     assert settle(gemm.bound(op, machine)).time_s <= seconds(op, machine) < 1.0
+
+
+def test_an_engine_at_half_its_rate_waits_half_as_much() -> None:
+    """GeForce cards sum 16-bit products in 32 bits at half the rate that their design has on professional cards: the time that
+    large products take beyond the peak's is the same, a smaller part. Integers run at all of it."""
+
+    def beyond(name: str, format_name: str) -> float:
+        machine = find_machine(name)
+        arithmetic = machine.arithmetic(format_name)
+        return 1.0 / gemm.share_of_peak(machine, gemm.product_name(format_name, format_name), arithmetic) - 1.0
+
+    assert beyond("rtx-4090", "fp16") == pytest.approx(beyond("rtx-6000-ada", "fp16") / 2.0)
+    assert beyond("rtx-4090", "int8") == pytest.approx(beyond("rtx-6000-ada", "int8"))
