@@ -218,7 +218,8 @@ def with_library(machine: Machine, library: str) -> Machine:
             if (entry := _entry(table[key], library))
         }
         if known:
-            coefficients[name] = table | known
+            spread = table.get("spreads", {}).get(library) or table["spread"]
+            coefficients[name] = table | known | {"spread": spread}
     return replace(machine, device=msgspec.structs.replace(machine.device, coefficients=coefficients))
 
 

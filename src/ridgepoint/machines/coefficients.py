@@ -129,6 +129,9 @@ class AttentionTable(Table, frozen=True, forbid_unknown_fields=True):
     """Prologue and epilogue of a further block of a decode step."""
     element_clocks: dict[str, float] = msgspec.field(default_factory=lambda: {"default": 0.5})
     """What each element of such a block's output adds (queries in, rescaling, the output), by library; ``default``."""
+    spreads: dict[str, float] = msgspec.field(default_factory=lambda: {"default": 0.0})
+    """The spread of a library's kernels, where one fraction for all their shapes leaves more of it; ``default``: 0, the
+    table's own."""
 
 
 class ScanTable(Table, frozen=True, forbid_unknown_fields=True):
