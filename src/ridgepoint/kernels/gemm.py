@@ -145,18 +145,6 @@ def _permitted(machine: Machine, arithmetic: Arithmetic) -> float:
     return 0.5 if halved and machine.device.kind == "gpu" else 1.0
 
 
-def _permitted(machine: Machine, arithmetic: Arithmetic) -> float:
-    """Part of its design's rate that a vendor lets a matrix engine have: a GeForce card sums 16 and 8-bit floating-point
-    products in 32 bits at half the rate, integers at all of it. A design does equal bits of both alike.
-    """
-    if arithmetic.engine != "matrix" or FORMATS[arithmetic.format].bits > 16 or not machine.computes("int8"):
-        return 1.0
-    integers = machine.arithmetic("int8")
-    own_bits = arithmetic.flop_per_s * FORMATS[arithmetic.format].bits
-    halved = integers.engine == "matrix" and own_bits < 0.6 * integers.flop_per_s * 8.0
-    return 0.5 if halved and machine.device.kind == "gpu" else 1.0
-
-
 def throttled(seconds: Num, efficiency: Num, machine: Machine, name: str, arithmetic: Arithmetic) -> Num:
     """Engine seconds when the power limit has had time to act: the clock falls until the power fits.
 
