@@ -89,3 +89,11 @@ def test_what_is_of_another_kind_is_refused_in_a_sentence(
         scenario(model, on, task, plan)  # type: ignore[arg-type]
     with pytest.raises(RidgepointError, match=r"decode\.batch is"):
         rp.Decode(batch=None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("task", [rp.Forward(batch=1, image_px=448), rp.Train(batch=8, image_px=224)])
+@pytest.mark.parametrize("model", ["llama-3.1-8b", "qwen2.5-vl-7b"])
+def test_a_model_of_tokens_takes_no_image(model, task):
+    """The side of an image was taken and left out: the answer was that of 512 tokens of text."""
+    with pytest.raises(RidgepointError, match="takes no --image-px"):
+        rp.estimate(model, on="h100-sxm", task=task)

@@ -174,7 +174,8 @@ def scenario(
     >>> scenario("llama-3.1-8b", "h100-sxm").task.name
     'generate'
 
-    Errors: those of unknown names; ``bad_request`` for what is neither a name nor a value of its kind.
+    Errors: those of unknown names; ``bad_request`` for what is neither a name nor a value of its kind; ``bad_option`` for
+    the side of an image that the model does not see.
     """
     found = find(model) if isinstance(model, str) else model
     machine = find_machine(on) if isinstance(on, str) else on
@@ -185,6 +186,9 @@ def scenario(
         task = TASKS[task]()
     if task is None:
         task = usual_task(found)
+    if isinstance(found, Model) and getattr(task, "image_px", None) is not None:
+        hint = "count the tokens that pictures become in --seq or --prompt; networks such as vit-large take --image-px"
+        raise RidgepointError("bad_option", f"{found.name} reads tokens: it takes no --image-px", hint)
     return Scenario(found, machine, task, plan or Plan())
 
 
