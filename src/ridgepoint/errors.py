@@ -25,6 +25,10 @@ class RidgepointError(Exception):
     def __str__(self) -> str:
         return f"{self.message} ({self.hint})" if self.hint else self.message
 
+    def __reduce__(self) -> tuple[type[RidgepointError], tuple[str, str, str]]:
+        # Processes that work for others send their errors.
+        return type(self), (self.kind, self.message, self.hint)
+
     def to_dict(self) -> dict[str, str]:
         """The body of design §10's error envelope."""
         return {"kind": self.kind, "message": self.message, "hint": self.hint}

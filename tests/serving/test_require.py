@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import ridgepoint as rp
+from ridgepoint.machines.catalog import device_names
 from ridgepoint.serving.deployment import deployment
 from ridgepoint.serving.operating import operating
 from ridgepoint.serving.simulate import simulate_requests
@@ -98,3 +99,13 @@ def test_machines_passed_over_at_peak_rates_miss_the_goal_with_real_kernels_too(
             except rp.RidgepointError:
                 continue
         assert (name in met) == any(curve.most_within(ttft_s, tpot_s) is not None for curve in curves)
+
+
+def test_several_processes_give_the_same_answer_and_the_same_errors():
+    names = tuple(device_names()[:40])
+    alone, beside = (ask(machines=names, workers=workers) for workers in (1, 2))
+    assert alone.candidates == beside.candidates != ()
+    assert alone.missed == beside.missed
+    with pytest.raises(rp.RidgepointError, match="unknown") as refused:
+        ask(machines=(*names, "h100-smx"), workers=2)
+    assert "h100-sxm" in refused.value.hint

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 import typer
@@ -48,6 +49,7 @@ def require(
             machines=names,
             engine=engine,
             progress=teller(bar, "machines"),
+            workers=os.cpu_count() or 1,
         )
     if as_json:
         print_json(document(found))

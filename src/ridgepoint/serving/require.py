@@ -29,6 +29,7 @@ from ridgepoint.models.architecture import Model
 from ridgepoint.models.networks.network import Network
 from ridgepoint.plan import Plan
 from ridgepoint.scenario import find
+from ridgepoint.serving.asking import asking
 from ridgepoint.serving.candidates import (
     DEGREES,
     REFERENCE,
@@ -46,6 +47,8 @@ from ridgepoint.tasks import Decode, Prefill
 from ridgepoint.tasks.build import build
 from ridgepoint.tasks.layout import Layout, execution
 
+FEW = 16
+"""Devices for which a process of its own does not pay."""
 LINK_SHARE = 0.1
 """Part of a decode step that sums over devices may take."""
 
@@ -123,8 +126,10 @@ def require(
     machines: tuple[str, ...] | None = None,
     engine: str = "vllm",
     progress: Callable[[int, int], None] | None = None,
+    workers: int = 1,
 ) -> Requirement:
     """What a platform must have to serve ``users`` at once within ``ttft_s`` and ``tpot_s``, and which catalogue devices do.
+    ``workers``: processes that time devices (call it from a guarded main module then, where processes cannot be forked).
 
     >>> found = require("llama-3.1-8b", prompt=4096, output=512, users=100, ttft_s=0.5, tpot_s=0.02, machines=("h100-sxm",))
     >>> 0.1e15 < found.least.flop_per_s < 2e15, found.candidates[0].machine
@@ -145,16 +150,19 @@ def require(
     least, balanced = _platforms(goal, counted)
     names = machines if machines is not None else tuple(device_names())
     asked = Asked(found, chosen, goal, engine, counted[0], bytes_alone(found, chosen, goal), counted[3])
-    answers = []
-    for done, name in enumerate(names):
-        if progress is not None:
-            progress(done, len(names))
-        answer = asked.on(name)
-        answers += [] if answer is None else [answer]
-    met = [answer for answer in answers if isinstance(answer, Candidate)]
+    met: list[Candidate] = []
+    missed: list[Missed] = []
+    with asking(asked, min(workers, len(names) // FEW)) as answers:
+        for done, answer in enumerate(answers((name, 0) for name in names)):
+            if progress is not None:
+                progress(done, len(names))
+            if isinstance(answer, Candidate):
+                met.append(answer)
+            elif answer is not None:
+                missed.append(answer)
+        missed.sort(key=lambda m: m.rank)
+        timed = list(answers((m.machine, m.tp) for m in missed[:TIMED]))
     met.sort(key=lambda c: (c.usd_per_hour is None, c.usd_per_hour or 0.0, c.devices))
-    missed = sorted((answer for answer in answers if isinstance(answer, Missed)), key=lambda m: m.rank)
-    timed = [asked.on(m.machine, timed=m.tp) for m in missed[:TIMED]]
     missed = sorted([*(m for m in timed if isinstance(m, Missed)), *missed[TIMED:]], key=lambda m: m.rank)
     links = {n: _link(found, chosen, goal, n) for n in DEGREES[1:]}
     return Requirement(found, chosen, goal, *counted, least, balanced, links, tuple(met), tuple(missed))
