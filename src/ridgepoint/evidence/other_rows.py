@@ -59,6 +59,7 @@ _LIKE = {
 _UNFUSED = {("llmservingsim-v0", "norm"): (7.0, 34.0), ("llmservingsim-v0", "rope"): (9.0, 26.0)}
 _UNFUSED_S = 30e-6  # what the host takes to start the kernels of an unfused rotary embedding
 _LAYER_NORM = ("phi",)
+_LAYER_NORM_LAUNCHES = 2.2  # what the smallest rows of it take
 _ENGINES = ("vidur", "llmservingsim-v0")  # sources whose norms are kernels of serving engines
 
 
@@ -86,7 +87,9 @@ def _stream(rows: Rows, machine: Machine) -> Work:
     if op == "norm" and rows.text("source") not in _ENGINES:
         pattern = "layer_norm"
     unfused = _UNFUSED.get((rows.text("source"), key))
-    if unfused is not None and not (op == "norm" and rows.tag("model").startswith(_LAYER_NORM)):
+    if unfused is not None and op == "norm" and rows.tag("model").startswith(_LAYER_NORM):
+        launches, pattern = _LAYER_NORM_LAUNCHES, "layer_norm"
+    elif unfused is not None:
         launches, moved = unfused
         pattern = "elementwise"
         reads = writes = moved / 2.0 / size
@@ -96,7 +99,7 @@ def _stream(rows: Rows, machine: Machine) -> Work:
         flop=flop * values,
         special=special * values,
         pattern=pattern,
-        rows=rows.number("m") if op in {"softmax", "norm"} and unfused is None else 0.0,
+        rows=rows.number("m") if op in {"softmax", "norm"} and pattern != "elementwise" else 0.0,
         launches=launches,
         label=key,
     )

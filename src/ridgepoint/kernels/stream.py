@@ -73,8 +73,11 @@ def expected(op: Stream, machine: Machine) -> Demand:
     """
     table, shared = machine.coefficients.stream, machine.coefficients.device
     engine, seconds = _arithmetic(_checked(op), machine, shared.vector_efficiency)
-    efficiency = table.efficiency.get(op.pattern, table.efficiency["default"]) * shared.memory_efficiency
-    full = min(machine.memory_bytes_per_s * efficiency, machine.drawn_bytes_per_s)
+    gathers = op.pattern == "gather" and machine.device.kind == "gpu"
+    reached = table.efficiency.get("default" if gathers else op.pattern, table.efficiency["default"])
+    full = min(machine.memory_bytes_per_s * reached * shared.memory_efficiency, machine.drawn_bytes_per_s)
+    if gathers:
+        full = min(full, table.gather_bytes_per_clock * machine.multiprocessors * float(machine.device.chip.clock))
     if np.any(np.asarray(op.rows) > 0.0):
         one = np.maximum(shared.memory_bytes_per_clock * machine.device.chip.clock, full / machine.multiprocessors)
         active = np.where(np.asarray(op.rows) > 0.0, op.rows, machine.multiprocessors)

@@ -177,6 +177,9 @@ class StreamTable(Table, frozen=True, forbid_unknown_fields=True):
     reduction_s: float
     """What a kernel that reduces its rows (norm, softmax) needs beyond an elementwise one, however small."""
     sharpness: float
+    gather_bytes_per_clock: float = 2.15
+    """Bytes that a GPU's multiprocessor gathers per clock, read and written: frameworks find the row of every element by
+    divisions of 64-bit integers, and wait for those, not for memory."""
 
 
 class CollectiveTable(Table, frozen=True, forbid_unknown_fields=True):
