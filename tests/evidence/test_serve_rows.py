@@ -77,6 +77,33 @@ def test_a_burst_delays_first_tokens_only():
     assert burst.tpot_s == calm.tpot_s
 
 
+def test_requests_wait_for_the_next_look():
+    """An engine that looks for requests every 30th step leaves them alone for 14.5 steps on average, and nothing else."""
+    calm = Steady(32.0, 0.3, 0.01, 3.0, 0.0, 100.0)
+    polled = Clients(32.0, 100.0, polled=np.array([30.0, 1.0])).seen(calm, np.asarray(0.15))
+    assert polled.ttft_s - calm.ttft_s == pytest.approx([0.145, 0.0])
+    assert polled.tpot_s == calm.tpot_s
+
+
+def test_drawn_lengths_are_shorter_than_stated_ones(tmp_path):
+    """InferenceMAX draws lengths between 0.8 and 1 of what its rows state; sweeps over equal lengths do not, nor do others."""
+    usual, shorter = row("ttft_ms", prompt=4000, output=1000), row("ttft_ms", prompt=3600, output=900)
+    found = predicted(tmp_path, usual, shorter)
+    scripted = predicted(tmp_path, usual.replace("mine,", "aiconfigurator-silicon,"))
+    swept = predicted(tmp_path, usual.replace("mine,", "aiconfigurator-silicon,").replace("serve,bf16", "serve,"))
+    assert found.predicted[1] < found.predicted[0] < swept.predicted[0]
+    assert scripted.predicted[0] < swept.predicted[0]
+
+
+def test_scripts_for_blackwell_keep_the_cache_in_eight_bits(tmp_path):
+    """Long prompts of many clients fit then, and do not queue for a minute; a user's own row is the engine's default."""
+    text = row("ttft_ms", machine="b200-sxm", model="llama-3.1-70b", concurrency=48, prompt=8192, output=1024)
+    text = text.replace("serve,bf16", "serve,fp8")
+    scripted = text.replace("mine,", "aiconfigurator-silicon,")
+    found = predicted(tmp_path, text, scripted)
+    assert found.predicted[0] > 3.0 * found.predicted[1]
+
+
 def test_intervals_hold_nine_rows_in_ten(shared):
     """Of every quantity that serving rows state, and of every engine that states enough (SGLang's stalled first tokens apart:
     engines.toml says so); a claimed 90 % that holds half of the rows would mislead whoever plans with it.

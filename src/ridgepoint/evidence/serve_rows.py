@@ -43,7 +43,8 @@ def serving_figures(rows: Rows, model: Model | Network, machine: Machine) -> Fig
     engine = engines()[name]
     plan = _plan(rows, model, machine, engine)
     machine = with_experts(machine, engine, resolve_formats(model, plan)[0].weight("experts"))
-    clients, prompt = _clients(rows, engine), rows.number("prompt", PROMPTS.get(rows.tag("workload")))
+    clients = _clients(rows, engine)
+    prompt = rows.number("prompt", PROMPTS.get(rows.tag("workload"))) * _drawn(rows)
     found = _expected(
         Deployment(model, machine, plan, name if name in servers() else "vllm"), clients, prompt, len(rows)
     )
@@ -78,14 +79,38 @@ def _plan(rows: Rows, model: Model, machine: Machine, engine: Engine) -> Plan:
     alone = (np.asarray(layout["tp"]) == 1.0) & (np.asarray(layout["ep"]) == devices) & ~shared
     layout["tp"] = np.where(alone, devices, layout["tp"])
     plan = with_formats(Plan(memory_fraction=engine.memory_fraction, **layout), rows, model, machine)
-    narrow = rows.text("precision") in ("fp8", "nvfp4")
-    return replace(plan, kv=engine.kv) if engine.kv and narrow and plan.kv is None else plan
+    kv = _kv(rows, machine, engine)
+    return replace(plan, kv=kv) if kv and plan.kv is None else plan
+
+
+def _kv(rows: Rows, machine: Machine, engine: Engine) -> str:
+    """The cache's format where the weights are narrow: the engine's own, or that of the scripts for Blackwell
+    (``--kv-cache-dtype fp8``, which NVIDIA's checkpoints in FP8 and NVFP4 ask for as well).
+    """
+    precision = rows.text("precision")
+    scripted = _scripted(rows) and machine.device.family == "blackwell" and precision in ("fp8", "nvfp4", "mxfp4")
+    return "fp8" if scripted else engine.kv if precision in ("fp8", "nvfp4") else ""
+
+
+def _scripted(rows: Rows) -> bool:
+    """Whether the rows are InferenceMAX's; the rest of that source are sweeps over equal lengths on H100."""
+    swept = not rows.text("precision") or rows.tag("ver") == "1.0.0rc3"
+    return rows.text("source") == "aiconfigurator-silicon" and not swept
+
+
+DRAWN = 0.9
+"""Mean length over the stated one: InferenceMAX draws both lengths evenly between 0.8 and 1 (``RANDOM_RANGE_RATIO``)."""
+
+
+def _drawn(rows: Rows) -> float:
+    return DRAWN if _scripted(rows) else 1.0
 
 
 @dataclass(frozen=True)
 class Clients:
     """``count`` requests under way at any time, ``output`` tokens each; ``together`` of them arrive at a time, and the part
-    ``burst`` of all at once, before anything runs; ``request_s`` is their own part of every first token.
+    ``burst`` of all at once, before anything runs; ``request_s`` is their own part of every first token. The engine looks for
+    requests every ``polled`` steps only.
     """
 
     count: Num
@@ -93,6 +118,7 @@ class Clients:
     together: Num = 1.0
     burst: float = 0.0
     request_s: float = 0.0
+    polled: Num = 1.0
 
     def seen(self, found: Steady, prompt_s: Array) -> Steady:
         """``found``, which is that of clients at random, as these see it: prompts (``prompt_s`` each) that arrive with the
@@ -102,7 +128,8 @@ class Clients:
         with_it = (np.minimum(self.together, count) - 1.0) * prompt_s / 2.0
         moved = np.minimum(with_it, MOST_MOVED * found.tpot_s * further)
         ahead = self.burst * (count - 1.0) * prompt_s / 2.0
-        first = found.ttft_s + with_it + ahead + self.request_s
+        unseen = (np.asarray(self.polled) - 1.0) / 2.0 * found.tpot_s
+        first = found.ttft_s + with_it + ahead + unseen + self.request_s
         return replace(found, ttft_s=first, tpot_s=found.tpot_s - moved / further)
 
 
@@ -110,8 +137,8 @@ BURST = 0.12
 """Part of the requests that arrive at once: the first of eight to ten of every client; fitted to TTFT."""
 EQUAL_TOGETHER = 2.0
 """Requests that reach an engine together which mixes prompts and decode steps, where all have the same length; fitted."""
-IN_STEP = 0.5
-"""Part of the requests in step on an engine that takes prompts first, where lengths vary by a tenth; fitted."""
+IN_STEP = 0.15
+"""Part of the requests in step on an engine that takes prompts first, where lengths are drawn; fitted."""
 EQUAL_REQUEST_S = 0.02
 """What the client of sweeps over equal lengths adds to every first token; fitted."""
 MOST_MOVED = 0.9
@@ -120,13 +147,18 @@ MOST_MOVED = 0.9
 
 def _clients(rows: Rows, engine: Engine) -> Clients:
     """Benchmarks send ten requests per client, the first of each at once; sweeps of equal lengths keep theirs in step."""
-    output = rows.number("output")
+    output = rows.number("output") * _drawn(rows)
     if rows.text("source") != "aiconfigurator-silicon":
         return Clients(rows.number("concurrency", MOST_CLIENTS), output)
-    count, equal = rows.number("concurrency"), not rows.text("precision") or rows.tag("ver") == "1.0.0rc3"
+    count, equal = rows.number("concurrency"), not _scripted(rows)
     if engine.mixed:
         return Clients(count, output, EQUAL_TOGETHER if equal else 1.0, BURST, EQUAL_REQUEST_S if equal else 0.0)
-    return Clients(count, output, np.maximum(count * (1.0 if equal else IN_STEP), 1.0), BURST)
+    together = np.maximum(count * (1.0 if equal else IN_STEP), 1.0)
+    return Clients(count, output, together, BURST, polled=1.0 if equal else np.where(count >= 16.0, *POLLED))
+
+
+POLLED = (30.0, 10.0)
+"""Steps after which InferenceMAX's SGLang looks for requests, from 16 clients on and below (``--scheduler-recv-interval``)."""
 
 
 def _expected(given: Deployment, clients: Clients, prompt: Num, size: int) -> Steady:

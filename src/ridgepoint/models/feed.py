@@ -43,7 +43,7 @@ def _two_projections(
     ]
 
 
-UNEVEN = 1.0
+UNEVEN = 0.5
 """Squared coefficient of variation of how often experts are picked when a model serves: traffic of one kind has favourites,
 whatever training balanced. Fitted to TPOT of serving rows (aiconfigurator-silicon, mlenergy; 0.5 to 1 fit about alike)."""
 
