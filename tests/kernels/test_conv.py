@@ -19,13 +19,13 @@ from ridgepoint.evidence.tables import read_table
 from ridgepoint.evidence.validate import errors, predict_kernels
 from ridgepoint.evidence.validation import BUILDERS
 from ridgepoint.kernels import conv, gemm
-from ridgepoint.kernels.conv import RULES, as_gemm, out_size, winograd_gemm
+from ridgepoint.kernels.conv import RULES
+from ridgepoint.kernels.conv_counts import DIRECTIONS, as_gemm, out_size, winograd_gemm
 from ridgepoint.kernels.demand import settle
 from ridgepoint.machines.catalog import find_machine
 from ridgepoint.machines.machine import Machine
 from ridgepoint.ops import Conv, Gemm
 
-DIRECTIONS = conv.DIRECTIONS
 MACHINES = ["h100-sxm", "v100-sxm-16gb", "p100-pcie", "tpu-v5e", "xeon-8480plus", "m2-ultra"]
 
 

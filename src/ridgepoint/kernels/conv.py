@@ -1,11 +1,8 @@
 """Convolutions as implicit matrix products; small fp32 filters with Winograd; depthwise ones on the vector engine.
 
-    forward     m = batch·out_h·out_w      n = c_out/groups           k = c_in/groups·kh·kw
-    bwd_data    m = batch·h·w              n = c_in/groups            k = c_out/groups·⌈kh/stride⌉·⌈kw/stride⌉
-    bwd_weight  m = c_out/groups           n = c_in/groups·kh·kw      k = batch·out_h·out_w
-
-with out = ⌊(in + 2·pad − filter)/stride⌋ + 1. The product is tiled like any other (``gemm.py``); only memory traffic is
-that of the tensors themselves: the matrix of patches is formed on chip (Chetlur et al. 2014, "cuDNN").
+The product (``conv_counts.py``) is tiled like any other (``gemm.py``); only memory traffic is that of the tensors
+themselves: the matrix of patches is formed on chip (Chetlur et al. 2014, "cuDNN"). Cores of processors have ways of their
+own (``conv_cores.py``).
 
 On the vector engine dense 3 × 3 filters with stride 1 may run as F(2×2, 3×3) in one kernel, 2.25 times fewer
 multiplications, in blocks of 32 filters × 32 image tiles × 16 products (Lavin and Gray 2016), the tiles 4 × 8 of one image, as
@@ -25,9 +22,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ridgepoint.errors import RidgepointError
 from ridgepoint.formats import FORMATS, multiply_format
 from ridgepoint.kernels import gemm
+from ridgepoint.kernels.conv_cores import by_channels
+from ridgepoint.kernels.conv_counts import (
+    as_gemm,
+    checked,
+    flop,
+    is_winograd,
+    out_size,
+    read_bytes,
+    tensors,
+    winograd_gemm,
+    winograd_saving,
+    write_bytes,
+)
 from ridgepoint.kernels.demand import Demand, Phase
 from ridgepoint.kernels.rules import Rules, roofline
 from ridgepoint.machines.coefficients import ConvTable
@@ -35,7 +44,6 @@ from ridgepoint.machines.machine import Machine
 from ridgepoint.numeric import Array, Num, ceil_div, distinct
 from ridgepoint.ops import Conv, Gemm
 
-DIRECTIONS = ("fwd", "bwd_data", "bwd_weight")
 # (rows, columns, split of k): libraries split the sum of a convolution in the gradient of the weights alone.
 _TILES = ((256, 128), (128, 256), (256, 64), (128, 128), (128, 64), (64, 128), (64, 64), (128, 32), (32, 128))
 _WHOLE = np.array([(m, n, 1) for m, n in _TILES], dtype=float)
@@ -51,85 +59,11 @@ _TRANSFORM_CHANNELS = 16.0
 _NUMBERS = ("batch", "c_in", "c_out", "h", "w", "kh", "kw", "stride", "pad_h", "pad_w", "groups")
 
 
-def out_size(op: Conv) -> tuple[Num, Num]:
-    """Height and width of the output.
-
-    >>> image = {"batch": 1.0, "c_in": 3.0, "h": 224.0, "w": 224.0}
-    >>> out_size(Conv(**image, c_out=64.0, kh=7.0, kw=7.0, stride=2.0, pad_h=3.0, pad_w=3.0))
-    (112.0, 112.0)
-    """
-    height = (op.h + 2.0 * op.pad_h - op.kh) // op.stride + 1.0
-    width = (op.w + 2.0 * op.pad_w - op.kw) // op.stride + 1.0
-    if not np.all(np.minimum(height, width) >= 1.0):
-        raise RidgepointError(
-            "bad_work", "a convolution's filter is larger than its padded image", "check h, w, kh, kw and padding"
-        )
-    return height, width
-
-
-def flop(op: Conv) -> Num:
-    """2·batch·out_h·out_w·c_out·(c_in/groups)·kh·kw, the same in all three directions."""
-    height, width = out_size(op)
-    return 2.0 * op.batch * height * width * op.c_out * (op.c_in / op.groups) * op.kh * op.kw
-
-
-def _tensors(op: Conv) -> tuple[Num, Num, Num]:
-    """Bytes of the image, the filters and the output."""
-    height, width = out_size(op)
-    acts = FORMATS[op.acts].bytes
-    image = op.batch * op.c_in * op.h * op.w * acts
-    filters = op.c_out * (op.c_in / op.groups) * op.kh * op.kw * FORMATS[op.weights].bytes
-    return image, filters, op.batch * op.c_out * height * width * acts
-
-
-def read_bytes(op: Conv) -> Num:
-    """The two operands of the direction, once."""
-    image, filters, out = _tensors(op)
-    return {"fwd": image + filters, "bwd_data": out + filters, "bwd_weight": image + out}[_checked(op).direction]
-
-
-def write_bytes(op: Conv) -> Num:
-    """The result of the direction, once."""
-    image, filters, out = _tensors(op)
-    return {"fwd": out, "bwd_data": image, "bwd_weight": filters}[_checked(op).direction]
-
-
-def winograd_saving(op: Conv, engine: str) -> Num:
-    """Multiplications of the direct sum over those of F(4×4, 3×3), the largest in use: 144 / 36 (Lavin, Gray 2016).
-
-    Libraries use it on the vector engine only; 1 elsewhere and for filters other than dense 3 × 3 with stride 1.
-    """
-    return np.where(_is_winograd(op), 4.0, 1.0) if engine == "vector" else 1.0
-
-
 def bound(op: Conv, machine: Machine) -> Demand:
     """The roofline: the least multiplications that libraries know at peak rate, each tensor once."""
     format_name = multiply_format(op.acts, op.weights)
     least = flop(op) / winograd_saving(op, machine.arithmetic(format_name).engine)
     return roofline(machine, least, format_name, read_bytes(op) + write_bytes(op))
-
-
-def as_gemm(op: Conv, granularity: float = 1.0) -> Gemm:
-    """The matrix product of one direction, the channels of its k padded to what one load of the engine takes."""
-    height, width = out_size(op)
-    c_in, c_out = op.c_in / op.groups, op.c_out / op.groups
-    pixels = op.batch * height * width
-    m, n, k = pixels, c_out, _padded(c_in, granularity) * op.kh * op.kw
-    if _checked(op).direction == "bwd_data":
-        image = op.batch * op.h * op.w
-        taps = ceil_div(op.kh, op.stride) * ceil_div(op.kw, op.stride)
-        m, n, k = image, c_in, _padded(c_out, granularity) * taps
-    elif op.direction == "bwd_weight":
-        m, n, k = c_out, c_in * op.kh * op.kw, pixels
-    return Gemm(m=m, n=n, k=k, batch=op.groups, acts=op.acts, weights=op.weights, out=op.acts)
-
-
-def _padded(channels: Num, granularity: float) -> Num:
-    """First layers (3 channels) have loads of 4 of their own."""
-    few = min(granularity, 4.0)
-    return np.where(
-        np.asarray(channels) > 4.0, ceil_div(channels, granularity) * granularity, ceil_div(channels, few) * few
-    )
 
 
 def expected(op: Conv, machine: Machine) -> Demand:
@@ -141,7 +75,7 @@ def expected(op: Conv, machine: Machine) -> Demand:
     >>> bool(2e-5 < settle(expected(layer, find_machine("h100-sxm"))).time_s < 1.2e-4)
     True
     """
-    found = distinct(*(getattr(_checked(op), name) for name in _NUMBERS))
+    found = distinct(*(getattr(checked(op), name) for name in _NUMBERS))
     if found is None:
         return _expected(op, machine)
     values, spread = found
@@ -152,7 +86,7 @@ def expected(op: Conv, machine: Machine) -> Demand:
 def _expected(op: Conv, machine: Machine) -> Demand:
     table = machine.coefficients.conv
     if table.channels_half > 0.0:
-        return _by_channels(op, machine)
+        return by_channels(op, machine)
     arithmetic = machine.arithmetic(multiply_format(op.acts, op.weights))
     gradient = table.gradient_efficiency if op.direction == "bwd_weight" else 1.0
     windowed = table.efficiency.get(arithmetic.format, table.efficiency["default"]) * gradient
@@ -164,56 +98,8 @@ def _expected(op: Conv, machine: Machine) -> Demand:
     direct = _product(op, machine, as_gemm(op, granularity), _menu(op), efficiency)
     ways = [direct, _plain(op, machine, direct)]
     if arithmetic.engine == "vector" and FORMATS[arithmetic.format].bits > 8:  # transformed bytes overflow
-        ways += [_where(_is_winograd(op), way, direct) for way in _winograd(op, machine, table, direct)]
+        ways += [_where(is_winograd(op), way, direct) for way in _winograd(op, machine, table, direct)]
     return _fastest(ways)
-
-
-def _by_channels(op: Conv, machine: Machine) -> Demand:
-    """On cores that each have a part of the output channels, products in registers and operands in caches (CPUs, and shaders
-    that are written like them).
-
-    Columns of the product are loaded, packed and stored for the channels that they meet: with n values summed for each of m
-    channels the cores reach 1 / (1 + h/n + h/m) of their rate, h = ``channels_half``. Winograd's algorithm, here
-    F(4×4, 3×3), sums over single channels. Filters of one channel have nothing to reuse and nothing to pack.
-    """
-    table, shared = machine.coefficients.conv, machine.coefficients.device
-    arithmetic = machine.arithmetic(multiply_format(op.acts, op.weights))
-    reached, relative = _format_efficiency(op, machine)
-    gradient = table.gradient_efficiency if op.direction == "bwd_weight" else 1.0
-    half, c_in, c_out = table.channels_half, op.c_in / op.groups, op.c_out / op.groups
-    product = as_gemm(op)
-    slower = (1.0 + half / product.k + half / product.n) / (reached * gradient)
-    if arithmetic.engine == "vector":
-        # Transformed bytes need 16 bits: twice the time of a product of bytes.
-        wider = 0.5 if FORMATS[arithmetic.format].bits <= 8 else 1.0
-        winograd = min(table.winograd_efficiency * relative, 1.0) * wider * gradient
-        fewer = (1.0 + half / c_in + half / c_out) / (4.0 * winograd)
-        slower = np.where(_is_winograd(op), np.minimum(slower, fewer), slower)
-    single = np.asarray(c_in) == 1.0
-    plain = machine.vector_flop_per_s if arithmetic.engine != "vector" else arithmetic.flop_per_s
-    seconds: dict[str, Num] = {arithmetic.engine: 0.0, "vector": 0.0}
-    seconds[arithmetic.engine] = np.where(single, 0.0, flop(op) * slower / arithmetic.flop_per_s)
-    alone = flop(op) / (plain * min(table.depthwise_efficiency * relative, 1.0))
-    seconds["vector"] = seconds["vector"] + np.where(single, alone, 0.0)
-    seconds = {engine: busy / machine.parallel_efficiency for engine, busy in seconds.items()}
-    drawn = machine.multiprocessors * shared.memory_bytes_per_clock * float(machine.device.chip.clock)
-    streamed = min(machine.memory_bytes_per_s * shared.memory_efficiency, drawn)
-    seconds[machine.main_memory] = (read_bytes(op) + write_bytes(op)) * table.passes / streamed
-    return Demand(
-        (Phase(seconds, 8.0), Phase({"launch": shared.launch_s})),
-        notes=(arithmetic.note,) if arithmetic.note else (),
-        arithmetic=(arithmetic.engine, arithmetic.format),
-    )
-
-
-def _format_efficiency(op: Conv, machine: Machine) -> tuple[float, float]:
-    """What products by channels reach in the op's format, and that over the usual one; ``FORMAT_widened`` where it lacks it."""
-    table, wanted = machine.coefficients.conv, multiply_format(op.acts, op.weights)
-    arithmetic = machine.arithmetic(wanted)
-    usual = table.efficiency["default"]
-    name = f"{wanted}_widened" if arithmetic.note else arithmetic.format
-    reached = table.efficiency.get(name, table.efficiency.get(arithmetic.format, usual))
-    return reached, reached / usual
 
 
 def _menu(op: Conv) -> Array:
@@ -262,15 +148,6 @@ def _alone(first: dict[str, Num], machine: Machine, like: Demand) -> Demand:
     return replace(like, phases=tuple(phases))
 
 
-def _is_winograd(op: Conv) -> NDArray[np.bool_]:
-    """Where Winograd's algorithm applies: dense 3 × 3 filters with stride 1."""
-    same = [np.asarray(getattr(op, name)) == value for name, value in (("kh", 3.0), ("kw", 3.0), ("stride", 1.0))]
-    dense: NDArray[np.bool_] = np.asarray(op.groups) == 1.0
-    for condition in same:
-        dense = dense & condition
-    return dense
-
-
 def _winograd(op: Conv, machine: Machine, table: ConvTable, like: Demand) -> list[Demand]:
     """F(2×2, 3×3) in one kernel where there is one, and F(4×4, 3×3) whose operands pass through memory."""
     if op.direction == "bwd_weight":
@@ -313,21 +190,12 @@ def _fused_winograd(op: Conv, machine: Machine, efficiency: float, like: Demand)
     busy = rounds * depth * sums / (arithmetic.flop_per_s * efficiency)
     received = (16.0 * _BLOCK_FILTERS + (2.0 * down + 2.0) * (2.0 * across + 2.0)) * FORMATS[op.acts].bytes
     # A kernel before it reads the 9 values of each filter and writes 16, which are then read in their place.
-    moved = read_bytes(op) + write_bytes(op) + _tensors(op)[1] * 32.0 / 9.0
+    moved = read_bytes(op) + write_bytes(op) + tensors(op)[1] * 32.0 / 9.0
     first: dict[str, Num] = dict.fromkeys(like.phases[0].seconds, 0.0)
     first[arithmetic.engine] = gemm.throttled(busy, efficiency * turns / rounds, machine, name, arithmetic)
     first[machine.main_memory] = moved / (machine.memory_bytes_per_s * machine.coefficients.gemm.memory_efficiency)
     first[(machine.cache or ("l2",))[0]] = rounds * depth * received / gemm.operand_bytes_per_s(machine)
     return _alone(first, machine, like)
-
-
-def winograd_gemm(op: Conv, tile: float) -> Gemm:
-    """The (tile + 2)² products of F(tile × tile, 3 × 3): one for each value of a transformed tile."""
-    height, width = (op.h, op.w) if op.direction == "bwd_data" else out_size(op)
-    blocks = op.batch * ceil_div(height, tile) * ceil_div(width, tile)
-    sizes = {"fwd": (blocks, op.c_out, op.c_in), "bwd_data": (blocks, op.c_in, op.c_out)}
-    m, n, k = sizes.get(op.direction, (op.c_out, op.c_in, blocks))
-    return Gemm(m=m, n=n, k=k, batch=(tile + 2.0) ** 2, acts=op.acts, weights=op.weights, out=op.acts)
 
 
 def _where(condition: NDArray[np.bool_], a: Demand, b: Demand) -> Demand:
@@ -354,12 +222,6 @@ def _fastest(demands: list[Demand]) -> Demand:
         }
         phases.append(Phase(rows, parts[0].sharpness))
     return replace(demands[0], phases=tuple(phases))
-
-
-def _checked(op: Conv) -> Conv:
-    if op.direction not in DIRECTIONS:
-        raise RidgepointError("bad_work", f"unknown direction '{op.direction}'", "use one of " + ", ".join(DIRECTIONS))
-    return op
 
 
 _SOURCES = ("chetlur-2014", "lavin-2016", "williams-2009")

@@ -7,7 +7,7 @@ from functools import reduce
 
 import numpy as np
 
-from ridgepoint.kernels.conv import out_size
+from ridgepoint.kernels.conv_counts import out_size
 from ridgepoint.numeric import Num, plain
 from ridgepoint.ops import Conv, Gemm, Stream
 from ridgepoint.scenario import Scenario, Values
