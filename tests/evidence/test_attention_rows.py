@@ -140,3 +140,27 @@ def test_heads_without_a_fused_kernel_are_products_and_a_softmax(tmp_path: Path)
     unfused = ops_of(tmp_path, "encoder", "torch_flow", head_dim="72", **own)
     assert [type(op) for op in unfused] == [Gemm, Stream, Gemm]
     assert Attention in [type(op) for op in ops_of(tmp_path, "encoder", "torch_flow", head_dim="80", **own)]
+
+
+def test_tritons_prompts_go_through_what_a_window_hides_in_tiles_of_powers_of_two(tmp_path: Path) -> None:
+    """SGLang's kernel masks keys outside the window but visits them; its tiles follow head size and shared memory."""
+    op = attention_of(tmp_path, "prefill", "triton", machine="l40s", **PROMPT | {"head_dim": "72"})
+    assert (float(np.max(op.head_dim)), float(np.max(op.tile)), op.heads_first) == (128.0, 64.0, True)
+    assert np.all(np.asarray(op.window) == 0.0)
+    hopper = attention_of(tmp_path, "prefill", "triton", **PROMPT)
+    assert float(np.max(hopper.tile)) == 128.0
+
+
+def test_kernels_for_prompts_are_told_from_those_for_steps(tmp_path: Path) -> None:
+    """A prompt of one token runs the kernel for prompts."""
+    assert attention_of(tmp_path, "prefill", "fa3", q_len="1", kv_len="1").prompt
+    assert not attention_of(tmp_path, "decode", "fa3").prompt
+
+
+def test_a_library_may_have_an_interval_of_its_own(tmp_path: Path) -> None:
+    """One fraction stands for all shapes of a Triton kernel: its rows scatter more, and the interval says so."""
+    own, triton = (
+        batch_of(tmp_path, "decode", kernel, machine="b200-sxm").machine.coefficients.attention.spread
+        for kernel in ("trtllm_mha", "triton")
+    )
+    assert triton > 1.5 * own

@@ -150,3 +150,12 @@ def test_recurrences_of_single_channels_by_their_papers() -> None:
         assert scan.flop(op) == 2 * 100 * 640 * count
         assert scan.state_bytes(op) == 2 * 640 * state * 4
         assert scan.flop_per_token(replace(op, seq=1.0)) == scan.flop_per_token(op)
+
+
+def test_without_states_only_inputs_and_outputs_move() -> None:
+    """Training's forward pass begins with no state and leaves none: a short one moves a fraction of the bytes."""
+    op = Scan(batch=64.0, seq=4.0, heads=64.0, head_dim=128.0, state_dim=128.0, groups=16.0, variant="gated_delta")
+    moved = scan.read_bytes(op) + scan.write_bytes(op)
+    bare = replace(op, stateless=True)
+    assert moved - scan.read_bytes(bare) - scan.write_bytes(bare) == 2.0 * scan.state_bytes(op)
+    assert scan.flop(bare) == scan.flop(op)

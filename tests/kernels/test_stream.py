@@ -79,3 +79,16 @@ def test_unknown_pattern_is_refused():
 def test_without_special_units_vector_units_compute_exponentials():
     op = Stream(read_bytes=1.0, write_bytes=1.0, special=1e9)
     assert set(stream.bound(op, find_machine("xeon-8480plus")).phases[0].seconds) == {"vector", "ddr"}
+
+
+def test_a_gather_waits_for_index_arithmetic_not_for_memory() -> None:
+    """GPUs of one clock and width gather alike, whatever their memory; copies of the same bytes follow the bandwidth."""
+    rows = Stream(read_bytes=1e9, write_bytes=1e9, pattern="gather")
+    sheet = find_machine("a100-sxm-80gb")
+    faster = find_machine("a100-sxm-80gb@hbm=4TB/s")
+    gathered, copied = (
+        settle(stream.expected(op, sheet)).time_s / settle(stream.expected(op, faster)).time_s
+        for op in (rows, replace(rows, pattern="copy"))
+    )
+    assert gathered == pytest.approx(1.0, rel=0.01)
+    assert copied > 1.5
