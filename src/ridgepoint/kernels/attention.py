@@ -11,6 +11,7 @@ Counts are exact (``attended_pairs``). The kernel model, after FlashAttention-2 
     cache   = units · keys per unit · bytes per key over the last-level cache
     memory  = Q, K, V and output at the achieved bandwidth, or at what the busiest multiprocessor can draw
     start   = clocks from the launch to the ends of the first blocks, which later blocks' work hides
+    ends    = of a further block: a prompt's tile, or of a decode step a prologue and each element of its output
     time    = ‖engine, special, cache, memory, start‖_p + ends of further blocks + split reduction + launch
 
 Not included: rotary embedding, the write into the KV cache and format casts, which frameworks run as kernels of their
