@@ -90,7 +90,7 @@ def _further(rows: Rows, machine: Machine, converted: bool) -> Num:
     family, decode = machine.device.family, rows.tag("phase") == "decode"
     if rows.text("framework") == "sglang":
         # Keys of 192 and values of 128 dimensions are written one after the other; Triton's prompts look up their windows.
-        windowed = (rows.number("window", 0.0) > 0.0) & (library(rows) == "triton") & (not decode)
+        windowed = (rows.number("window", 0.0) > 0.0) & (library(rows) == "triton" and not decode and not converted)
         planned = 3.0 if family == "blackwell" and library(rows) == "flashinfer" and not decode else 0.0
         return np.where((head_dim == 192.0) | windowed, 3.0, planned)
     if rows.text("framework") != "trtllm":
