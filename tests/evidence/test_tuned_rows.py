@@ -122,3 +122,10 @@ def test_what_is_not_known_is_refused(predicted, change, reason):
     found = predicted(row(**change))
     assert not found.covered[0]
     assert reason in found.refused[0]
+
+
+def test_only_serving_chooses_its_layout(predicted):
+    """A training row of the same suite states how its devices are used: it is no search for a layout."""
+    stated = row().replace(",serve,", ",train_step,")
+    found = predicted(stated)
+    assert "benchmark" not in found.refused.get(0, "")

@@ -81,8 +81,8 @@ TUNED = "mlperf"
 
 
 def is_tuned(rows: Rows) -> bool:
-    """Whether the rows are submissions to a benchmark, which chose for themselves how many devices share a replica."""
-    return rows.text("framework") == TUNED
+    """Whether the rows are submissions to a serving benchmark, which chose themselves how many devices share a replica."""
+    return rows.text("framework") == TUNED and rows.text("task") == "serve"
 
 
 _GBIT = re.compile(r"(?:(\d+)\s*x\s*)?(\d+)\s*G")
@@ -158,8 +158,24 @@ def with_network(machine: Machine, bytes_per_s: float) -> Machine:
 
 
 def degrees(rows: Rows, names: tuple[str, ...] = ("tp", "pp", "dp", "ep", "cp")) -> dict[str, Any]:
-    """The parallel degrees that the rows state; 1 for the others."""
-    return {name: rows.number(name, 1.0) for name in names}
+    """The parallel degrees that the rows state; 1 for the others, but that all devices take part.
+
+    What stated degrees leave of the devices are replicas, where rows state none. Inference of which no degree is stated
+    divides the model among all devices, as it must where it does not fit on one.
+    """
+    found = {name: rows.number(name, 1.0) for name in names}
+    if states(rows, "dp"):
+        return found
+    devices = rows.number("devices", 1.0)
+    if not rows.text("task").endswith("_step") and not any(states(rows, name) for name in ("tp", "pp", "ep", "cp")):
+        found["tp"] = devices
+    found["dp"] = np.maximum(np.floor(devices / (found["tp"] * found["pp"] * found["cp"])), 1.0)
+    return found
+
+
+def states(rows: Rows, column: str) -> bool:
+    """Whether every row fills the column."""
+    return not np.isnan(rows.table.numbers[column][rows.index]).any()
 
 
 _PLANS: dict[str, dict[str, str | None]] = {

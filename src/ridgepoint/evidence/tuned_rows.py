@@ -95,7 +95,8 @@ def _row(rows: Rows, place: int, asked: Benchmark, model: Model, machine: Machin
         plan, names = with_formats(plan, rows, model, machine), ("given",)
     engine = stated_engine(rows.table.extra[place]) or stand_in("serve", "")
     best: tuple[float, Offer, Steady] | None = None
-    devices, nodes = (float(rows.table.numbers[column][place]) for column in ("devices", "nodes"))
+    one = Rows(rows.table, np.array([place]))
+    devices, nodes = (float(one.number(column, 1.0)[0]) for column in ("devices", "nodes"))
     for offer, pace in _ways(model.name, machine.name, asked, plan, names, engine):
         replicas = np.floor(devices / nodes / offer.devices) * nodes
         found = _BEST[rows.tag("scenario")](pace, asked)
@@ -189,12 +190,9 @@ def _figures(offer: Offer, found: Steady, asked: Benchmark, replicas: float) -> 
     among = prefill_among_others(*run, asked.prompt, asked.output, found.running)
     of_replica = steady_figures(given.machine, found, bound_of(found, each, first, among), each, among)
     return {
-        metric: Figure(
-            figure.value * (replicas if metric in _SUMMED else 1.0),
-            figure.roofline * (replicas if metric in _SUMMED else 1.0),
-            figure.spread * WIDER,
-        )
+        metric: Figure(figure.value * times, figure.roofline * times, figure.spread * WIDER)
         for metric, figure in of_replica.items()
+        for times in (replicas if metric in _SUMMED else 1.0,)
     }
 
 
