@@ -13,7 +13,7 @@ WEIGHTS = total_parameters(LLAMA)
 
 
 def peak(method="lora", precision="bf16", sequences=1.0, model=LLAMA):
-    return float(peak_bytes(model, total_parameters(model), method, precision, sequences))
+    return float(peak_bytes(model, total_parameters(model), method, precision, sequences * longest(model)))
 
 
 def test_weights_lie_there_once_and_a_sequence_adds_its_own():

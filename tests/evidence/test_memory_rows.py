@@ -80,3 +80,29 @@ def test_kernels_of_four_bits_bring_their_buffers(table):  # noqa: F811
     ]
     first, second = predict_runs(table(*rows, kind="memory")).predicted
     assert (second - first) * 1e9 == pytest.approx(11008 * 2048 * 8 * 4 - 11008 * 2048 * 2)
+
+
+def tuning(**changes):
+    row = {
+        "task": "finetune_step",
+        "micro_batch": 1,
+        "batch": "",
+        "prompt": "",
+        "precision": "bf16",
+        "kind": "allocated",
+    }
+    extra = {"method": changes.pop("method", "lora"), "kind": row.pop("kind")}
+    return eager(**(row | changes), extra=extra)
+
+
+def test_fine_tuning_takes_the_length_that_is_stated(table):  # noqa: F811
+    """Without one it is Alpaca's longest example; "qlora" is LoRA beside whatever weights the precision says."""
+    rows = [tuning(), tuning(prompt=1304), tuning(prompt=2608), tuning(prompt=1304, method="qlora")]
+    usual, same, longer, other_name = predict_runs(table(*rows, kind="memory")).predicted
+    assert usual == same == other_name
+    assert longer - same == pytest.approx(same - 2e-9 * 6.738e9, rel=0.01)
+
+
+def test_precisions_that_nobody_described_are_refused(table):  # noqa: F811
+    found = predict_runs(table(tuning(precision="int8-bnb"), kind="memory"))
+    assert "beside weights in int8-bnb is not modelled" in found.refused[0]

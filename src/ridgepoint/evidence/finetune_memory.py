@@ -41,12 +41,11 @@ def longest(model: Model) -> float:
     return LONGEST[min(LONGEST, key=lambda size: abs(size - model.embedding.vocab))]
 
 
-def peak_bytes(model: Model, parameters: float, method: str, precision: str, sequences: Num) -> Num:
-    """Bytes at the peak of a micro-batch of ``sequences``, the longest of the set among them.
+def peak_bytes(model: Model, parameters: float, method: str, precision: str, tokens: Num) -> Num:
+    """Bytes at the peak of a micro-batch of so many ``tokens``, padded ones included.
 
     ``parameters``: all weights; ``method``: lora, adapter or adapter_v2; ``precision``: that of the frozen weights.
     """
-    tokens = sequences * longest(model)
     depth, hidden, vocab = float(model.main.depth), float(model.main.hidden), float(model.embedding.vocab)
     narrow = precision in SCALE_BYTES
     kept = _layer_values(model.main.layers[0][0], hidden, method, narrow)
@@ -92,5 +91,11 @@ def _adapter_v2(hidden: float, width: float, fused: float, into: float, norms: f
 
 
 _OF_METHOD = {"lora": _lora, "adapter": _adapter, "adapter_v2": _adapter_v2}
+PRECISIONS = ("bf16", "fp16", *SCALE_BYTES)
+"""Formats of frozen weights whose products' memory is known."""
+ALL_WEIGHTS = ("", "full", "sft")
+"""Methods that train the whole model, as pre-training does."""
+OF_ALPACA = ("litgpt",)
+"""Sources whose peak is that of the longest example of Alpaca, whatever else their rows say."""
 METHODS = tuple(_OF_METHOD)
 """Low-rank products beside the queries' and values' projections; a learnt prefix behind a gate; scales and biases besides."""

@@ -13,10 +13,10 @@ import numpy as np
 
 from ridgepoint.cost.allocator import left_behind
 from ridgepoint.evidence.eager_buffers import fixed_bytes
-from ridgepoint.evidence.finetune_memory import METHODS, peak_bytes
+from ridgepoint.evidence.finetune_memory import ALL_WEIGHTS, METHODS, OF_ALPACA, PRECISIONS, longest, peak_bytes
 from ridgepoint.evidence.network_memory import network_memory
 from ridgepoint.evidence.rows import InexpressibleError, Rows
-from ridgepoint.evidence.run_scenarios import Figure, Figures, with_formats
+from ridgepoint.evidence.run_scenarios import Figure, Figures, states, with_formats
 from ridgepoint.evidence.step_rows import engine_of, plan_of
 from ridgepoint.evidence.train_rows import step_of
 from ridgepoint.kernels.unknown import rules_of
@@ -114,11 +114,17 @@ def _train(rows: Rows, model: Model, machine: Machine) -> Figures:
 
 
 def _finetune(rows: Rows, model: Model, machine: Machine) -> Figures:
-    """Frozen weights, and what autograd keeps of the longest sequence of the set."""
-    method = rows.tag("method")
-    if method not in METHODS:
-        raise InexpressibleError(f"fine-tuning by '{method}' is not modelled")
-    total = peak_bytes(model, total_parameters(model), method, rows.text("precision"), rows.number("micro_batch"))
+    """Frozen weights, and what autograd keeps of the sequences: those that the rows state, else the longest of Alpaca."""
+    method = rows.tag("method").replace("qlora", "lora")
+    if method in ALL_WEIGHTS:
+        return _train(rows, model, machine)
+    precision = rows.text("precision")
+    if method not in METHODS or precision not in PRECISIONS:
+        raise InexpressibleError(f"memory of fine-tuning by '{method}' beside weights in {precision} is not modelled")
+    stated = states(rows, "prompt") and rows.text("source") not in OF_ALPACA
+    length = rows.number("prompt") if stated else longest(model)
+    micro = rows.number("micro_batch" if states(rows, "micro_batch") else "batch")
+    total = peak_bytes(model, total_parameters(model), method, precision, micro * length)
     return {"peak_memory_gb": _figure(total * 1e-9)}
 
 
