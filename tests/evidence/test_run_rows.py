@@ -277,3 +277,37 @@ def test_devices_without_a_network_in_their_sheet_are_joined_by_their_hosts(tabl
     """Eight H100 NVL of one node are four bridged pairs: the row was refused."""
     row = decode(machine="h100-nvl", devices=8, tp=8, model="llama-3.1-70b")
     assert not predict_runs(table(row)).refused
+
+
+def test_devices_that_no_degree_claims_are_replicas(table):
+    """A training row without ``dp`` had one device of eight do all the work: an eighth of the throughput, and worse beyond."""
+    stated, silent = train(metric="mfu"), train(metric="mfu", dp=None, tp=None, pp=None)
+    told, meant = predict_runs(table(silent, stated)).predicted
+    assert told == pytest.approx(meant)
+
+
+@pytest.mark.parametrize("task", ["serve", "decode"])
+def test_inference_that_states_no_degree_divides_the_model_among_its_devices(table, task):
+    row = {"devices": 4, "task": task, "model": "llama-3.1-70b", "concurrency": 8, "metric": "tpot_ms"}
+    told, meant = predict_runs(table(decode(**row), decode(**row, tp=4, dp=1))).predicted
+    assert told == pytest.approx(meant)
+
+
+def test_served_replicas_that_only_devices_tell_share_the_clients(table):
+    row = {"task": "serve", "model": "llama-3.1-8b", "tp": 1, "metric": "throughput_tok_s"}
+    one, two = decode(**row, devices=1, concurrency=32), decode(**row, devices=2, concurrency=64)
+    single, double = predict_runs(table(one, two)).predicted
+    assert double == pytest.approx(2.0 * single, rel=0.05)
+
+
+def test_a_training_row_needs_a_batch(table):
+    found = predict_runs(table(train(global_batch=None, micro_batch=None)))
+    assert "neither global_batch nor micro_batch" in next(iter(found.refused.values()))
+
+
+def test_a_fine_tuning_of_no_stated_method_trains_all_weights(table):
+    row = train(task="finetune_step", source="mine")
+    told, meant = predict_runs(table(row, train())).predicted
+    assert told == pytest.approx(meant, rel=0.05)
+    qlora = {**row, "devices": 1, "dp": 1, "extra": {"method": "qlora"}, "precision": "nf4", "framework": "litgpt"}
+    assert not predict_runs(table(qlora)).refused

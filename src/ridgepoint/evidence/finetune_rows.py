@@ -13,7 +13,7 @@ import numpy as np
 from ridgepoint.evidence.datasets import LENGTHS
 from ridgepoint.evidence.finetune_memory import METHODS
 from ridgepoint.evidence.rows import InexpressibleError, Rows
-from ridgepoint.evidence.run_scenarios import Figure, Figures, timed, with_formats
+from ridgepoint.evidence.run_scenarios import Figure, Figures, states, timed, with_formats
 from ridgepoint.evidence.step_rows import engine_of
 from ridgepoint.formats import FORMATS
 from ridgepoint.machines.machine import Machine
@@ -38,22 +38,29 @@ FLOP_PER_INSTRUCTION = 2.0
 
 def finetuning_figures(rows: Rows, model: Model, machine: Machine) -> Figures:
     """Seconds of one micro-batch, forwards and backwards; the optimizer's step comes once in 128 of them."""
-    method = rows.tag("method")
+    method = _SAME.get(rows.tag("method"), rows.tag("method"))
     if method not in METHODS:
         raise InexpressibleError(f"fine-tuning by '{method}' is not modelled")
     engine = engine_of(rows)
-    micro = rows.number("micro_batch")
+    micro = rows.number("micro_batch" if states(rows, "micro_batch") else "batch")
+    padded = rows.text("source") in _OF_ALPACA or not states(rows, "prompt")
+    seq = np.asarray(LENGTHS["alpaca"].padded(micro)) if padded else rows.number("prompt")
     # The host time per kernel that LitGPT's rows were fitted with counts what its norms are composed of.
     plan = Plan(
         micro_batch=micro, dp=1.0, compiled=engine.compiled, fused_norms=True, optimizer="none", trainable="lora"
     )
-    task = Train(batch=micro, seq=np.asarray(LENGTHS["alpaca"].padded(micro)))
+    task = Train(batch=micro, seq=seq)
     device = build(model, machine, task, with_formats(plan, rows, model, machine)).device
     if method != "lora":
         device = mapped(device, _without_products)
     device = mapped(device, _widened_before)
     run = timed(step(device, machine, engine, 0.0), device, with_software(machine, engine), speeds(machine, engine))
     return {"time_s": Figure(run.seconds, run.roofline, run.spread * WIDER)}
+
+
+_OF_ALPACA = ("litgpt",)
+"""Sources whose ``prompt`` is the longest example of Alpaca, to which few of their sequences come near."""
+_SAME = {"qlora": "lora"}  # which formats the frozen weights have is in ``precision``
 
 
 def _without_products(op: Op) -> Work:

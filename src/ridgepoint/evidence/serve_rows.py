@@ -12,7 +12,7 @@ import numpy as np
 
 from ridgepoint.cost.energy import power_w
 from ridgepoint.evidence.rows import InexpressibleError, Rows
-from ridgepoint.evidence.run_scenarios import Figure, Figures, Timed, degrees, timed, whole, with_formats
+from ridgepoint.evidence.run_scenarios import Figure, Figures, Timed, degrees, states, timed, whole, with_formats
 from ridgepoint.evidence.step_rows import engine_name
 from ridgepoint.machines.machine import Machine
 from ridgepoint.models.architecture import Model
@@ -71,13 +71,13 @@ def widened(figures: Figures, engine: Engine) -> Figures:
 def _plan(rows: Rows, model: Model, machine: Machine, engine: Engine) -> Plan:
     """Attention data parallelism is stated beside tp on the same devices: each rank then holds whole heads."""
     layout = degrees(rows)
-    shared = np.asarray(layout["dp"]) > 1.0
+    shared = (np.asarray(layout["dp"]) > 1.0) & states(rows, "dp")
     layout["tp"] = np.where(shared, np.maximum(np.asarray(layout["tp"]) / layout["dp"], 1.0), layout["tp"])
     layout["ep"] = np.where(shared, np.maximum(layout["ep"], layout["dp"]), layout["ep"])
     # Experts over all devices without data parallelism: attention is tensor-parallel over the same devices.
     devices = rows.number("devices", 1.0)
-    alone = (np.asarray(layout["tp"]) == 1.0) & (np.asarray(layout["ep"]) == devices) & ~shared
-    layout["tp"] = np.where(alone, devices, layout["tp"])
+    alone = (np.asarray(layout["tp"]) == 1.0) & (np.asarray(layout["ep"]) == devices) & (devices > 1.0) & ~shared
+    layout["tp"], layout["dp"] = np.where(alone, devices, layout["tp"]), np.where(alone, 1.0, layout["dp"])
     plan = with_formats(Plan(memory_fraction=engine.memory_fraction, **layout), rows, model, machine)
     kv = _kv(rows, machine, engine)
     return replace(plan, kv=kv) if kv and plan.kv is None else plan

@@ -10,7 +10,7 @@ from ridgepoint.evidence.finetune_rows import finetuning_figures
 from ridgepoint.evidence.optimizers import of_model, update_s
 from ridgepoint.evidence.recipes import as_run, recipe_of, with_further_tokens, with_recomputation
 from ridgepoint.evidence.rows import InexpressibleError, Rows
-from ridgepoint.evidence.run_scenarios import Figure, Figures, Timed, degrees, timed, with_formats
+from ridgepoint.evidence.run_scenarios import Figure, Figures, Timed, degrees, states, timed, with_formats
 from ridgepoint.evidence.step_rows import engine_of
 from ridgepoint.machines.machine import Machine
 from ridgepoint.models.architecture import Experts, LatentAttention, Model, SelfAttention
@@ -24,12 +24,15 @@ from ridgepoint.tasks import Train
 from ridgepoint.tasks.build import build
 from ridgepoint.work import Overlap
 
+_ALL_WEIGHTS = ("", "full", "sft")
+"""Methods of fine-tuning that train the whole model, as pre-training does."""
+
 
 def training_figures(rows: Rows, model: Model | Network, machine: Machine) -> Figures:
     """Time, throughput, FLOP/s and power of one optimizer step."""
     if isinstance(model, Network):
         raise InexpressibleError(f"{model.name} is a network: its rows are read with all others")
-    if rows.text("task") == "finetune_step":
+    if rows.text("task") == "finetune_step" and rows.tag("method") not in _ALL_WEIGHTS:
         return finetuning_figures(rows, model, machine)
     engine = engine_of(rows)
     recipe = recipe_of(rows, model)
@@ -45,8 +48,10 @@ def training_figures(rows: Rows, model: Model | Network, machine: Machine) -> Fi
 def step_of(rows: Rows, model: Model, machine: Machine) -> tuple[Train, Plan]:
     """The optimizer step that the rows time, and its plan."""
     layout = degrees(rows)
-    batch = rows.number("global_batch", -1.0)
+    batch = rows.number("global_batch" if states(rows, "global_batch") else "batch", -1.0)
     micro = rows.number("micro_batch", -1.0)
+    if np.any((batch <= 0.0) & (micro <= 0.0)):
+        raise InexpressibleError("neither global_batch nor micro_batch is stated")
     micro = np.where(micro > 0.0, micro, batch / layout["dp"])
     accumulated = rows.extra("micro_num", 1.0)
     batch = np.where(batch > 0.0, batch, micro * layout["dp"] * accumulated)
