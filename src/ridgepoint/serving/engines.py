@@ -34,11 +34,11 @@ class Spread(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     ttft: float = 0.38
     """Of first tokens: how requests arrive, queue and are batched."""
-    tpot: float = 0.04
-    rate: float = 0.19
+    tpot: float = 0.13
+    rate: float = 0.21
     """Of tokens or requests per second."""
-    power: float = 0.13
-    energy: float = 0.17
+    power: float = 0.14
+    energy: float = 0.22
     provenance: str = ""
 
 
