@@ -305,6 +305,12 @@ def test_a_training_row_needs_a_batch(table):
     assert "neither global_batch nor micro_batch" in next(iter(found.refused.values()))
 
 
+def test_a_batch_of_fewer_sequences_than_replicas_is_that_of_one(table):
+    own, all_of_them = ({"global_batch": None, "micro_batch": None, "batch": n, "metric": "mfu"} for n in (2, 16))
+    told, meant = predict_runs(table(train(**own), train(**all_of_them))).predicted
+    assert told == pytest.approx(meant)
+
+
 def test_a_fine_tuning_of_no_stated_method_trains_all_weights(table):
     row = train(task="finetune_step", source="mine")
     told, meant = predict_runs(table(row, train())).predicted

@@ -49,6 +49,8 @@ def step_of(rows: Rows, model: Model, machine: Machine) -> tuple[Train, Plan]:
     """The optimizer step that the rows time, and its plan."""
     layout = degrees(rows)
     batch = rows.number("global_batch" if states(rows, "global_batch") else "batch", -1.0)
+    if not states(rows, "global_batch"):  # fewer sequences than replicas are those of one
+        batch = np.where(batch < layout["dp"], batch * layout["dp"], batch)
     micro = rows.number("micro_batch", -1.0)
     if np.any((batch <= 0.0) & (micro <= 0.0)):
         raise InexpressibleError("neither global_batch nor micro_batch is stated")
