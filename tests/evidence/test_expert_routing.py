@@ -9,8 +9,8 @@ from ridgepoint.evidence.expert_routing import Routed, routed
 
 
 def choose(tokens: int, experts: int, top_k: int, ranks: int, alpha: float | None, narrowed: float = 1.0) -> Routed:
-    cell = (np.array([float(value)]) for value in (tokens, experts, top_k, ranks))
-    return routed(*cell, alpha, narrowed)
+    sizes = [np.array([float(value)]) for value in (tokens, experts, top_k, ranks)]
+    return routed(sizes[0], sizes[1], sizes[2], sizes[3], alpha, narrowed)
 
 
 LAYERS = st.sampled_from([(8, 2), (16, 1), (60, 4), (64, 6), (128, 8), (160, 8), (512, 22)])
