@@ -63,6 +63,8 @@ class TestArithmetic:
         with pytest.raises(RidgepointError, match="zcu104@memory=4G,vector=") as error:
             find_machine("zcu104@memory=4G").arithmetic("bf16")
         assert find_machine("zcu104@vector=100G").arithmetic("bf16").flop_per_s == 1e11
+        with pytest.raises(RidgepointError, match="--weights bf16"):  # captured code is fp32
+            find_machine("tpu-v6e").arithmetic("fp32")
 
     @pytest.mark.parametrize("name", device_names())
     def test_every_machine_runs_some_model(self, name: str) -> None:

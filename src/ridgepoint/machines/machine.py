@@ -145,11 +145,13 @@ class Machine:
             best = max(known, key=lambda key: self._rates[key][0])
             rate, engine = self._rates[best]
             return Arithmetic(engine, best, rate, self._widened(wanted.math, best))
-        have, further = ", ".join(sorted(self._rates)), "," if set(self.name) & set("@:") else "@"
+        have, further = sorted(self._rates), "," if set(self.name) & set("@:") else "@"
+        usual = next((key for key in ("bf16", "fp16") if key in have), have[0] if have else "int8")
         raise RidgepointError(
             "no_arithmetic",
             f"{self.device.name} computes neither {format_name} nor any wider format",
-            f"formats that it has: {have}; say what else it reaches: {self.name}{further}vector=100G",
+            f"formats that it has: {', '.join(have)}; take one, as with --weights {usual}, or say what else it reaches: "
+            f"{self.name}{further}vector=100G",
         )
 
     def computes(self, format_name: str) -> bool:
