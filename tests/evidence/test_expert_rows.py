@@ -145,6 +145,15 @@ def test_a_library_has_a_fraction_for_each_format_or_one_for_all():
     assert unknown.grouped["default"] == machine.coefficients.gemm.grouped["default"]
 
 
+def test_a_library_of_scattered_times_has_an_interval_of_its_own():
+    # TensorRT-LLM's timed tiles on H100: every tenth row four times its neighbours, which no other library's interval should pay for
+    machine = find_machine("h100-sxm")
+    own = machine.coefficients.gemm.spread
+    spread = {name: with_library(machine, name).coefficients.gemm.spread for name in ("cutlass-bf16", "triton-bf16")}
+    assert spread["cutlass-bf16"] > 1.15 * own
+    assert spread["triton-bf16"] == own
+
+
 def test_few_rows_wait_for_the_memory_that_the_library_draws():
     few = Gemm(m=1.0, n=4096.0, k=4096.0, batch=64.0, grouped=True)
     many = Gemm(m=8192.0, n=4096.0, k=4096.0, batch=8.0, grouped=True)

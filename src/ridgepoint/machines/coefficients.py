@@ -99,6 +99,9 @@ class GemmTable(Table, frozen=True, forbid_unknown_fields=True):
     shared memory, those of a CPU's from registers and the first-level cache."""
     grouped_memory: dict[str, Fraction] = msgspec.field(default_factory=lambda: {"default": 1.0})
     """Fraction of the memory's bandwidth that a library's grouped products reach where experts have few rows; ``default``."""
+    spreads: dict[str, float] = msgspec.field(default_factory=lambda: {"default": 0.0})
+    """The spread of a library's grouped products, where tiles that it timed once leave more of it; ``default``: 0, the table's
+    own."""
 
 
 class AttentionTable(Table, frozen=True, forbid_unknown_fields=True):
