@@ -40,3 +40,12 @@ def test_weights_are_cast_once_per_pass_and_products_without_weights_are_not() -
 
 def test_counts_stay_with_their_ops() -> None:
     assert {count for _, count in autocast([(NORM, 12.0)])} == {12.0}
+
+
+def test_a_learnt_factor_of_one_dimension_widens_what_it_multiplies() -> None:
+    # 2 read and 4 written, 4 and 4, and the conversion back for the next convolution: 20 bytes a value instead of 8
+    factor, summand = (
+        Stream(read_bytes=2e6, write_bytes=2e6, label=f"conv.affine_{name}") for name in ("scale", "shift")
+    )
+    assert moved([(factor, 1.0), (summand, 1.0)]) == 8e6
+    assert moved(autocast([(factor, 1.0), (summand, 1.0)])) == 20e6

@@ -39,6 +39,11 @@ _FREE = (".scores", ".values", "matmul", ".grad_input")
 """Products without weights that a pass casts."""
 
 
+_FACTORS, _SUMMANDS = ("affine_scale", "star_factor"), ("affine_shift", "star_offset")
+"""One learnt number for all values: a parameter of 32 bits with a dimension, which widens what it multiplies (type promotion);
+the next product converts back."""
+
+
 def _pass(values: Num, narrow: bool) -> Stream:
     """A conversion to 16 bits, or from them."""
     read, write = (4.0, 2.0) if narrow else (2.0, 4.0)
@@ -54,6 +59,10 @@ def _stream(op: Stream, wide: bool) -> Iterator[Op]:
             yield replace(op, read_bytes=8.0 * values, write_bytes=0.0 * values)
     elif op.pattern == "softmax":
         yield from (_pass(values, narrow=False), doubled, _pass(values, narrow=True))
+    elif op.label.endswith(_FACTORS):
+        yield replace(op, write_bytes=2.0 * op.write_bytes)
+    elif op.label.endswith(_SUMMANDS):
+        yield from (doubled, _pass(values, narrow=True))
     elif wide and op.pattern == "elementwise" and op.label.endswith(("add", "add.grad")):
         # a 16-bit branch joins a 32-bit stream: 4 + 2 bytes read, 4 written for each value
         yield replace(op, read_bytes=1.5 * op.read_bytes, write_bytes=2.0 * op.write_bytes)

@@ -16,6 +16,7 @@ from ridgepoint.models.networks.network import Network
 from ridgepoint.models.networks.registry import Sizes, family
 from ridgepoint.models.networks.shapes import Map
 from ridgepoint.models.networks.tape import Tape
+from ridgepoint.numeric import Num
 
 
 @family("densenet")
@@ -103,12 +104,13 @@ def hgnet(tape: Tape, net: Network, sizes: Sizes) -> None:
 
     Options: ``stem`` widths, ``branched`` stem, ``stages``: (inner width, width, blocks, kernel), ``layers`` per block,
     ``light`` stages (a pointwise and a depthwise convolution per layer), ``squeeze`` (blocks end in two convolutions
-    instead of one with channel attention), ``classes``.
+    instead of one with channel attention), ``affine`` (one learnt factor and one summand behind every activation),
+    ``classes``.
     """
     x = tape.image(3, sizes["image_px"], sizes["image_px"])
     stem = net.option("stem")
     with tape.scope("stem"):
-        x = _branched_stem(tape, x, *stem) if net.option("branched", False) else _plain_stem(tape, x, stem)
+        x = _branched_stem(tape, net, x, *stem) if net.option("branched", False) else _plain_stem(tape, x, stem)
     light = net.option("light", ())
     for index, (inner, out, depth, kernel) in enumerate(net.option("stages")):
         with tape.scope(f"stage{index + 1}"):
@@ -127,12 +129,22 @@ def _plain_stem(tape: Tape, x: Map, widths: tuple[int, ...]) -> Map:
     return tape.pool(x, 3, 2, pad=1)
 
 
-def _branched_stem(tape: Tape, x: Map, middle: int, out: int) -> Map:
-    x = conv_norm(tape, x, middle, 3, 2, name="conv1")
-    y = replace(conv_norm(tape, x, middle // 2, 2, pad=1, name="conv2a"), height=x.height, width=x.width)
-    y = replace(conv_norm(tape, y, middle, 2, pad=1, name="conv2b"), height=x.height, width=x.width)
-    y = conv_norm(tape, concatenate(tape, y, 2.0 * middle), middle, 3, 2, name="conv3")
-    return conv_norm(tape, y, out, 1, name="conv4")
+def _layer(net: Network, tape: Tape, x: Map, out: Num, kernel: int, *args: int, **options: int | str) -> Map:
+    """A convolution with its norm and activation, and what is learnt behind that."""
+    return _affine(net, tape, conv_norm(tape, x, out, kernel, *args, **options))  # type: ignore[arg-type]
+
+
+def _affine(net: Network, tape: Tape, x: Map) -> Map:
+    return tape.scale(tape.scale(x, "affine_scale"), "affine_shift") if net.option("affine", False) else x
+
+
+def _branched_stem(tape: Tape, net: Network, x: Map, middle: int, out: int) -> Map:
+    layer = partial(_layer, net)
+    x = layer(tape, x, middle, 3, 2, name="conv1")
+    y = replace(layer(tape, x, middle // 2, 2, pad=1, name="conv2a"), height=x.height, width=x.width)
+    y = replace(layer(tape, y, middle, 2, pad=1, name="conv2b"), height=x.height, width=x.width)
+    y = layer(tape, concatenate(tape, y, 2.0 * middle), middle, 3, 2, name="conv3")
+    return layer(tape, y, out, 1, name="conv4")
 
 
 def _gathering(tape: Tape, net: Network, inner: int, out: int, kernel: int, light: bool, x: Map) -> Map:
@@ -140,14 +152,13 @@ def _gathering(tape: Tape, net: Network, inner: int, out: int, kernel: int, ligh
     total, y = x.channels + inner * layers, x
     for index in range(layers):
         if light:
-            y = depthwise(
-                tape, conv_norm(tape, y, inner, 1, act="", name=f"conv{index}"), kernel, name=f"depthwise{index}"
-            )
+            y = conv_norm(tape, y, inner, 1, act="", name=f"conv{index}")
+            y = _affine(net, tape, depthwise(tape, y, kernel, name=f"depthwise{index}"))
         else:
-            y = conv_norm(tape, y, inner, kernel, name=f"conv{index}")
+            y = _layer(net, tape, y, inner, kernel, name=f"conv{index}")
     y = concatenate(tape, y, total)
     if net.option("squeeze", False):
-        return conv_norm(tape, conv_norm(tape, y, out // 2, 1, name="squeeze"), out, 1, name="excite")
+        return _layer(net, tape, _layer(net, tape, y, out // 2, 1, name="squeeze"), out, 1, name="excite")
     return _attend(tape, "ese", conv_norm(tape, y, out, 1, name="gather"))
 
 
