@@ -81,3 +81,12 @@ def test_a_gate_narrowed_to_half_of_the_groups_takes_the_rest_from_the_first_exp
     first = choose(1024, 256, 8, 64, None, narrowed=2.0)
     assert first.rows.item() == pytest.approx(4 * 1024 + 4 * 1024 / 32)
     assert first.tokens.item() == 1024
+
+
+@pytest.mark.parametrize(("experts", "ranks"), [(2048, 8), (60, 8), (4, 8), (1, 1)])
+@pytest.mark.parametrize("alpha", [None, 1.2])
+def test_any_layer_on_any_ranks_has_an_answer(experts, ranks, alpha):
+    # other people's tables: more experts than models have today, ranks that cannot have equally many, fewer experts than ranks
+    found = choose(512, experts, 2, ranks, alpha)
+    assert 1.0 <= found.active.item() <= max(experts // ranks, 1)
+    assert found.rows.item() >= 1.0

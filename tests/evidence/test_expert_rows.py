@@ -146,7 +146,7 @@ def test_a_library_has_a_fraction_for_each_format_or_one_for_all():
 
 
 def test_a_library_of_scattered_times_has_an_interval_of_its_own():
-    # TensorRT-LLM's timed tiles on H100: every tenth row four times its neighbours, which no other library's interval should pay for
+    # TensorRT-LLM keeps tiles that it timed once: a tenth of H100's rows takes four times what its neighbours do
     machine = find_machine("h100-sxm")
     own = machine.coefficients.gemm.spread
     spread = {name: with_library(machine, name).coefficients.gemm.spread for name in ("cutlass-bf16", "triton-bf16")}

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from ridgepoint.numeric import Array
 
 Counts = NDArray[np.int64]
-_DRAWS = np.random.default_rng(20).uniform(size=(5, 1024))  # the collector averages five draws, too
 
 
 @dataclass(frozen=True)
@@ -85,8 +84,8 @@ def _cell(
     tokens: int, experts: int, top_k: int, ranks: int, narrowed: int, alpha: float | None
 ) -> tuple[tuple[Counts, ...], float]:
     """Rows of the rank's experts for each draw, and the mean of the tokens that reach it."""
-    told = list(_choices(tokens, experts, top_k, ranks, narrowed, alpha))
-    local = experts // ranks
+    local = max(experts // ranks, 1)  # ranks that cannot have equally many have as many as all of them can
+    told = list(_choices(tokens, local * ranks, top_k, ranks, narrowed, alpha))
     return tuple(counts[:local] for counts, _ in told), float(np.mean([reached for _, reached in told]))
 
 
@@ -103,9 +102,15 @@ def _choices(
             reached = tokens
         yield counts, reached
         return
-    for draw in _DRAWS[:, :experts]:
+    for draw in _draws(experts):
         counts = _power_law(tokens, top_k, ranks, alpha, draw)
         yield counts, _reached(counts, tokens, local)
+
+
+@cache
+def _draws(experts: int) -> Array:
+    """A number for each expert, five times, as the collector averages five draws."""
+    return np.random.default_rng(20).uniform(size=(5, max(experts, 1024)))[:, :experts]
 
 
 def _even(tokens: int, experts: int, top_k: int, local: int) -> tuple[Counts, int]:
