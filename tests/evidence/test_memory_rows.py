@@ -106,3 +106,34 @@ def test_fine_tuning_takes_the_length_that_is_stated(table):  # noqa: F811
 def test_precisions_that_nobody_described_are_refused(table):  # noqa: F811
     found = predict_runs(table(tuning(precision="int8-bnb"), kind="memory"))
     assert "beside weights in int8-bnb is not modelled" in found.refused[0]
+
+
+def served(**changes):
+    row = {"machine": "h200-sxm", "framework": "vllm", "model": "llama-3.1-8b", "task": "serve", "precision": "bf16"}
+    return row | {"mode": "vllm", "metric": "fits", "concurrency": 8, "prompt": 1000, "output": 1000} | changes
+
+
+def test_an_engine_takes_its_part_of_the_device_whatever_it_serves(table):  # noqa: F811
+    rows = [served(metric="peak_memory_gb", model=name) for name in ("llama-3.1-8b", "qwen2.5-14b")]
+    small, large = predict_runs(table(*rows, kind="memory")).predicted
+    assert small == large
+    assert 0.85 * 141 < small <= 141
+
+
+def test_whether_a_served_batch_fits_is_answered(table):  # noqa: F811
+    rows = [served(concurrency=count) for count in (8, 4096)]
+    result = predict_runs(table(*rows, kind="memory"))
+    assert result.predicted.tolist() == [2.0, 1.0], "yes counts 2, no counts 1"
+
+
+def test_a_pass_over_whole_sequences_keeps_at_least_its_weights(table):  # noqa: F811
+    rows = [eager(task="forward", batch=count) for count in (1, 16)]
+    one, many = predict_runs(table(*rows, kind="memory")).predicted
+    assert 13.4 < one < many
+
+
+def test_a_decode_step_needs_no_output_and_a_generation_does(table):  # noqa: F811
+    step, generation = eager(task="decode"), eager(task="generate")
+    result = predict_runs(table(step, generation, kind="memory"))
+    assert result.predicted[0] > 13.4
+    assert list(result.refused) == [1]

@@ -16,8 +16,8 @@ from ridgepoint.evidence.eager_buffers import fixed_bytes
 from ridgepoint.evidence.finetune_memory import ALL_WEIGHTS, METHODS, OF_ALPACA, PRECISIONS, longest, peak_bytes
 from ridgepoint.evidence.network_memory import network_memory
 from ridgepoint.evidence.rows import InexpressibleError, Rows
-from ridgepoint.evidence.run_scenarios import Figure, Figures, states, with_formats
-from ridgepoint.evidence.step_rows import engine_of, plan_of
+from ridgepoint.evidence.run_scenarios import Figure, Figures, states, whole, with_formats
+from ridgepoint.evidence.step_rows import engine_name, engine_of, plan_of
 from ridgepoint.evidence.train_rows import step_of
 from ridgepoint.kernels.unknown import rules_of
 from ridgepoint.machines.machine import Machine
@@ -29,8 +29,8 @@ from ridgepoint.models.transformer import layer_work
 from ridgepoint.numeric import Num
 from ridgepoint.plan import Plan
 from ridgepoint.serving.capacity import tokens_that_fit
-from ridgepoint.serving.engines import BINARY
-from ridgepoint.tasks import Decode
+from ridgepoint.serving.engines import BINARY, servers
+from ridgepoint.tasks import Decode, Forward
 from ridgepoint.tasks.build import build
 from ridgepoint.tasks.layout import Layout, execution
 from ridgepoint.work import Op, Work
@@ -40,6 +40,8 @@ CONTEXT_BYTES = 1.47e9
 VISIBLE = 0.995
 """Part of the visible device that PyTorch can reserve beside its context."""
 
+WIDE = 0.3
+"""Spread of what no row of the development tables tells: peaks of single passes over whole sequences."""
 FUSED_LOSS = 0.6
 """Part of the logits' workspace that a fused cross entropy spares: two bytes per logit and its gradient each, of ten."""
 
@@ -61,14 +63,35 @@ def _figure(value: Num, spread: float = 0.1) -> Figure:
 def _serve(rows: Rows, model: Model, machine: Machine) -> Figures:
     engine = engine_of(rows)
     plan = replace(plan_of(rows, model, machine, engine), memory_fraction=engine.memory_fraction)
-    return {"kv_tokens": _figure(tokens_that_fit(model, machine, plan, rows.number("prompt", 1024.0)))}
+    found = {"kv_tokens": _figure(tokens_that_fit(model, machine, plan, rows.number("prompt", 1024.0)))}
+    # Engines take their part of the device at once, and what does not run through their allocator lies beside it.
+    taken = engine.memory_fraction * machine.memory_bytes + CONTEXT_BYTES
+    if engine_name(rows) in servers():
+        found["peak_memory_gb"] = _figure(np.minimum(taken, machine.memory_bytes) * 1e-9)
+    if states(rows, "batch") or states(rows, "concurrency"):
+        count = rows.number("batch" if states(rows, "batch") else "concurrency")
+        tokens = rows.number("prompt", 1024.0) + rows.number("output", 0.0)
+        ledger = build(model, machine, Decode(batch=whole(count), context=whole(tokens)), plan).ledger
+        found["fits"] = _figure(np.where(ledger.fits, 1.0, 0.0))
+    return found
+
+
+def _forward(rows: Rows, model: Model, machine: Machine) -> Figures:
+    """One pass over whole sequences: weights, and what is alive of the activations."""
+    engine = engine_of(rows)
+    plan = plan_of(rows, model, machine, engine)
+    task = Forward(batch=rows.number("batch"), seq=rows.number("prompt"))
+    ledger = build(model, machine, task, plan).ledger
+    peak = ledger.total_bytes - ledger["runtime"] + (CONTEXT_BYTES if rows.tag("kind") == "device_used" else 0.0)
+    return {"peak_memory_gb": _figure(peak * 1e-9, WIDE)}
 
 
 def _eager(rows: Rows, model: Model, machine: Machine) -> Figures:
     """Eager transformers: allocated, reserved by the allocator, or used on the device."""
     batch, prompt = rows.number("batch"), rows.number("prompt")
-    generating = rows.text("task") == "generate"
-    context = prompt + (rows.number("output") if generating else 0.0)
+    task = rows.text("task")
+    generating = task != "prefill"
+    context = prompt + (rows.number("output", 0.0 if task == "decode" else None) if generating else 0.0)
     plan = with_formats(Plan(tp=1.0, dp=1.0, compiled=False), rows, model, machine)
     ledger = build(model, machine, Decode(batch=batch, context=context), plan).ledger
     vocab = float(model.embedding.vocab)
@@ -82,7 +105,7 @@ def _eager(rows: Rows, model: Model, machine: Machine) -> Figures:
     full = allocated + freed > visible
     used = np.where(full, allocated, reserved) + CONTEXT_BYTES
     found = {"allocated": allocated, "reserved": reserved, "device_used": used}
-    kind = rows.tag("kind")
+    kind = rows.tag("kind") or "allocated"
     if kind not in found:
         raise InexpressibleError(f"memory of kind '{kind}' is not modelled")
     return {"peak_memory_gb": _figure(found[kind] * 1e-9)}
@@ -132,6 +155,8 @@ _READERS = {
     "serve": _serve,
     "prefill": _eager,
     "generate": _eager,
+    "decode": _eager,
+    "forward": _forward,
     "train_step": _train,
     "finetune_step": _finetune,
 }
