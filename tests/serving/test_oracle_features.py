@@ -8,6 +8,7 @@ the simulator and pass by pass in the oracle).
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -16,6 +17,7 @@ import pytest
 import ridgepoint as rp
 from ridgepoint.cost.energy import idle_w
 from ridgepoint.serving.budget import PowerBudget
+from ridgepoint.serving.handover import transfer
 from ridgepoint.serving.log import Log
 from ridgepoint.serving.power import Draws
 from ridgepoint.serving.scheduling import Speculation
@@ -121,8 +123,8 @@ def test_adapters_wait_for_slots_and_let_others_go_first(rate, slots, blocks):
     requests = load(rate, 300, "uniform:16:1500", "uniform:1:150", seed=3)
     system = bare(blocks=blocks, adapters=rp.Adapters(12, slots=slots, share=0.8), max_sequences=24)
     assert system.adapters is not None
-    drawn = system.adapters.drawn(len(requests), 0)
-    found, jobs, engines = beside(system, requests, adapters=drawn, slots=(slots, system.adapter_load_s))
+    names = system.adapters.drawn(len(requests), 0)
+    found, jobs, engines = beside(system, requests, adapters=names, slots=(slots, system.adapter_load_s))
     alike(found, jobs)
     assert found.replicas[0].slots.loaded == engines[0].slots.loads > 3 * slots
 
@@ -162,8 +164,8 @@ def test_prefixes_choose_replicas_until_loads_differ(rate, blocks):
 @pytest.mark.parametrize("blocks", [None, 500])
 def test_speculation_whose_drafts_are_all_kept(blocks):
     """Nothing is drawn: three tokens a pass, and answers that are whole passes."""
-    drawn = load(15.0, 300, "uniform:16:1500", "uniform:1:66", seed=2)
-    requests = rp.Requests(drawn.arrival_s, drawn.prompt, 1 + 3 * drawn.output)
+    passes = load(15.0, 300, "uniform:16:1500", "uniform:1:66", seed=2)
+    requests = replace(passes, output=1 + 3 * passes.output)
     system = bare(blocks=blocks, speculation=Speculation(2, (0.0, 0.0, 1.0)), max_sequences=24)
     found, jobs, _ = beside(system, requests, ahead=2, passed=lambda: 3)
     assert (found.put_back > 0) == (blocks is not None)
@@ -174,11 +176,11 @@ def test_speculation_whose_drafts_are_all_kept(blocks):
 def test_speculation_drawn_pass_by_pass(rate, acceptance):
     requests = load(rate, 1500, "uniform:16:1500", "uniform:20:200", seed=2)
     speculation = Speculation.geometric(3, acceptance)
-    drawn = random.Random(7)
+    chance = random.Random(7)
 
     def passed() -> int:
         kept = 0
-        while kept < 3 and drawn.random() < acceptance:
+        while kept < 3 and chance.random() < acceptance:
             kept += 1
         return kept + 1
 
@@ -260,3 +262,50 @@ def test_a_budget_of_power_and_the_clocks_that_keep_it(part, low):
     )  # a look that just passes a threshold moves two seconds of one to another clock
     watts = sum(engine.joules for engine in engines) / column(jobs, "done").max() + 4 * idle
     assert found.energy_j / found.span_s == pytest.approx(watts, rel=0.03)
+
+
+# All together
+
+
+def drawn(number):
+    """A deployment of features drawn by chance, requests for it, and how the oracle is told of them."""
+    chance = random.Random(number)
+    readers, blocks, rate = chance.choice([0, 0, 1, 2]), chance.choice([None, 450]), chance.choice([20.0, 60.0])
+    tiers, speculates = chance.random() < 0.4, chance.random() < 0.3
+    prefix = tiers or chance.random() < 0.5
+    routing = chance.choice(["round_robin", "least_loaded", "prefix_aware"] + ["power_of_two"] * (not speculates))
+    rules = {
+        "admits": chance.choice(["grow", "grow", "full"]), "chunked": chance.random() < 0.5,
+        "token_budget": chance.choice([512, 4096]), "prefix_cache": prefix, "max_sequences": 16,
+    }  # fmt: skip
+    parts = {
+        "failures": chance.choice([None, rp.Failures(8.0, 2.0)]),
+        "adapters": None if readers else chance.choice([None, rp.Adapters(9, slots=3, share=0.8)]),
+        "tiers": rp.CacheTiers(3e8, 1e12) if tiers else None,
+        "speculation": Speculation(2, (0.0, 0.0, 1.0)) if speculates else None,
+    }
+    requests = documents(200, rate, number) if prefix else load(rate, 200, "uniform:16:1500", "uniform:1:120", number)
+    if speculates:  # answers of whole passes
+        requests = replace(requests, output=1 + 3 * (1 + requests.output // 3))
+    requests = requests.with_urgent(chance.choice([0.0, 0.3]))
+    plan = rp.Plan(tp=1, dp=4)
+    system = bare("4xh100-sxm", plan, blocks=blocks, routing=routing, prefill_replicas=readers, **rules, **parts)
+    how = {"prefix": prefix, "chunked": rules["chunked"], "whole": rules["admits"] == "full", "readers": readers}
+    cache = system.cache(float(np.mean(requests.prompt + requests.output)))
+    how["transfer"] = (*transfer(system, cache), system.model.main.depth)
+    if speculates:
+        how |= {"ahead": 2, "passed": lambda: 3}
+    if tiers:
+        how["tiers"] = ways(system, cache, requests.id_tokens)
+    if system.adapters is not None:
+        how |= {"adapters": system.adapters.drawn(len(requests), 0), "slots": (3, system.adapter_load_s)}
+    return system, requests, how
+
+
+@pytest.mark.parametrize("number", range(30))
+def test_features_together(number):
+    """What each does alone it does beside the others: nobody waits, is read or is lost otherwise than in the oracle."""
+    system, requests, how = drawn(number)
+    events = simulate_requests(system, requests).events
+    found, jobs, _ = beside(system, requests, events=events, **how)
+    close(found, jobs, 0.01, (10, 50, 90))

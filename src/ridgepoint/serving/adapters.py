@@ -191,7 +191,7 @@ class Slots:
         waited = [entry[2] for entries in self._parked.values() for entry in entries]
         self._parked.clear()
         self.parked = 0
-        self._free, self.running = self._all, 0
+        self._free, self.running, self.loading_s = self._all, 0, 0.0
         self._users.clear()
         self._loaded.clear()
         return waited

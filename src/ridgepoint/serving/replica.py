@@ -186,7 +186,11 @@ class Replica:
                 self.end_after(min(whole, self.run))
                 write(self, self.log)
                 self._finish_decoding(self.run, self.end_s)
-        lost = [one for _, _, one in self.waiting] + [one for _, _, one in self.fetching] + list(self.reading)
+        lost = [one for _, _, one in self.waiting]
+        for one in lost:
+            if one.read >= one.target:  # its prompt was read elsewhere and made a token
+                again(one, 0)
+        lost += [one for _, _, one in self.fetching] + list(self.reading)
         for one in list(self.decoding.members.values()):
             self.decoding.remove(one)
             again(one, min(one.made(self.decoding.tick), one.left - 1))

@@ -62,14 +62,27 @@ class Active:
 class Decoding:
     """The sequences that decode. ``block``: tokens of a cache block; ``paged``: whether caches grow step by step."""
 
-    __slots__ = ("_block", "_calendar", "_ends", "_offset", "_phases", "_rates", "ends_sum", "members", "paged", "tick")
+    __slots__ = (
+        "_block",
+        "_calendar",
+        "_ends",
+        "_entered",
+        "_offset",
+        "_phases",
+        "_rates",
+        "ends_sum",
+        "members",
+        "paged",
+        "tick",
+    )
 
     def __init__(self, block: int, paged: bool) -> None:
         self.members: dict[int, Active] = {}
         self.tick = 0
         self.ends_sum = 0
         self._block, self.paged = block, paged and block < LONGEST
-        self._ends: list[tuple[int, int]] = []
+        self._ends: list[tuple[int, int, Active]] = []  # (end, number of those that entered before, sequence)
+        self._entered = 0
         self._phases: list[int] = [0] * block if self.paged else []
         self._calendar: dict[int, int] = {}
         self._offset = 0.0  # Σ first context − rate · since
@@ -93,7 +106,8 @@ class Decoding:
         one.since, one.rate, one.end = self.tick, rate, self.tick + steps
         self.members[one.index] = one
         self.ends_sum += one.end
-        heappush(self._ends, (one.end, one.index))
+        self._entered += 1
+        heappush(self._ends, (one.end, self._entered, one))
         self._count(one, 1)
 
     def remove(self, one: Active) -> None:
@@ -124,9 +138,8 @@ class Decoding:
         """Steps until the first sequence ends."""
         ends, members = self._ends, self.members
         while True:
-            end, index = ends[0]
-            one = members.get(index)
-            if one is not None and one.end == end:
+            end, _, one = ends[0]
+            if members.get(one.index) is one and one.end == end:
                 return end - self.tick
             heappop(ends)
 
@@ -135,9 +148,8 @@ class Decoding:
         found = []
         ends, members = self._ends, self.members
         while ends and ends[0][0] <= self.tick:
-            end, index = heappop(ends)
-            one = members.get(index)
-            if one is not None and one.end == end:
+            end, _, one = heappop(ends)
+            if members.get(one.index) is one and one.end == end:
                 found.append(one)
                 self.remove(one)
         return found

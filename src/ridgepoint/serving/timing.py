@@ -32,7 +32,7 @@ def _adapted(replica: Replica) -> tuple[float, int, float]:
     slots = replica.slots
     if slots is None:
         return 0.0, 0, 0.0
-    running = len(replica.reading) + len(replica.decoding.members)
+    running = len(replica.fetching) + len(replica.reading) + len(replica.decoding.members)
     loading, slots.loading_s = slots.loading_s, 0.0
     return min(slots.running / max(running, 1), 1.0), slots.different, loading
 

@@ -43,6 +43,7 @@ class Engine:
     wake: Any = None
     process: Any = None
     arrivals: int = 0
+    life: int = 0  # how often it failed
     step: Step | None = None
     step_s: float = 0.0  # as long as it takes at this level
     left: float = 0.0  # part of it that was not done at ``since``
@@ -149,6 +150,9 @@ class Engine:
         lost = sorted([*self.waiting, *self.running], key=lambda job: job.rank)
         self.waiting, self.running, self.fetching, self.arrived = [], [], [], []
         self.cache.clear()
+        self.life += 1
+        if self.slots is not None:
+            self.slots.there, self.slots.waits_s = [], 0.0
         for job in lost:
             job.lose()
         self.process.interrupt()
@@ -198,9 +202,11 @@ class Engine:
                 yield turn
                 yield self.env.timeout(tier.start_s + count * self.cache.id_tokens * tier.token_s)
 
+        life = self.life
         yield simpy.AllOf(self.env, [self.env.process(one(*each)) for each in below])
-        self.arrived.append(job)
-        self.poke()
+        if life == self.life:  # else it was lost meanwhile
+            self.arrived.append(job)
+            self.poke()
 
     def receive(self) -> None:
         """Jobs whose cache came from elsewhere decode at once, a block for each step to come left free."""

@@ -29,7 +29,8 @@ class Fleet:
     turns: dict[str, int] = field(default_factory=lambda: {"read": -1, "decode": -1})
     free: dict[int, float] = field(default_factory=dict)
     held: list[Job] = field(default_factory=list)
-    sent: dict[int, int] = field(default_factory=dict)  # block → engine that last got a prompt with it
+    sent: dict[str, dict[int, int]] = field(default_factory=lambda: {"read": {}, "decode": {}})
+    """By block, the engine that last got a prompt with it."""
 
     def route(self, job: Job) -> None:
         kind = "decode" if job.decodes else "read"
@@ -53,13 +54,14 @@ class Fleet:
         if self.routing != "prefix_aware":
             return idlest
         # SGLang's: by load where loads differ by more than 32; else by prefix where more than half of it is known
-        matched = [n for n, name in enumerate(job.ids, 1) if name in self.sent]
+        sent = self.sent[kind]
+        matched = [n for n, name in enumerate(job.ids, 1) if name in sent]
         chosen = idlest
         if matched and max(loads) - min(loads) <= 32 and matched[-1] > 0.5 * len(job.ids):
-            known = self.sent[job.ids[matched[-1] - 1]]
+            known = sent[job.ids[matched[-1] - 1]]
             chosen = known if known in numbers else idlest
         for name in job.ids:
-            self.sent[name] = chosen
+            sent[name] = chosen
         return chosen
 
     def hand_over(self, job: Job, sender: Engine) -> None:
