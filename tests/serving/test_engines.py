@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from ridgepoint.cost.evaluate import evaluate
@@ -85,3 +87,12 @@ def test_libraries_that_engines_name_are_in_the_tables():
     assert named
     for family, entry in named:
         assert entry in find_machine(machines[family]).coefficients.gemm.grouped
+
+
+def test_uneven_experts_are_said_unless_the_imbalance_is_stated():
+    """What the reader did not say and the figures rest on."""
+    given = deployment("qwen3-30b-a3b", "h100-sxm")
+    even = replace(given, plan=replace(given.plan, expert_imbalance=1.0))
+    dense = deployment("llama-3.1-8b", "h100-sxm")
+    told = ["unevenly" in " ".join(one.assumptions) for one in (given, even, dense)]
+    assert told == [True, False, False]

@@ -93,7 +93,7 @@ class Tokens:
 class Execution:
     """Everything that a layer builder needs: formats, cut, kernels.
 
-    ``expert_imbalance`` multiplies the busiest expert rank's rows (0 = what random routing does by chance).
+    ``expert_imbalance`` multiplies the busiest expert rank's rows (0 = what chance does, and favourites when a model serves).
     """
 
     formats: Formats

@@ -9,6 +9,7 @@ import numpy as np
 from ridgepoint.cost.energy import idle_w
 from ridgepoint.errors import RidgepointError
 from ridgepoint.models.architecture import Experts
+from ridgepoint.models.feed import UNEVEN
 from ridgepoint.serving.handover import checked_reading
 from ridgepoint.serving.scheduling import STATIC, Scheduling
 from ridgepoint.serving.sharing import checked as checked_share
@@ -80,8 +81,7 @@ def checked(given: Deployment) -> Deployment:
             f"lower tiers of the cache and {other} do not go together: prefixes are what they keep, and none are kept",
             f"leave out --host-cache and --disk-cache, or {other}",
         )
-    routed = any(isinstance(layer.feed, Experts) for layer, _ in given.model.main.layers)
-    if np.any(np.asarray(given.plan.expert_imbalance) > 0.0) and not routed:
+    if np.any(np.asarray(given.plan.expert_imbalance) > 0.0) and not _routed(given):
         raise RidgepointError(
             "bad_plan", f"{given.model.name} has no experts with uneven loads", "leave out --expert-imbalance"
         )
@@ -120,6 +120,10 @@ def _checked_budget(given: Deployment, watts: float) -> None:
         )
 
 
+def _routed(given: Deployment) -> bool:
+    return any(isinstance(layer.feed, Experts) for layer, _ in given.model.main.layers)
+
+
 def assumptions_of(given: Deployment) -> tuple[str, ...]:
     """What the deployment rests on that was not said."""
     rules = given.rules
@@ -129,6 +133,11 @@ def assumptions_of(given: Deployment) -> tuple[str, ...]:
     )
     said.append(_scheduler(rules))
     said.append("engines know neither output lengths nor stop early: a request makes exactly its output tokens")
+    if _routed(given) and np.all(np.asarray(given.plan.expert_imbalance) <= 0.0):
+        said.append(
+            f"experts are picked unevenly (squared coefficient of variation {UNEVEN:g}, fitted to measured serving), and ranks "
+            "wait for the busiest one"
+        )
     if given.speculation is not None:
         said.append(
             f"{given.speculation.drafted} drafted tokens, {given.speculation.tokens_per_step:.2f} tokens a step in the mean"
