@@ -48,9 +48,7 @@ def _begin_waiting(replica: Replica, budget: int, now: float) -> None:
     go first.
     """
     waiting, pieces, slots, most = replica.waiting, replica.pieces, replica.slots, replica.most
-    if slots is not None:
-        for entry in slots.called():
-            heappush(waiting, entry)
+    _call(replica)
     while waiting and budget > 0:
         one = waiting[0][2]
         if one.read >= one.target:  # its cache came from elsewhere: it is received when the next step is planned
@@ -73,14 +71,25 @@ def _begin_waiting(replica: Replica, budget: int, now: float) -> None:
         budget -= tokens
 
 
+def _call(replica: Replica) -> None:
+    """Requests that waited for their adapter queue again where it is there, or could come."""
+    if replica.slots is not None:
+        for entry in replica.slots.called():
+            heappush(replica.waiting, entry)
+
+
 def receive(replica: Replica, now: float) -> None:
     """Requests whose cache came from another replica decode at once, where a block more than they need is there; those
-    of the mate have theirs.
+    of the mate have theirs. Those whose adapter finds no slot let others go first.
     """
-    waiting = replica.waiting
+    waiting, slots = replica.waiting, replica.slots
+    _call(replica)
     while waiting and waiting[0][2].read >= waiting[0][2].target:
         one = waiting[0][2]
         if not one.held:
+            if slots is not None and not slots.has_room(one):
+                slots.park(heappop(waiting))
+                continue
             spare = replica.decoding.blocks(1) + 1 if replica.running else 0
             if replica.running >= replica.most or not _admit(replica, one, now, spare):
                 return

@@ -187,6 +187,8 @@ class Replica:
                 write(self, self.log)
                 self._finish_decoding(self.run, self.end_s)
         lost = [one for _, _, one in self.waiting]
+        if self.slots is not None:
+            lost += self.slots.clear()
         for one in lost:
             if one.read >= one.target:  # its prompt was read elsewhere and made a token
                 again(one, 0)
@@ -199,8 +201,6 @@ class Replica:
             one.read = one.held = one.shared = one.fetched = 0
         self.waiting, self.fetching, self.reading, self.pieces = [], [], [], []
         self.blocks.clear()
-        if self.slots is not None:
-            lost += self.slots.clear()
         lost.sort(key=lambda one: (-one.priority, one.order))  # who came first is first again
         self.run, self._reserved, self.action, self.idle, self.end_s = 0, 0, None, True, inf
         self.version += 1

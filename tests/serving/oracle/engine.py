@@ -210,9 +210,12 @@ class Engine:
 
     def receive(self) -> None:
         """Jobs whose cache came from elsewhere decode at once, a block for each step to come left free."""
-        while self.waiting and self.waiting[0].decodes:
+        while True:
+            able = [job for job in self.waiting if self.slots is None or self.slots.fits(job, self.running)]
+            if not able or not able[0].decodes:
+                return
             spare = sum(self.cache.wanted(job) for job in self.decoding()) + 1 if self.running else 0
-            if not self.begin(self.waiting[0], spare):
+            if not self.begin(able[0], spare):
                 return
 
     def grow(self) -> bool:
@@ -250,10 +253,10 @@ class Engine:
             found.append((job, piece(job)))
             budget -= found[-1][1]
         for job in [] if preempted else list(self.waiting):
-            if budget <= 0 or job.decodes:
-                break
             if self.slots is not None and not self.slots.fits(job, self.running):
                 continue  # others go first
+            if budget <= 0 or job.decodes:
+                break
             if piece(job) <= 0 or not self.begin(job):
                 break
             if job in self.fetching:
