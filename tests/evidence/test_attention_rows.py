@@ -7,12 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ridgepoint.evidence.calibrate import leaves
 from ridgepoint.evidence.rows import Batch, express
 from ridgepoint.evidence.tables import read_table
 from ridgepoint.evidence.validation import BUILDERS
 from ridgepoint.ops import Attention, Gemm, Stream
-from ridgepoint.work import Op
+from ridgepoint.work import Op, ops
 from tests.evidence.tables import text, write
 
 HEADER = (
@@ -48,7 +47,7 @@ def batch_of(folder: Path, phase: str, kernel: str, **cells: str) -> Batch:
 
 
 def ops_of(folder: Path, phase: str, kernel: str, **cells: str) -> list[Op]:
-    return list(leaves(batch_of(folder, phase, kernel, **cells).work))
+    return list(ops(batch_of(folder, phase, kernel, **cells).work))
 
 
 def attention_of(folder: Path, phase: str, kernel: str, **cells: str) -> Attention:

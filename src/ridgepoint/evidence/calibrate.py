@@ -6,7 +6,7 @@ rows are those whose kernels the table prices.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -25,7 +25,7 @@ from ridgepoint.machines.calibration import Fit, Parameter, fit, robust_spread
 from ridgepoint.machines.machine import CLOCK_EXPONENT, Machine
 from ridgepoint.numeric import Array
 from ridgepoint.ops import Attention, Conv, Gemm, Stream
-from ridgepoint.work import Op, Work
+from ridgepoint.work import Work, ops
 
 # Below this the clock's resolution and launches dominate: such rows count less.
 SHORT_S, SHORT_WEIGHT = 5e-6, 0.3
@@ -85,18 +85,9 @@ def products(work: Work) -> set[tuple[str, str]]:
     """The matrix products of a work: what the tables call each, and the format that it is computed in."""
     return {
         (product_name(op.acts, op.weights), multiply_format(op.acts, op.weights))
-        for op in leaves(work)
+        for op in ops(work)
         if isinstance(op, Gemm)
     }
-
-
-def leaves(work: Work) -> Iterator[Op]:
-    """The ops of a work."""
-    if isinstance(work, Op):
-        yield work
-    else:
-        for child in work.children():
-            yield from leaves(child)
 
 
 def entries(batches: list[Batch], each: str) -> list[str]:
@@ -106,15 +97,15 @@ def entries(batches: list[Batch], each: str) -> list[str]:
     """
     if each == "library":
         return sorted({batch.condition.library for batch in batches} - {""})
-    ops = [(batch.sheet, op) for batch in batches for op in leaves(batch.work)]
+    priced = [(batch.sheet, op) for batch in batches for op in ops(batch.work)]
     if each == "product":
         return sorted({name for batch in batches for name, _ in products(batch.work)})
     if each == "pattern":
-        found = {op.pattern for _, op in ops if isinstance(op, Stream)}
+        found = {op.pattern for _, op in priced if isinstance(op, Stream)}
     elif each == "format":
-        found = {s.arithmetic(multiply_format(op.acts, op.kv)).format for s, op in ops if isinstance(op, Attention)}
+        found = {s.arithmetic(multiply_format(op.acts, op.kv)).format for s, op in priced if isinstance(op, Attention)}
     else:
-        found = {s.arithmetic(multiply_format(op.acts, op.weights)).format for s, op in ops if isinstance(op, Conv)}
+        found = {s.arithmetic(multiply_format(op.acts, op.weights)).format for s, op in priced if isinstance(op, Conv)}
     return sorted({"default" if name in _USUAL else name for name in found})
 
 
@@ -229,7 +220,7 @@ def fit_all(
 
 def is_priced(batch: Batch, table: str) -> bool:
     """Whether any op of the rows' work asks the table."""
-    return any(rules_of(op).table == table for op in leaves(batch.work))
+    return any(rules_of(op).table == table for op in ops(batch.work))
 
 
 def is_own(batch: Batch, table: str) -> bool:
