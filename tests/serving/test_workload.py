@@ -86,7 +86,7 @@ HEADER = "arrival_s,input_tokens,output_tokens"
         (f"{HEADER}\n0,0,5\n", "line 2, column 2 (input_tokens): 0 tokens"),
         (f"{HEADER}\n0,1.5,5\n", "'1.5' is not a whole number"),
         (f"{HEADER},prefix_hash_ids\n0,10,5,1 a\n", "line 2, column 4 (prefix_hash_ids): ids are whole numbers"),
-        ("arrival,input_tokens,output_tokens\n0,1,1\n", "there is no column 'arrival_s'"),
+        ("begun,input_tokens,output_tokens\n0,1,1\n", "there is no column 'arrival_s'"),
         (f"{HEADER}\n", "no request follows the header"),
         ("", "there is no column"),
     ],

@@ -17,7 +17,8 @@ def run(model, task, *apply, machine):
 
 
 def test_stated_fractions_help_arithmetic_and_not_reading():
-    for task, low, high in ((rp.Prefill(batch=1, prompt=32768), 1.05, 1.5), (rp.Decode(batch=1), 0.999, 1.01)):
+    """How much depends on what the machine's own kernels reach, which fits change; a decode step reads and gains nothing."""
+    for task, low, high in ((rp.Prefill(batch=1, prompt=32768), 1.02, 1.5), (rp.Decode(batch=1), 0.999, 1.01)):
         plain, tiled = (run("llama-2-7b", task, *a, machine="mi300x").time_s for a in ((), ("tile-kernels",)))
         assert low < plain / tiled < high
 
