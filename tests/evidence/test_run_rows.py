@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import csv
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 import ridgepoint as rp
+from ridgepoint.evidence import run_rows
 from ridgepoint.evidence.run_rows import STAND_IN_SPREAD, predict_runs, run_groups, run_names, stand_ins_of
 from ridgepoint.evidence.run_scenarios import found_machine
 from ridgepoint.evidence.tables import read_table
@@ -317,3 +320,46 @@ def test_a_fine_tuning_of_no_stated_method_trains_all_weights(table):
     assert told == pytest.approx(meant, rel=0.05)
     qlora = {**row, "devices": 1, "dp": 1, "extra": {"method": "qlora"}, "precision": "nf4", "framework": "litgpt"}
     assert not predict_runs(table(qlora)).refused
+
+
+def test_what_decides_a_figure_divides_groups(table):
+    """A reader sees the first row of a group: what it asks for as a tag must be equal in all of them."""
+    versions = [decode(extra={"ver": version}) for version in ("0.9", "1.0.0rc3")]
+    layouts = [decode(extra={"layout": layout}) for layout in ("nchw", "nhwc")]
+    assert len(run_groups(table(*versions))) == 2
+    assert len(run_groups(table(*layouts))) == 2
+    assert len(run_groups(table(decode(extra={"repeats": 3}), decode(extra={"repeats": 4})))) == 1
+
+
+def test_no_reader_of_runs_asks_for_a_tag_that_groups_leave_out():
+    """Such a tag would be the first row's, in silence, for all others."""
+    folder = Path(run_rows.__file__).parent
+    readers = [path for path in folder.glob("*.py") if path.name not in KERNELS_ALONE]
+    asked = {tag for path in readers for tag in re.findall(r"\.tag\(\"(\w+)\"", path.read_text())}
+    assert {"dataset", "ver", "layout", "method"} <= asked
+    assert asked.isdisjoint(run_rows._RESULTS)
+
+
+KERNELS_ALONE = (
+    "rows.py",
+    "matrix_rows.py",
+    "attention_rows.py",
+    "attention_passes.py",
+    "expert_rows.py",
+    "other_rows.py",
+)
+
+
+@pytest.mark.parametrize(("written", "like"), [("channels_last", "nhwc"), ("NHWC", "nhwc"), ("contiguous", "nchw")])
+def test_layouts_have_several_names(table, written, like):
+    """An unknown word for the order of memory ended the whole report with a key error."""
+    row = {
+        "machine": "rtx-3090",
+        "framework": "timm",
+        "model": "convnext_tiny",
+        "task": "train_step",
+        "precision": "amp",
+    }
+    row |= {"batch": 64, "mode": "eager", "metric": "throughput_samples_s"}
+    one, other = (predict_runs(table(row | {"extra": {"layout": name}})).predicted[0] for name in (written, like))
+    assert one == other

@@ -96,6 +96,6 @@ PRECISIONS = ("bf16", "fp16", *SCALE_BYTES)
 ALL_WEIGHTS = ("", "full", "sft")
 """Methods that train the whole model, as pre-training does."""
 OF_ALPACA = ("litgpt",)
-"""Sources whose peak is that of the longest example of Alpaca, whatever else their rows say."""
+"""Sources whose ``prompt`` is the longest example of Alpaca: it decides the peak, and few sequences come near it."""
 METHODS = tuple(_OF_METHOD)
 """Low-rank products beside the queries' and values' projections; a learnt prefix behind a gate; scales and biases besides."""

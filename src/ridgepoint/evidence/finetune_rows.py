@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from ridgepoint.evidence.datasets import LENGTHS
-from ridgepoint.evidence.finetune_memory import METHODS
+from ridgepoint.evidence.finetune_memory import METHODS, OF_ALPACA
 from ridgepoint.evidence.rows import InexpressibleError, Rows
 from ridgepoint.evidence.run_scenarios import Figure, Figures, states, timed, with_formats
 from ridgepoint.evidence.step_rows import engine_of
@@ -43,7 +43,7 @@ def finetuning_figures(rows: Rows, model: Model, machine: Machine) -> Figures:
         raise InexpressibleError(f"fine-tuning by '{method}' is not modelled")
     engine = engine_of(rows)
     micro = rows.number("micro_batch" if states(rows, "micro_batch") else "batch")
-    padded = rows.text("source") in _OF_ALPACA or not states(rows, "prompt")
+    padded = rows.text("source") in OF_ALPACA or not states(rows, "prompt")
     seq = np.asarray(LENGTHS["alpaca"].padded(micro)) if padded else rows.number("prompt")
     # The host time per kernel that LitGPT's rows were fitted with counts what its norms are composed of.
     plan = Plan(
@@ -58,8 +58,6 @@ def finetuning_figures(rows: Rows, model: Model, machine: Machine) -> Figures:
     return {"time_s": Figure(run.seconds, run.roofline, run.spread * WIDER)}
 
 
-_OF_ALPACA = ("litgpt",)
-"""Sources whose ``prompt`` is the longest example of Alpaca, to which few of their sequences come near."""
 _SAME = {"qlora": "lora"}  # which formats the frozen weights have is in ``precision``
 
 

@@ -31,15 +31,17 @@ FACTORS: dict[str, dict[str, float]] = {
 }
 _SIMPLE = ("act", "add", "cast")
 """Elementwise passes whose operands all have the same size."""
+_CHANNELS_LAST = ("nhwc", "channels_last")
 _NARROW = 8.0
 """Channels of a group up to which the gradient of grouped weights has a kernel of its own (ResNeXt's 4 and 8)."""
 
 
 def eager_gradients(ops: list[Counted], layout: str) -> Iterator[Counted]:
-    """The ops of a training step, gradients that take longer counted as that many more."""
+    """The ops of a training step, gradients that take longer counted as that many more; ``layout`` as tables write it."""
+    order = "nhwc" if layout.lower() in _CHANNELS_LAST else "nchw"
     for op, count in ops:
         kind = _kind(op)
-        yield op, count * FACTORS[kind][layout or "nchw"] if kind else count
+        yield op, count * FACTORS[kind][order] if kind else count
 
 
 def _kind(op: Op) -> str:

@@ -47,12 +47,13 @@ _OPTIONAL = (
 _RESULTS = frozenset(
     (
         *("repeats", "fraction_of_tdp", "avg_batch", "p99_itl_ms", "params", "grad_accum", "gmacs", "mparams"),
-        *("mactivations", "min_ms", "target_qps", "submitter", "platform", "ver", "table", "iters", "fsdp"),
+        *("mactivations", "min_ms", "target_qps", "submitter", "platform", "table", "iters", "fsdp"),
         *("release", "global_tokens_M", "micro_num", "software", "params_b", "active_params_b", "device", "hf", "name"),
-        *("family", "layout", "variant_id", "sched", "section", "tdp_w"),
+        *("family", "variant_id", "sched", "section", "tdp_w"),
     )
 )
-"""Keys of ``extra`` that say nothing about the scenario's form: numbers of each row, or results."""
+"""Keys of ``extra`` that say nothing about the scenario's form: numbers of each row, or results. No reader of runs asks for
+one as a tag, which is that of the group's first row."""
 
 
 STAND_IN_SPREAD = 1.5

@@ -6,6 +6,7 @@ import numpy as np
 
 from ridgepoint.cost.energy import capped, power_w, under_load
 from ridgepoint.evidence.datasets import EXAMPLES, sequence_length
+from ridgepoint.evidence.finetune_memory import ALL_WEIGHTS
 from ridgepoint.evidence.finetune_rows import finetuning_figures
 from ridgepoint.evidence.optimizers import of_model, update_s
 from ridgepoint.evidence.recipes import as_run, recipe_of, with_further_tokens, with_recomputation
@@ -24,15 +25,12 @@ from ridgepoint.tasks import Train
 from ridgepoint.tasks.build import build
 from ridgepoint.work import Overlap
 
-_ALL_WEIGHTS = ("", "full", "sft")
-"""Methods of fine-tuning that train the whole model, as pre-training does."""
-
 
 def training_figures(rows: Rows, model: Model | Network, machine: Machine) -> Figures:
     """Time, throughput, FLOP/s and power of one optimizer step."""
     if isinstance(model, Network):
         raise InexpressibleError(f"{model.name} is a network: its rows are read with all others")
-    if rows.text("task") == "finetune_step" and rows.tag("method") not in _ALL_WEIGHTS:
+    if rows.text("task") == "finetune_step" and rows.tag("method") not in ALL_WEIGHTS:
         return finetuning_figures(rows, model, machine)
     engine = engine_of(rows)
     recipe = recipe_of(rows, model)
