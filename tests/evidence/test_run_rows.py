@@ -24,7 +24,7 @@ from ridgepoint.tasks.inference import without_host
 COLUMNS = (
     *("source", "machine", "devices", "nodes", "framework", "model", "task", "precision", "batch", "prompt", "output"),
     *("concurrency", "image_px", "tp", "pp", "dp", "ep", "cp", "micro_batch", "global_batch", "zero_stage"),
-    *("recompute", "mode", "extra", "metric", "value"),
+    *("recompute", "mode", "extra", "metric", "value", "unit"),
 )
 
 
@@ -123,8 +123,8 @@ def test_generation_is_a_prefill_and_its_steps(table):
         ({"precision": "fp3"}, "precision fp3 is not known"),
         ({"prompt": ""}, "prompt is not stated"),
         ({"tp": 3}, "tp"),
-        ({"metric": "mfu"}, "mfu of decode has no prediction"),
-        ({"task": "train_total"}, "task train_total has no scenario"),
+        ({"metric": "power_peak_w"}, "power_peak_w of decode has no prediction"),
+        ({"task": "serve", "batch": "", "metric": "mfu"}, "mfu of serve has no prediction"),
     ],
 )
 def test_rows_without_a_scenario_are_counted_with_their_reason(table, change, reason):

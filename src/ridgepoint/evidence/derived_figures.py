@@ -20,7 +20,7 @@ _MADE = ("generate", "serve")
 def completed(figures: Figures, rows: Rows, devices: float) -> Figures:
     """The figures with those that follow from them, each where what it follows from is there."""
     found = dict(figures)
-    tokens, sequences = _tokens(rows), _stated(rows, "batch")
+    tokens = _tokens(rows)
     for wanted, source, scale in (
         ("time_s", "latency_ms", 1e-3),
         ("latency_ms", "time_s", 1e3),
@@ -34,16 +34,12 @@ def completed(figures: Figures, rows: Rows, devices: float) -> Figures:
             found[wanted] = _scaled(found[source], scale)
     if rows.text("task") == "serve" and "latency_ms" not in figures and tokens is not None:
         found |= _request(figures, tokens)
-    if rows.text("task") in _WITHOUT_CLIENTS and {"power_w", "time_s"} <= set(found) and sequences is not None:
-        per_sample = _scaled(_joined(found["power_w"], found["time_s"], np.multiply), devices / sequences)
-        found.setdefault("energy_j_per_sample", per_sample)
-        if tokens is not None:
-            found.setdefault("energy_j_per_token", _scaled(per_sample, 1.0 / tokens))
+    if rows.text("task") != "serve" and "power_w" in found:
+        for per, rate in (("sample", "throughput_samples_s"), ("token", "throughput_tok_s")):
+            if rate in found:  # ``power_w`` is that of a device
+                joules = _scaled(_joined(found["power_w"], found[rate], np.divide), devices)
+                found.setdefault(f"energy_j_per_{per}", joules)
     return found
-
-
-_WITHOUT_CLIENTS = ("forward", "prefill", "decode", "generate")
-"""Tasks that are one run of a batch, whose ``power_w`` is that of a device."""
 
 
 def _request(figures: Figures, tokens: Num) -> Figures:

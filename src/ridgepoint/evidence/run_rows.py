@@ -17,12 +17,14 @@ from ridgepoint.evidence.memory_rows import memory_figures
 from ridgepoint.evidence.rows import InexpressibleError, Rows
 from ridgepoint.evidence.run_scenarios import TUNED, Figure, Figures, found_machine, found_model, is_tuned
 from ridgepoint.evidence.serve_rows import serving_figures
+from ridgepoint.evidence.stated_units import of_devices, time_of
 from ridgepoint.evidence.step_rows import described, stand_in, step_figures
 from ridgepoint.evidence.tables import Table
 from ridgepoint.evidence.train_rows import training_figures
 from ridgepoint.evidence.tuned_rows import stated_engine, tuned_figures
 from ridgepoint.evidence.validate import Predicted
 from ridgepoint.evidence.vision_rows import network_figures
+from ridgepoint.evidence.whole_runs import TOTAL, as_steps, whole_run
 from ridgepoint.machines.machine import Machine
 from ridgepoint.models.architecture import Model
 from ridgepoint.models.networks.network import Network
@@ -82,11 +84,12 @@ def predict_runs(table: Table, progress: Callable[[int], None] = lambda done: No
     done: list[tuple[Rows, Figures | str]] = []
     for rows in run_groups(table):
         try:
-            model, machine = found_model(rows), found_machine(rows)
+            steps = as_steps(rows)
+            model, machine = found_model(steps), found_machine(steps)
             if isinstance(model, Network) and table.kind == "runs":
-                networks.append((rows, model, machine))
+                networks.append((steps, model, machine))
                 continue
-            done += _singly(table.kind, rows, model, machine)
+            done += _singly(table.kind, steps, model, machine)
         except (InexpressibleError, RidgepointError) as error:
             done.append((rows, str(error).split("\n")[0]))
         progress(len(rows))
@@ -94,21 +97,52 @@ def predict_runs(table: Table, progress: Callable[[int], None] = lambda done: No
     done += [(rows, figures) for (rows, _, _), figures in zip(networks, together, strict=True)]
     progress(sum(len(rows) for rows, _, _ in networks))
     for rows, figures in done:
+        figures = _whole(table, rows, figures)
         for place, i in enumerate(rows.index):
-            figure = figures if isinstance(figures, str) else figures.get(table.text["metric"][i])
-            if not isinstance(figure, Figure):
-                refused[int(i)] = figure or f"{table.text['metric'][i]} of {table.text['task'][i]} has no prediction"
-            elif not np.isfinite(value := _at(figure.value, place)):
+            metric, task, unit = (table.text[name][i] for name in ("metric", "task", "unit"))
+            figure, scale = _asked(figures, metric, task, unit), _scale(metric, task, unit, table.numbers["devices"][i])
+            if isinstance(figure, str) or isinstance(scale, str):
+                refused[int(i)] = figure if isinstance(figure, str) else str(scale)
+            elif not np.isfinite(value := _at(figure.value, place) * scale):
                 refused[int(i)] = "the prediction is not finite: sizes that the layout cannot hold"
-            elif value <= 0.0 and table.text["metric"][i] != "fits":
-                refused[int(i)] = f"{table.text['metric'][i]} is predicted as none: the model does not fit"
+            elif value <= 0.0 and metric != "fits":
+                refused[int(i)] = f"{metric} is predicted as none: the model does not fit"
             else:
-                predicted[i], roofline[i], spread[i] = value, _at(figure.roofline, place), _at(figure.spread, place)
+                predicted[i], roofline[i], spread[i] = (
+                    value,
+                    _at(figure.roofline, place) * scale,
+                    _at(figure.spread, place),
+                )
     unknown = np.array([name != "" for name in stand_ins_of(table)])
     spread = np.where(unknown, spread * STAND_IN_SPREAD, spread)
     # A yes or no counts 2 or 1, so that ratios and their logarithms exist.
     answer = np.array([metric == "fits" for metric in table.text["metric"]], dtype=float)
     return Predicted(table, table.measured() + answer, predicted + answer, roofline, spread, refused, [])
+
+
+def _whole(table: Table, rows: Rows, figures: Figures | str) -> Figures | str:
+    """The figures of whole runs where the table's rows are such, or why they have none."""
+    try:
+        return figures if isinstance(figures, str) else whole_run(Rows(table, rows.index), figures)
+    except InexpressibleError as error:
+        return str(error)
+
+
+def _asked(figures: Figures | str, metric: str, task: str, unit: str) -> Figure | str:
+    """The figure of a row's metric, or why there is none."""
+    if isinstance(figures, str):
+        return figures
+    name = metric if task == TOTAL else time_of(metric, unit)
+    found = figures.get(name, figures.get(metric) if name == "step_s" else None)
+    return found or f"{metric} of {task}{f' in {unit}' if name != metric else ''} has no prediction"
+
+
+def _scale(metric: str, task: str, unit: str, devices: float) -> float | str:
+    """What brings a figure to the row's unit, or why nothing does."""
+    try:
+        return of_devices(metric, task, unit, 1.0 if np.isnan(devices) else devices)
+    except InexpressibleError as error:
+        return str(error)
 
 
 def stand_ins_of(table: Table) -> list[str]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ridgepoint.cost.energy import power_w
+from ridgepoint.evidence.power_samples import peak_w
 from ridgepoint.evidence.rows import InexpressibleError, Rows
 from ridgepoint.evidence.run_scenarios import Figure, Figures, Timed, degrees, states, timed, whole, with_formats
 from ridgepoint.evidence.step_rows import engine_name
@@ -26,6 +27,7 @@ from ridgepoint.serving.operating import paces
 from ridgepoint.tasks import Decode, Prefill
 from ridgepoint.tasks.build import build
 from ridgepoint.tasks.layout import resolve_formats
+from ridgepoint.work import Work
 
 PROMPTS = {"lm-arena-chat": 500.0, "gpqa": 250.0}
 """Mean prompt tokens of data sets that rows name instead of a length: a guess for GPQA, and for the chats what makes the
@@ -51,12 +53,18 @@ def serving_figures(rows: Rows, model: Model | Network, machine: Machine) -> Fig
     each = decode_step(model, machine, plan, engine, found.running, prompt + clients.output / 2.0)
     first = prefill_step(model, machine, plan, engine, prompt)
     among = prefill_among_others(model, machine, plan, engine, prompt, clients.output, found.running)
-    return widened(steady_figures(machine, found, bound_of(found, each, first, among), each, among), engine)
+    figures = steady_figures(machine, found, bound_of(found, each, first, among), each, among)
+    if "power_w" in figures and any(rows.table.text["metric"][i] == "power_peak_w" for i in rows.index):
+        # Samples are of all devices: the hungriest kernels of a prompt, as far as its pass fills one.
+        mean, reading = figures["power_w"], prefill_work(model, machine, plan, prompt)
+        peak = peak_w(reading, machine, mean.value / machine.devices) * machine.devices
+        figures["power_peak_w"] = replace(mean, value=peak)
+    return widened(figures, engine)
 
 
 _SPREADS = {
     **{"ttft_ms": "ttft", "tpot_ms": "tpot", "throughput_tok_s": "rate", "throughput_samples_s": "rate"},
-    **{"power_w": "power", "energy_j_per_token": "energy"},
+    **{"power_w": "power", "power_peak_w": "power", "energy_j_per_token": "energy"},
 }
 
 
@@ -202,9 +210,14 @@ def decode_step(model: Model, machine: Machine, plan: Plan, engine: Engine, coun
 
 def prefill_step(model: Model, machine: Machine, plan: Plan, engine: Engine, prompt: Num, prompts: Num = 1.0) -> Timed:
     """A step that takes in ``prompts`` prompts on every replica."""
+    work = prefill_work(model, machine, plan, prompt, prompts)
+    return timed(step(work, machine, engine, prompts), work, machine, speeds(machine, engine))
+
+
+def prefill_work(model: Model, machine: Machine, plan: Plan, prompt: Num, prompts: Num = 1.0) -> Work:
+    """What a device runs to take in ``prompts`` prompts on every replica."""
     replicas = plan.dp if plan.dp is not None else 1.0
-    built = build(model, machine, Prefill(batch=whole(prompts * replicas), prompt=whole(prompt)), plan)
-    return timed(step(built.device, machine, engine, prompts), built.device, machine, speeds(machine, engine))
+    return build(model, machine, Prefill(batch=whole(prompts * replicas), prompt=whole(prompt)), plan).device
 
 
 def prefill_among_others(

@@ -8,6 +8,7 @@ import numpy as np
 
 from ridgepoint.cost.energy import power_w
 from ridgepoint.evidence.folding import folded
+from ridgepoint.evidence.model_flop import pass_flop
 from ridgepoint.evidence.power_samples import peak_w
 from ridgepoint.evidence.rows import Rows
 from ridgepoint.evidence.run_scenarios import Figure, Figures, Timed, degrees, timed, whole, with_formats
@@ -20,6 +21,7 @@ from ridgepoint.serving.engines import Engine, engines, fuses_attention, speeds,
 from ridgepoint.tasks import Decode, Forward, Prefill
 from ridgepoint.tasks.build import build
 from ridgepoint.tasks.inference import without_host
+from ridgepoint.tasks.layout import resolve_formats
 from ridgepoint.work import Repeat, Seq, Work
 
 STAND_INS = {"forward": "tensorrt", "train_step": "nemo", "finetune_step": "nemo"} | dict.fromkeys(
@@ -95,6 +97,8 @@ def step_figures(rows: Rows, model: Model | Network, machine: Machine) -> Figure
         return _figures(rows, software, timed(work, device, software, speeds(software, engine)))
 
     figures = run(task)
+    if isinstance(model, Model):
+        figures |= _rates(rows, model, machine, resolve_formats(model, plan)[0].inputs, figures["time_s"])
     if task == "generate":
         first, each = run("prefill"), run("decode")
         figures |= {"ttft_ms": first["latency_ms"], "tpot_ms": each["latency_ms"]}
@@ -127,6 +131,16 @@ def _figures(rows: Rows, machine: Machine, run: Timed) -> Figures:
         spread = machine.coefficients.power.spread
         figures["power_w"] = Figure(power, float(limit or 0.0), spread)
     return figures
+
+
+def _rates(rows: Rows, model: Model, machine: Machine, arithmetic: str, run: Figure) -> Figures:
+    """Model FLOP/s of a device, and its part of the peak in the format that products read."""
+    flop, peak = pass_flop(rows, model) / machine.devices, machine.arithmetic(arithmetic).flop_per_s
+
+    def per_second(scale: float) -> Figure:
+        return Figure(flop / run.value * scale, flop / run.roofline * scale, run.spread)
+
+    return {"tflops_per_device": per_second(1e-12), "mfu": per_second(1.0 / peak)}
 
 
 def _forward(rows: Rows, model: Model | Network, machine: Machine, plan: Plan, engine: Engine) -> tuple[Work, Work]:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from ridgepoint.cost.energy import capped, power_w, under_load
 from ridgepoint.evidence.datasets import EXAMPLES, sequence_length
 from ridgepoint.evidence.finetune_memory import ALL_WEIGHTS
 from ridgepoint.evidence.finetune_rows import finetuning_figures
+from ridgepoint.evidence.model_flop import flop_per_token
 from ridgepoint.evidence.optimizers import of_model, update_s
 from ridgepoint.evidence.recipes import as_run, recipe_of, with_further_tokens, with_recomputation
 from ridgepoint.evidence.rows import InexpressibleError, Rows
 from ridgepoint.evidence.run_scenarios import Figure, Figures, Timed, degrees, states, timed, with_formats
 from ridgepoint.evidence.step_rows import engine_of
 from ridgepoint.machines.machine import Machine
-from ridgepoint.models.architecture import Experts, LatentAttention, Model, SelfAttention
+from ridgepoint.models.architecture import Model
 from ridgepoint.models.networks.network import Network
-from ridgepoint.models.parameters import active_parameters
 from ridgepoint.numeric import Num
 from ridgepoint.ops import Host
 from ridgepoint.plan import Plan
@@ -83,68 +85,39 @@ def shard_group(rows: Rows) -> Num | None:
     return np.where(group > 0.0, group, rows.number("dp", 1.0)) if np.any(group > 0.0) else None
 
 
-def flop_per_token(rows: Rows, model: Model) -> Num:
-    """Model FLOP per token as the sources count them: 6·N + 12·layers·width·sequence over all pairs; Megatron counts
-    the causal half of the pairs, no input table and no gates but SwiGLU's, InternEvo a recomputed forward pass as well.
-    """
-    megatron = rows.text("framework") == "nemo"
-    count = rows.extra(
-        "params", active_parameters(model, embedding=not megatron) - (_gates(model) if megatron else 0.0)
-    )
-    width = sum(number * _attention_width(layer.mixer) for layer, number in model.main.layers)
-    pairs = width * sequence_length(rows)
-    again = 4.0 / 3.0 if rows.text("framework") == "internevo" and rows.text("recompute") == "full" else 1.0
-    return (6.0 * count + (6.0 if megatron else 12.0) * pairs) * again
-
-
-def _gates(model: Model) -> float:
-    """Weights of the active experts' gates where they are no SwiGLU (gpt-oss: clamped, with biases)."""
-    stack = model.main
-    return sum(
-        number * feed.top_k * feed.width * float(stack.hidden)
-        for layer, number in stack.layers
-        if isinstance(feed := layer.feed, Experts) and feed.gated and feed.bias
-    )
-
-
-def _attention_width(mixer: object) -> float:
-    """Half of what one layer's scores and weighted sums cost per query–key pair and product."""
-    if isinstance(mixer, SelfAttention):
-        return float(mixer.heads * mixer.head_dim)
-    if isinstance(mixer, LatentAttention):
-        return mixer.heads * (mixer.nope_dim + mixer.rope_dim + mixer.value_dim) / 2.0
-    return 0.0
-
-
 def _figures(rows: Rows, model: Model, machine: Machine, run: Timed, tokens: Num) -> Figures:
+    power = power_w(machine, run.busy_s, run.seconds)
+    limit = rows.tag("power_limit_w")
+    if power is not None and limit:
+        power, slower = capped(machine, power, float(limit))
+        run = replace(run, seconds=run.seconds * slower)
     each = tokens / machine.devices
-    flop = flop_per_token(rows, model)
+    flop = flop_per_token(rows, model, sequence_length(rows))
     peak = machine.arithmetic("bf16").flop_per_s
 
     def rate(scale: Num) -> Figure:
         return Figure(each / run.seconds * scale, each / run.roofline * scale, run.spread)
 
+    of_step = Figure(run.seconds, run.roofline, run.spread)
+    epoch = _epoch(rows, run)
     figures: dict[str, Figure | None] = {
-        "time_s": Figure(run.seconds, run.roofline, run.spread),
+        "time_s": epoch if limit and rows.tag("dataset") else of_step,
+        "step_s": of_step,
+        "epoch_s": epoch,
         "throughput_tok_s_per_device": rate(1.0),
         "throughput_tok_s": rate(float(machine.devices)),
         "tflops_per_device": rate(flop * 1e-12),
         "mfu": rate(flop / peak),
     }
-    power = power_w(machine, run.busy_s, run.seconds)
     if power is not None:
-        limit = rows.tag("power_limit_w")
-        power, slower = capped(machine, power, float(limit)) if limit else (power, 1.0)
         figures["power_w"] = Figure(power, float(machine.device.power.tdp or 0.0), machine.coefficients.power.spread)
-        if limit:
-            figures["time_s"] = _epoch(rows, run, slower)
     return {name: figure for name, figure in figures.items() if figure is not None}
 
 
-def _epoch(rows: Rows, run: Timed, slower: Num) -> Figure | None:
+def _epoch(rows: Rows, run: Timed) -> Figure | None:
     """Seconds of an epoch where the data set's size is known."""
     examples = EXAMPLES.get(rows.tag("dataset"))
-    if examples is None:
+    if examples is None or not states(rows, "global_batch"):
         return None
     steps = np.ceil(examples / rows.number("global_batch"))
-    return Figure(steps * run.seconds * slower, steps * run.roofline, run.spread)
+    return Figure(steps * run.seconds, steps * run.roofline, run.spread)

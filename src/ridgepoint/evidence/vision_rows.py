@@ -13,6 +13,7 @@ from ridgepoint.cost.energy import capped, power_w
 from ridgepoint.errors import RidgepointError
 from ridgepoint.evidence.autocast import autocast
 from ridgepoint.evidence.datasets import ASSUMED, EXAMPLES, ITERATION_S, LOADER_S, SIZES
+from ridgepoint.evidence.derived_figures import completed
 from ridgepoint.evidence.folding import folded
 from ridgepoint.evidence.gradients import eager_gradients
 from ridgepoint.evidence.optimizers import of_network, update_s
@@ -20,10 +21,11 @@ from ridgepoint.evidence.rows import InexpressibleError, Rows
 from ridgepoint.evidence.run_scenarios import Figure, Figures, with_formats
 from ridgepoint.evidence.stacked import Totals, flat, totals
 from ridgepoint.evidence.step_rows import engine_of
+from ridgepoint.kernels.unknown import rules_of
 from ridgepoint.machines.machine import Machine
 from ridgepoint.models.networks.network import Network
 from ridgepoint.numeric import Array, Num
-from ridgepoint.ops import Attention
+from ridgepoint.ops import Attention, Conv, Gemm
 from ridgepoint.plan import Plan
 from ridgepoint.serving.engines import Engine, dispatch_s, fuses_attention, with_software
 from ridgepoint.tasks import Forward, Train
@@ -54,6 +56,10 @@ class Passes:
     engine: Engine
     update_s: Num = 0.0
     loader_s: Num = 0.0
+    plain: tuple[Counted, ...] = ()
+    """The ops without what eager code adds to gradients, each as often as it computes something."""
+    arithmetic: str = "fp16"
+    """The format whose peak MFU is a part of."""
 
     @property
     def size(self) -> int:
@@ -89,13 +95,14 @@ def passes(rows: Rows, net: Network, machine: Machine) -> Passes:
         ops = autocast(ops)
     if engine.folded and not training:
         ops = folded(ops, formats_of(net, plan)[0])
+    plain = tuple(ops)
     launches = 1.0 if engine.captured else sum(count * kernel_count(op) for op, count in ops)
     update: Num = 0.0
     loader = LOADER_S.get(rows.tag("dataset"), 0.0) * batch
     if training and not engine.compiled:
         update = update_s(rows, of_network(ops), machine) + (ITERATION_S if rows.tag("dataset") else 0.0)
         ops = list(eager_gradients(ops, rows.tag("layout")))
-    return Passes(rows, ops, launches, engine, update, loader)
+    return Passes(rows, ops, launches, engine, update, loader, plain, formats_of(net, plan)[0])
 
 
 def network_figures(groups: list[tuple[Rows, Network, Machine]]) -> list[Figures | str]:
@@ -146,16 +153,35 @@ def _figures(one: Passes, machine: Machine, every: Totals, part: slice) -> Figur
     bound = every.bound_s[part]
     figures = {
         "latency_ms": Figure(seconds * 1e3, bound * 1e3, spread),
+        "step_s": Figure(seconds, bound, spread),
         "throughput_samples_s": Figure(batch / seconds, batch / bound, spread),
     }
     if power is not None:
         limit = machine.device.power.tdp or 0.0
         figures["power_w"] = Figure(power, float(limit), machine.coefficients.power.spread)
+    if any(one.rows.table.text["metric"][i] in _RATES for i in one.rows.index):
+        figures |= _rates(one, machine, seconds, bound, spread)
     epoch = EXAMPLES.get(one.rows.tag("dataset"))
     if epoch is not None:
         steps, wider = np.ceil(epoch / batch), ASSUMED.get(one.rows.tag("dataset"), 1.0)
-        figures["time_s"] = Figure(steps * seconds, steps * bound, spread * wider)
-    return figures
+        figures["time_s"] = figures["epoch_s"] = Figure(steps * seconds, steps * bound, spread * wider)
+    return completed(figures, one.rows, float(machine.devices))
+
+
+_RATES = ("mfu", "tflops_per_device")
+
+
+def _rates(one: Passes, machine: Machine, seconds: Array, bound: Array, spread: float) -> Figures:
+    """FLOP/s of products, convolutions and attention, forwards and backwards, and their part of the peak."""
+    flop = sum((count * rules_of(op).flop(op) for op, count in one.plain if isinstance(op, _PRODUCTS)), np.float64(0.0))
+    peak = machine.arithmetic(one.arithmetic).flop_per_s
+    return {
+        "tflops_per_device": Figure(flop / seconds * 1e-12, flop / bound * 1e-12, spread),
+        "mfu": Figure(flop / seconds / peak, flop / bound / peak, spread),
+    }
+
+
+_PRODUCTS = (Gemm, Conv, Attention)
 
 
 def _power(rows: Rows, machine: Machine, busy: dict[str, Array], seconds: Array) -> tuple[Num | None, Num]:
