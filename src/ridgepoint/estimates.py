@@ -37,7 +37,7 @@ from ridgepoint.tasks.memory import device_ledger
 from ridgepoint.techniques.registry import applied
 from ridgepoint.work import Work
 
-CHUNK = 131072
+CHUNK = 262144
 """Points of a sweep that are evaluated together: large enough for NumPy, small enough for the cache."""
 FEW, LARGEST = 4096, 1e9
 """Points up to which the largest batch is sought in few steps, and the largest that is."""
@@ -270,7 +270,7 @@ class Estimate:
 def _core_numbers(est: Estimate) -> dict[str, Num]:
     machine, built, cost = est.scenario.machine, est.built, est.cost
     at_limit = est.mode == BOUND
-    bound = cost if at_limit else evaluate(built.device, machine, mode=BOUND, strict=est.strict)
+    bound = cost if at_limit else evaluate(built.device, machine, mode=BOUND, strict=est.strict, like=cost)
     numbers: dict[str, Num] = {
         "time_s": np.maximum(cost.time_s, bound.time_s),
         "bound_s": bound.time_s,

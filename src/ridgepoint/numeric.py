@@ -84,6 +84,8 @@ def distinct(*values: Num) -> tuple[list[Num], Partition] | None:
     >>> picked, n, bool(np.array_equal(spread(picked), m))
     (array([1., 2.]), 7.0, True)
     """
+    if not any(isinstance(value, np.ndarray) for value in values):
+        return None
     shape = np.broadcast_shapes(*(np.shape(v) for v in values))
     size = int(np.prod(shape, dtype=np.int64))
     if size < _MANY:

@@ -320,9 +320,9 @@ def _paying(units: Num, keys: Num, most: Num, sms: int, clocks: _Clocks) -> Num:
 
 def _busy(blocks: Num, keys: Num, sms: int, clocks: _Clocks) -> Num:
     """Clocks of the busiest multiprocessor, a fourth-power mean of what it streams and the start beside it."""
-    streamed = np.maximum(ceil_div(np.round(blocks, 9), sms) * keys * clocks.key, blocks * keys * clocks.shared)
-    ends = (ceil_div(np.round(blocks, 9), sms) - 1.0) * clocks.block
-    starting = ends + clocks.start
+    turns = ceil_div(np.round(blocks, 9), sms)
+    streamed = np.maximum(turns * keys * clocks.key, blocks * keys * clocks.shared)
+    starting = (turns - 1.0) * clocks.block + clocks.start
     fourth = (streamed * streamed) ** 2 + (starting * starting) ** 2
     return np.sqrt(np.sqrt(fourth))
 

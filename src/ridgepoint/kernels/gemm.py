@@ -20,6 +20,7 @@ Guide"), split-K and stream-K (CUTLASS; Osama et al. 2023).
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -221,14 +222,13 @@ def tiled(op: Gemm, machine: Machine, menu: Array | None = None) -> Demand:
     habits, given = library(op.library), menu is not None
     # Kernels for batches in 32 bits neither split k nor write whole rows.
     plain = machine.device.kind == "gpu" and arithmetic.engine == "vector" and not (given or op.grouped)
-    separate = (np.asarray(op.batch) > 1.0) & plain
+    separate: Any = np.asarray(op.batch) > 1.0 if plain else False
     if menu is None:
-        menu = np.concatenate([_MENU, _ROWS]) if arithmetic.engine == "vector" else _MENU
-        menu = menu[menu[:, :2].max(axis=1) <= habits.largest]
-        if own(table.max_split, name, arithmetic) <= 1.0 or habits.split_rows < 1.0:
-            menu = menu[menu[:, 2] == 1.0]
+        whole_k = own(table.max_split, name, arithmetic) <= 1.0 or habits.split_rows < 1.0
+        menu = _menu(arithmetic.engine == "vector", habits.largest, whole_k)
     tm, tn, split = (column.reshape(-1, *([1] * points)) for column in menu.T)
-    split = np.where(separate | (np.asarray(op.m) > habits.split_rows), 1.0, split)
+    if plain or habits.split_rows < np.inf:
+        split = np.where(separate | (np.asarray(op.m) > habits.split_rows), 1.0, split)
     if np.any(np.asarray(op.tile_rows) > 0.0):
         tm = np.where(np.asarray(op.tile_rows) > 0.0, op.tile_rows, tm)
 
@@ -290,6 +290,14 @@ def tiled(op: Gemm, machine: Machine, menu: Array | None = None) -> Demand:
         notes=(arithmetic.note,) if arithmetic.note else (),
         arithmetic=(arithmetic.engine, arithmetic.format),
     )
+
+
+@functools.cache
+def _menu(vector: bool, largest: float, whole_k: bool) -> Array:
+    """The tiles and splits of an engine whose longest side is at most ``largest``; ``whole_k``: k is never split."""
+    menu: Array = np.concatenate([_MENU, _ROWS]) if vector else _MENU
+    keep = (menu[:, :2].max(axis=1) <= largest) & ((menu[:, 2] == 1.0) | (not whole_k))
+    return np.asarray(menu[keep])
 
 
 def _row_tiles(op: Gemm, tm: Num) -> Num:

@@ -138,6 +138,16 @@ class Machine:
 
         Errors: ``no_arithmetic`` when no wider format exists on the machine either.
         """
+        if format_name not in self._arithmetic:
+            self._arithmetic[format_name] = self._fastest(format_name)
+        return self._arithmetic[format_name]
+
+    @cached_property
+    def _arithmetic(self) -> dict[str, Arithmetic]:
+        """Those asked for so far."""
+        return {}
+
+    def _fastest(self, format_name: str) -> Arithmetic:
         wanted = FORMATS[format_name]
         known = [key for key in (wanted.math, *wanted.wider) if key in self._rates]
         if known:
