@@ -6,9 +6,11 @@ import pytest
 import ridgepoint as rp
 from ridgepoint.models.architecture import Experts, FeedForward
 from ridgepoint.models.catalog import find_model
-from ridgepoint.models.execution import Tokens
+from ridgepoint.models.execution import Execution, Formats, Tokens
 from ridgepoint.models.feed import UNEVEN, chance_imbalance, dense, experts, most_touched, touched_experts
+from ridgepoint.numeric import Num
 from ridgepoint.tasks import Decode, Forward
+from ridgepoint.tasks.inference import kernel_count
 from tests.models.parts import built, components, execution, flop
 
 MOE = Experts(count=64, top_k=8, width=128)
@@ -58,6 +60,43 @@ def test_routing_that_is_stated_or_trained_is_not_made_uneven():
         inputs = 4 * 8 * (64 + 2 * 128) * 2
         loaded = touched_experts(64.0, 8.0, 4.0) * 2 * 64 * 128 * 2
         assert parts["m.experts.gate_up"].bytes == pytest.approx(loaded + inputs)
+
+
+def test_a_library_that_keeps_places_moves_the_rows_of_other_ranks_too():
+    """Triton's layer sums every choice of every token, whoever has the expert, and blocks write zeros for others' (as the rows
+    of fused expert layers have it, design §8): on one rank there are none, on eight seven in eight. Products stay as they are.
+    """
+    tokens = Tokens(np.array([16.0, 64.0]), 1.0, 1.0, decode=True)
+    for ranks in (1.0, 8.0):
+        none, triton = (
+            components(experts(MOE, 64, tokens, execution(tp=ranks, ep=ranks, expert_library=name), "m"))
+            for name in ("", "triton-bf16")
+        )
+        others = tokens.total * 8 * (1.0 - 1.0 / ranks)
+        zeros, whole = others * (2 * 128 + 64) * 2, others * (64 + 64 / 8) * 2
+        further = triton["m.weighted_sum"].bytes - none["m.weighted_sum"].bytes
+        assert further == pytest.approx(zeros + whole)
+        ratio = triton["m.experts.activation"].bytes / none["m.experts.activation"].bytes
+        assert ratio == pytest.approx(np.full(2, ranks))
+        for product in ("m.experts.gate_up", "m.experts.down"):
+            assert triton[product].bytes == pytest.approx(none[product].bytes)
+
+
+def test_a_library_starts_its_own_number_of_kernels_beside_the_products():
+    """Counts are those of the timed layers, conversion of the rows included: generated kernels have one in 16 bits and five in
+    FP8 blocks, where nobody's layer has two, and three with the conversion.
+    """
+
+    def launches(name: str, formats: Formats) -> Num:
+        return kernel_count(
+            experts(MOE, 64, Tokens(4.0, 1.0, 1.0, decode=True), Execution(formats, expert_library=name), "m")
+        )
+
+    wide = Formats((("default", "bf16"),))
+    narrow = Formats((("default", "fp8_block"),), inputs="fp8_block")
+    assert launches("triton-bf16", wide) == launches("", wide)
+    assert launches("trtllm_gen-bf16", wide) == launches("", wide) - 1.0
+    assert launches("trtllm_gen-fp8_block", narrow) == launches("", narrow) + 2.0
 
 
 def test_a_gated_part_has_three_matrices_and_a_plain_one_two():

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from ridgepoint.cost.evaluate import evaluate
+from ridgepoint.kernels.expert_libraries import EXPERT_LIBRARIES
 from ridgepoint.machines.catalog import find_machine
 from ridgepoint.ops import Gemm
 from ridgepoint.serving.deployment import deployment
@@ -78,6 +79,7 @@ def test_an_engine_takes_the_grouped_products_of_its_library():
     assert used.grouped_memory["default"] == known.grouped_memory.get("triton-bf16", 1.0)
     other = deployment("qwen3-30b-a3b", "h100-sxm", engine="trtllm").passes.machine.coefficients.gemm
     assert other.grouped["default"] == known.grouped["default"]
+    assert given.passes.run.expert_library == "triton-bf16"
 
 
 def test_libraries_that_engines_name_are_in_the_tables():
@@ -87,6 +89,7 @@ def test_libraries_that_engines_name_are_in_the_tables():
     assert named
     for family, entry in named:
         assert entry in find_machine(machines[family]).coefficients.gemm.grouped
+        assert {entry, entry.partition("-")[0]} & set(EXPERT_LIBRARIES)
 
 
 def test_uneven_experts_are_said_unless_the_imbalance_is_stated():

@@ -16,28 +16,13 @@ from ridgepoint.evidence.expert_routing import Routed, routed
 from ridgepoint.evidence.matrix_rows import operand_formats
 from ridgepoint.evidence.rows import Builder, InexpressibleError, Rows
 from ridgepoint.formats import FORMATS
+from ridgepoint.kernels.expert_libraries import expert_library
 from ridgepoint.machines.catalog import find_machine
 from ridgepoint.machines.machine import Machine
 from ridgepoint.numeric import Array
 from ridgepoint.ops import Gemm, Stream
 from ridgepoint.work import Seq, Work
 
-_ROUTE_LAUNCHES = {
-    "cutlass": 3.0,
-    "cutlass-fp8": 4.0,
-    "cutlass-nvfp4": 4.0,
-    "cutlass-fp8_block": 2.0,
-    "marlin": 4.0,
-    "deepgemm": 20.0,
-    "triton": 2.0,
-    "triton-fp8_block": 3.0,
-    "triton_mxfp4": 24.0,
-    "trtllm_gen": 3.0,
-    "trtllm_gen-bf16": 1.0,
-    "trtllm_gen-fp8_block": 5.0,
-    "trtllm_gen_tuned": 3.0,
-}
-"""Kernels that pick experts, sort tokens by them and put them in place, by library and format, as the smallest rows tell."""
 _SWAPPED = ("hopper", "blackwell")
 """Families whose CUTLASS kernels take an expert's columns as rows of a tile, so that its rows may be 256 at a time."""
 _LARGEST_TILE = {"bf16": 64.0, "w4a16": 64.0, "w4a8": 256.0}
@@ -54,7 +39,7 @@ def _experts(rows: Rows, machine: Machine) -> Work:
     gates = 2.0 if rows.tag("gated", "1") == "1" else 1.0
     tokens, here = _reaching(rows, library, tokens)
     # Rows that are worked on beside the products: those of other ranks' experts too, where the library keeps places for them.
-    kept = library in {"triton", "marlin", "triton_mxfp4"}
+    kept = expert_library(library).keeps
     mine, every = here.rows, np.maximum(tokens * rows.number("top_k"), here.rows) if kept else here.rows
     up, down = _products(rows, machine, library, tokens, here)
     fused, narrow = library.startswith("trtllm_gen"), FORMATS[acts].bits < 16
@@ -172,8 +157,7 @@ def _power_of_two(rows: Array, least: float, most: float) -> Array:
 def _route_launches(rows: Rows, library: str) -> Array:
     """Kernels beside the products, activation and sum, with what releases and models add to the usual."""
     experts, release = rows.number("experts"), rows.tag("ver")
-    usual = _ROUTE_LAUNCHES.get(library, 4.0)
-    launches = np.full_like(experts, _ROUTE_LAUNCHES.get(f"{library}-{rows.text('dtype')}", usual))
+    launches = np.full_like(experts, expert_library(_library(rows)).launches)
     if library == "cutlass" and _before(
         rows, 1, 1
     ):  # it picked among more than 128 experts by the framework's operators

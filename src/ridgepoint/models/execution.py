@@ -94,6 +94,7 @@ class Execution:
     """Everything that a layer builder needs: formats, cut, kernels.
 
     ``expert_imbalance`` multiplies the busiest expert rank's rows (0 = what chance does, and favourites when a model serves).
+    ``expert_library``: whose fused layers run the experts (``kernels.expert_libraries``; empty: nobody said).
     """
 
     formats: Formats
@@ -105,6 +106,7 @@ class Execution:
     paged: bool = False
     training: bool = False
     expert_imbalance: Num = 0.0
+    expert_library: str = ""
     dropout: float = 0.0
 
     def rows(self, tokens: Tokens) -> Num:

@@ -6,6 +6,7 @@ import numpy as np
 
 from ridgepoint.cost.order_statistics import expected_maximum
 from ridgepoint.formats import FORMATS
+from ridgepoint.kernels.expert_libraries import expert_library
 from ridgepoint.models.architecture import Experts, FeedForward
 from ridgepoint.models.execution import Execution, Tokens
 from ridgepoint.models.expert_training import clamp, one_by_one, permute, weighted_bias
@@ -137,9 +138,21 @@ def _top_k(feed: Experts, rows: Num, run: Execution, at: str) -> Stream:
         special=rows * feed.count,
         pattern="softmax",
         rows=rows,
-        launches=2.0,
+        launches=_route_launches(run),
         label=f"{at}.top_k",
     )
+
+
+def _route_launches(run: Execution) -> float:
+    """Kernels that pick experts and sort tokens by them; a library's count includes the conversion, which is apart here."""
+    if not run.expert_library:
+        return 2.0
+    return expert_library(run.expert_library).launches - (1.0 if _narrow(run) else 0.0)
+
+
+def _narrow(run: Execution) -> bool:
+    """Whether the experts' products read a narrower format than what lies between the layers."""
+    return FORMATS[run.formats.gemm_inputs("experts")].bits < FORMATS[run.formats.stream].bits
 
 
 def _exchange(feed: Experts, hidden: int, rows: Num, run: Execution, label: str) -> list[Work]:
@@ -180,20 +193,23 @@ def _grouped(
             label=label,
         )
 
+    both = (2.0 if feed.gated else 1.0) * width
+    # Rows that are worked on beside the products: other ranks' choices too, where the library keeps places for them.
+    every = pooled * feed.top_k if expert_library(run.expert_library).keeps else expert_rows
+    zeros = (every - expert_rows) * (both + inner)
     combine = Stream(
-        read_bytes=expert_rows * inner * stored,
-        write_bytes=expert_rows * inner * stored / feed.top_k,
-        flop=2.0 * expert_rows * inner,
+        read_bytes=every * inner * stored,
+        write_bytes=(every * inner / feed.top_k + zeros) * stored,
+        flop=2.0 * every * inner,
         label=f"{at}.weighted_sum",
     )
-    narrow = FORMATS[inputs].bits < FORMATS[run.formats.stream].bits
+    narrow = _narrow(run)
     rows = expert_rows if run.training else pooled
     cast = [quantize(run, f"{at}.quantize", rows * inner, inputs)] if narrow else []
     alone = narrow and not quantized_before(run, f"{at}.shared.down")
-    recast = [quantize(run, f"{at}.quantize", expert_rows * width, inputs)] if alone else []
-    both = (2.0 if feed.gated else 1.0) * width
+    recast = [quantize(run, f"{at}.quantize", every * width, inputs)] if alone else []
     up = product(f"{at}.experts.{'gate_up' if feed.gated else 'up'}", both, inner)
-    nonlinear: list[Work] = [activation(run, f"{at}.experts.activation", expert_rows * width, feed.gated)]
+    nonlinear: list[Work] = [activation(run, f"{at}.experts.activation", every * width, feed.gated)]
     down: list[Work] = [*recast, product(f"{at}.experts.down", inner, width)]
     if not run.training:
         return [*cast, up, *nonlinear, *down, combine]

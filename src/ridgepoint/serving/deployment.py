@@ -24,7 +24,7 @@ from ridgepoint.serving.adapters import Adapters, AdapterTable
 from ridgepoint.serving.budget import PowerBudget
 from ridgepoint.serving.capacity import Cache, cache_of
 from ridgepoint.serving.clock import Clock
-from ridgepoint.serving.engines import Engine, engines, servers, with_experts, with_software
+from ridgepoint.serving.engines import Engine, engines, experts_of, servers, with_experts, with_software
 from ridgepoint.serving.failures import Failures
 from ridgepoint.serving.passes import Passes, passes
 from ridgepoint.serving.scaling import Scaling
@@ -92,7 +92,9 @@ class Deployment:
     def _passes(self) -> tuple[Passes, tuple[str, ...]]:
         software = self.software
         found, said = passes(self.model, with_software(self.machine, software), self.plan, software.fused_attention)
-        return replace(found, machine=with_experts(found.machine, software, found.run.formats.weight("experts"))), said
+        stored = found.run.formats.weight("experts")
+        run = replace(found.run, expert_library=experts_of(software, found.machine, stored))
+        return replace(found, machine=with_experts(found.machine, software, stored), run=run), said
 
     @property
     def passes(self) -> Passes:

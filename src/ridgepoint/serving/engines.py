@@ -182,6 +182,11 @@ def with_software(machine: Machine, engine: Engine) -> Machine:
     return replace(machine, device=msgspec.structs.replace(device, coefficients=tables))
 
 
+def experts_of(engine: Engine, machine: Machine, stored: str) -> str:
+    """The library that the engine takes for experts ``stored`` in a format on this machine; empty where nothing is said."""
+    return engine.experts.get(machine.device.family, {}).get(stored, "")
+
+
 def with_experts(machine: Machine, engine: Engine, stored: str) -> Machine:
     """The machine with the grouped products of the library that the engine takes for experts ``stored`` in a format.
 
@@ -191,8 +196,8 @@ def with_experts(machine: Machine, engine: Engine, stored: str) -> Machine:
     >>> triton == h100.coefficients.gemm.grouped["triton-bf16"] < h100.coefficients.gemm.grouped["default"]
     True
     """
-    entry = engine.experts.get(machine.device.family, {}).get(stored)
-    if entry is None:
+    entry = experts_of(engine, machine, stored)
+    if not entry:
         return machine
     table = msgspec.to_builtins(machine.coefficients.gemm)
     own = {
