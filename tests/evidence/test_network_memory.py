@@ -77,3 +77,27 @@ def test_a_size_that_is_stated_is_taken(predicted):
     stated[13] = "224"
     found = predicted(",".join(stated))
     assert found.predicted[0] == pytest.approx(22.5, rel=0.1)
+
+
+def passing(model, batch, metric="peak_memory_gb", image="224", kind=""):
+    stated = f"mine,rtx-3090,1,1,timm,{model},forward,fp16,,{batch},,,,{image}" + "," * 10
+    extra = f'"{{""kind"":""{kind}""}}"' if kind else "{}"
+    return f"{stated},eager,{extra},{metric},3,GB"
+
+
+def test_a_pass_needs_its_weights_and_what_is_at_hand(predicted):
+    """ResNet-50 in 16 bits: 51 MB of weights; the input and output of its first stage, 1.6 million values an image each."""
+    one, many, twice = predicted(*(passing("resnet50", batch) for batch in (1, 256, 512))).predicted
+    assert 0.051 < one < 0.08
+    assert twice - many == pytest.approx(many - 0.051, rel=0.05)  # in proportion to the images, beside the weights
+
+
+def test_the_whole_device_holds_a_context_besides(predicted):
+    alone, device = predicted(passing("resnet50", 8), passing("resnet50", 8, kind="device_used")).predicted
+    assert device - alone == pytest.approx(1.47)
+
+
+def test_whether_a_network_fits(predicted):
+    """An RTX 3090 has 24 GB; a yes counts 2, a no 1."""
+    few, far_too_many = predicted(passing("vgg16", 8, "fits"), passing("vgg16", 8192, "fits")).predicted
+    assert (few, far_too_many) == (2.0, 1.0)

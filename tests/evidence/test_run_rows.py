@@ -353,7 +353,7 @@ KERNELS_ALONE = (
 @pytest.mark.parametrize(("written", "like"), [("channels_last", "nhwc"), ("NHWC", "nhwc"), ("contiguous", "nchw")])
 def test_layouts_have_several_names(table, written, like):
     """An unknown word for the order of memory ended the whole report with a key error."""
-    row = {
+    row: dict[str, Any] = {
         "machine": "rtx-3090",
         "framework": "timm",
         "model": "convnext_tiny",

@@ -37,17 +37,35 @@ def predicted(tmp_path):
 
 
 def train(task="train_total", metric="time_s", extra=None, **changes):
-    row = {"machine": "a100-sxm-80gb", "devices": 8, "framework": "llm-foundry", "model": "mpt-1b", "mode": "eager"}
+    row: dict[str, object] = {
+        "machine": "a100-sxm-80gb",
+        "devices": 8,
+        "framework": "llm-foundry",
+        "model": "mpt-1b",
+        "mode": "eager",
+    }
     row |= {"precision": "bf16", "prompt": 2048, "tp": 1, "dp": 8, "micro_batch": 8, "global_batch": 512}
     return row | {"task": task, "metric": metric, "extra": extra or {}} | changes
 
 
 def passes(task, **changes):
-    row = {"machine": "a100-sxm-80gb", "framework": "vllm", "model": "llama-2-7b", "task": task, "precision": "fp16"}
+    row: dict[str, object] = {
+        "machine": "a100-sxm-80gb",
+        "framework": "vllm",
+        "model": "llama-2-7b",
+        "task": task,
+        "precision": "fp16",
+    }
     return row | {"batch": 4, "prompt": 2048, "output": 128, "metric": "mfu"} | changes
 
 
-IMAGES = {"machine": "v100-sxm-16gb", "framework": "pytorch", "model": "resnet50", "mode": "eager", "precision": "fp32"}
+IMAGES: dict[str, object] = {
+    "machine": "v100-sxm-16gb",
+    "framework": "pytorch",
+    "model": "resnet50",
+    "mode": "eager",
+    "precision": "fp32",
+}
 
 
 def test_a_whole_run_is_its_steps_however_it_says_how_many(predicted):
@@ -143,7 +161,13 @@ def test_power_is_of_as_many_devices_as_the_unit_says(predicted):
 
 
 def test_the_peak_of_serving_is_above_its_mean_and_within_the_limit(predicted):
-    serve = {"machine": "h100-sxm", "framework": "vllm", "model": "llama-3.1-8b", "task": "serve", "precision": "bf16"}
+    serve: dict[str, object] = {
+        "machine": "h100-sxm",
+        "framework": "vllm",
+        "model": "llama-3.1-8b",
+        "task": "serve",
+        "precision": "bf16",
+    }
     serve |= {"prompt": 4000, "output": 200, "concurrency": 8}
     mean, peak = predicted(serve | {"metric": "power_w"}, serve | {"metric": "power_peak_w"}).predicted
     assert mean < peak <= 700.0

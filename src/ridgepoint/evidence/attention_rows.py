@@ -18,8 +18,8 @@ from ridgepoint.evidence.attention_passes import (
     with_passes,
 )
 from ridgepoint.evidence.harness import harness_of
-from ridgepoint.evidence.matrix_rows import known_format, operand_formats
-from ridgepoint.evidence.rows import Builder, InexpressibleError, Rows
+from ridgepoint.evidence.matrix_rows import known_format
+from ridgepoint.evidence.rows import Builder, Rows
 from ridgepoint.evidence.tables import Table
 from ridgepoint.formats import FORMATS
 from ridgepoint.machines.catalog import find_machine
@@ -191,66 +191,6 @@ def _sizes(rows: Rows, *names: str) -> dict[str, Any]:
     return {name: rows.number(name) for name in names}
 
 
-# DeepSeek-V3: hidden size, ranks of query and key/value compression, head dimensions (rotary, content, value).
-_HIDDEN, _Q_RANK, _KV_RANK, _ROTARY, _CONTENT, _VALUE = 7168.0, 1536.0, 512.0, 64.0, 128.0, 128.0
-
-
-def _layer(rows: Rows, machine: Machine) -> Work:
-    """A whole MLA block with its projections, as TensorRT-LLM runs it."""
-    if not rows.tag("name").startswith("mla_") or rows.tag("model") not in {"deepseek-v3", "deepseek-r1"}:
-        raise InexpressibleError(f"layer '{rows.tag('name')}' of {rows.tag('model')}")
-    acts, weights, out = operand_formats(rows)
-    batch, heads, q_len = rows.number("batch"), rows.number("heads"), rows.number("q_len")
-    tokens = batch * q_len
-    kv = known_format(rows.text("kv_dtype") or "bf16")
-
-    def project(n: Array | float, k: Array | float, label: str) -> Work:
-        product = Gemm(m=tokens, n=n, k=k, acts=acts, weights=weights, out=out, label=label)
-        return product if acts == "bf16" else Seq(_passes(tokens, k, "quantize", 0.75), product)
-
-    def absorb(n: float, k: float, label: str) -> Gemm:
-        return Gemm(m=tokens, n=n, k=k, batch=heads, label=label)
-
-    decode = rows.tag("phase") == "decode"
-    attention = Attention(
-        batch=batch,
-        heads=heads,
-        kv_heads=1.0 if decode else heads,
-        q_len=q_len,
-        kv_len=rows.number("kv_len"),
-        head_dim=_KV_RANK + _ROTARY if decode else _CONTENT + _ROTARY,
-        value_dim=_KV_RANK if decode else _VALUE,
-        latent=decode,
-        kv=kv,
-        label="attention",
-    )
-    before: list[Work] = [
-        Gemm(m=tokens, n=_Q_RANK + _KV_RANK + _ROTARY, k=_HIDDEN, acts=acts, weights=weights, out=out, label="down"),
-        _passes(tokens, _Q_RANK + _KV_RANK, "norm", 1.0, launches=2.0),
-        project(heads * (_CONTENT + _ROTARY), _Q_RANK, "query up"),
-        _passes(tokens, heads * _ROTARY + _ROTARY, "elementwise", 1.0),
-    ]
-    inner: list[Work] = (
-        [absorb(_KV_RANK, _CONTENT, "absorb keys"), attention, absorb(_VALUE, _KV_RANK, "absorb values")]
-        if decode
-        else [project(heads * (_CONTENT + _VALUE), _KV_RANK, "key and value up"), attention]
-    )
-    return Seq(*before, *inner, project(_HIDDEN, heads * _VALUE, "output"))
-
-
-def _passes(rows: Array, columns: Array | float, pattern: str, passes: float, launches: float = 1.0) -> Stream:
-    """A pass that reads and writes bf16 values, ``passes`` times."""
-    moved = 2.0 * passes * rows * columns
-    return Stream(
-        read_bytes=moved,
-        write_bytes=moved,
-        flop=4.0 * rows * columns,
-        pattern=pattern,
-        launches=launches,
-        label=pattern,
-    )
-
-
 def _library(rows: Rows) -> str:
     """Kernels that the tables' own coefficients do not describe.
 
@@ -298,5 +238,4 @@ BUILDERS = {
         repeated_bytes=_cache_bytes,
         library=_library,
     ),
-    "layer": Builder(_layer, tags=("name", "model", "phase")),
 }

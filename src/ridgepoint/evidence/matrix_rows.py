@@ -8,6 +8,7 @@ import numpy as np
 
 from ridgepoint.evidence.harness import harness_of
 from ridgepoint.evidence.rows import Builder, InexpressibleError, Rows, timed
+from ridgepoint.evidence.tables import Table
 from ridgepoint.formats import FORMATS
 from ridgepoint.kernels.libraries import LIBRARIES
 from ridgepoint.machines.machine import Machine
@@ -78,7 +79,7 @@ def _product_library(rows: Rows, machine: Machine) -> str:
 
 def amax_launches(machine: Machine) -> float:
     """Kernels of a tensor's maximum in TensorRT-LLM, as long as its smallest rows say."""
-    return {"blackwell": 4.0, "ada": 5.0}.get(machine.device.family, 3.0)
+    return {"blackwell": 4.0, "ada": 4.0}.get(machine.device.family, 3.0)
 
 
 def _conversions(rows: Rows, machine: Machine, m: Array, k: Array, acts: str) -> list[Work]:
@@ -124,18 +125,18 @@ def _batched(rows: Rows, machine: Machine) -> Work:
 
 
 def _conv(rows: Rows, machine: Machine) -> Work:
-    stride, pad = rows.extra("stride", 1.0), rows.extra("pad", 0.0)
-    stride_w, pad_w = rows.extra("stride_w", np.nan), rows.extra("pad_w", np.nan)
-    if not np.all(np.isnan(stride_w) | (stride_w == stride)):
-        raise InexpressibleError("stride differs between height and width")
+    if reason := _unlike(rows.table, int(rows.index[0])):
+        raise InexpressibleError(reason)
+    stride, _ = _sides(rows, "stride", 1.0)
+    pad_h, pad_w = _sides(rows, "pad", 0.0)
     acts, weights, _ = operand_formats(rows)
-    shape: dict[str, Any] = {name: rows.extra(name) for name in ("c_in", "c_out", "h", "w", "kh", "kw")}
+    shape: dict[str, Any] = {name: rows.extra(name) for name in _SHAPE}
     convolution = Conv(
         batch=rows.number("batch"),
         **shape,
         stride=stride,
-        pad_h=pad,
-        pad_w=np.where(np.isnan(pad_w), pad, pad_w),
+        pad_h=pad_h,
+        pad_w=pad_w,
         groups=rows.extra("groups", 1.0),
         direction=rows.tag("dir", "fwd"),
         acts=acts,
@@ -144,6 +145,50 @@ def _conv(rows: Rows, machine: Machine) -> Work:
     return timed(rows, convolution)
 
 
+def _sides(rows: Rows, key: str, default: float) -> tuple[Array, Array]:
+    """Height's and width's number of every row."""
+    found = [_pair(rows.table.extra[i], key, default) for i in rows.index]
+    return np.array([pair[0] for pair in found]), np.array([pair[1] for pair in found])
+
+
+def _pair(extra: dict[str, Any], key: str, default: float) -> tuple[float, float]:
+    """Height's and width's number in one row: one for both (the width's own beside it), a list of two, or one for each side
+    (top, left, bottom, right: of paddings, whose mean counts).
+
+    >>> _pair({"pad": [1, 2]}, "pad", 0.0), _pair({"pad": [0, 1, 2, 1]}, "pad", 0.0), _pair({"pad": 1, "pad_w": 3}, "pad", 0.0)
+    ((1.0, 2.0), (1.0, 1.0), (1.0, 3.0))
+    """
+    stated = extra.get(key)
+    values = stated if isinstance(stated, list) else [default if stated is None else stated]
+    try:
+        sides = [float(value) for value in values]
+        beside = float(extra.get(f"{key}_w", sides[-1]))
+    except (TypeError, ValueError, IndexError):
+        raise InexpressibleError(f"extra.{key} is neither a number nor a list of them") from None
+    if len(sides) == 4:
+        return (sides[0] + sides[2]) / 2.0, (sides[1] + sides[3]) / 2.0
+    if len(sides) > 2:
+        raise InexpressibleError(f"extra.{key} has {len(sides)} numbers, not one, two or four")
+    return sides[0], beside
+
+
+def _unlike(table: Table, row: int) -> str:
+    """Why no work describes a row's convolution; empty where one does. Such rows are apart from the others of their group."""
+    extra = table.extra[row]
+    try:
+        stride, dilation = _pair(extra, "stride", 1.0), _pair(extra, "dilation", 1.0)
+        _pair(extra, "pad", 0.0)
+    except InexpressibleError as error:
+        return str(error)
+    if stride[0] != stride[1]:
+        return "stride differs between height and width"
+    if dilation != (1.0, 1.0):
+        return "dilated convolutions are not described"
+    missing = [name for name in _SHAPE if extra.get(name) is None]
+    return f"extra.{missing[0]} is not stated" if missing else ""
+
+
+_SHAPE = ("c_in", "c_out", "h", "w", "kh", "kw")
 # How many inputs, weights and results one round of a framework's collector goes through; buffers are used again.
 _ROUND = {"sglang": (6.0, 6.0, 6.0), "trtllm": (1.0, 5.0, 1.0), "vllm": (1.0, 6.0, 1.0)}
 
@@ -168,5 +213,5 @@ def _batch_operands(rows: Rows) -> Array:
 BUILDERS = {
     "gemm": Builder(_gemm, tags=("kernel", "ver"), repeated_bytes=_operands, copies=1.0),
     "batched_gemm": Builder(_batched, tags=("kernel", "name"), repeated_bytes=_batch_operands, copies=1.0),
-    "conv2d": Builder(_conv, tags=("dir", "stride_w")),
+    "conv2d": Builder(_conv, tags=("dir",), split=_unlike),
 }

@@ -14,7 +14,7 @@ import numpy as np
 from ridgepoint.cost.allocator import left_behind
 from ridgepoint.evidence.eager_buffers import fixed_bytes
 from ridgepoint.evidence.finetune_memory import ALL_WEIGHTS, METHODS, OF_ALPACA, PRECISIONS, longest, peak_bytes
-from ridgepoint.evidence.network_memory import network_memory
+from ridgepoint.evidence.network_memory import CONTEXT_BYTES, VISIBLE, network_memory
 from ridgepoint.evidence.rows import InexpressibleError, Rows
 from ridgepoint.evidence.run_scenarios import Figure, Figures, states, whole, with_formats
 from ridgepoint.evidence.step_rows import engine_name, engine_of, plan_of
@@ -34,11 +34,6 @@ from ridgepoint.tasks import Decode, Forward
 from ridgepoint.tasks.build import build
 from ridgepoint.tasks.layout import Layout, execution
 from ridgepoint.work import Op, Work
-
-CONTEXT_BYTES = 1.47e9
-"""What NVML counts beside PyTorch's own: driver context, library workspaces (a GPU with cuBLAS and cuDNN loaded)."""
-VISIBLE = 0.995
-"""Part of the visible device that PyTorch can reserve beside its context."""
 
 WIDE = 0.3
 """Spread of what no row of the development tables tells: peaks of single passes over whole sequences."""

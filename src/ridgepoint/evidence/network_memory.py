@@ -1,4 +1,5 @@
-"""Peak memory of networks in training: what eager PyTorch keeps, and the most that one gradient has at hand besides.
+"""Peak memory of networks. A pass keeps its weights and what one kernel has at hand; training what eager PyTorch keeps, and
+the most that one gradient has at hand besides.
 
 The largest picture of a run decides its peak. Detectors' pictures are scaled to 800 pixels on their short side, at most 1333 on
 the long one, and padded to whole multiples of 32.
@@ -12,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from ridgepoint.evidence.rows import InexpressibleError, Rows
-from ridgepoint.evidence.run_scenarios import Figure, Figures, with_formats
+from ridgepoint.evidence.run_scenarios import Figure, Figures, states, with_formats
+from ridgepoint.evidence.step_rows import engine_of
 from ridgepoint.formats import FORMATS
 from ridgepoint.machines.machine import Machine
 from ridgepoint.models.backward import UNTRAINED
@@ -20,38 +22,66 @@ from ridgepoint.models.networks.network import Network
 from ridgepoint.numeric import Num
 from ridgepoint.ops import Conv, Gemm, Stream
 from ridgepoint.plan import Plan
-from ridgepoint.tasks import Train
+from ridgepoint.serving.engines import BINARY
+from ridgepoint.tasks import Forward, Train
 from ridgepoint.tasks.build import build
 from ridgepoint.tasks.networks import forward_tape
 from ridgepoint.work import Op, Work
 
+CONTEXT_BYTES = 1.47e9
+"""What NVML counts beside PyTorch's own: driver context, library workspaces (a GPU with cuBLAS and cuDNN loaded)."""
+VISIBLE = 0.995
+"""Part of the visible device that PyTorch can reserve beside its context."""
 SHORT_PX, LONG_PX, MULTIPLE = 800.0, 1333.0, 32.0
 """Sides of the largest picture (detectron2's defaults for COCO), and what they are padded to."""
 GIB = 2.0**30
 """The log counts binary megabytes, of which the table makes GB."""
 SPREAD = 0.1
 """Relative error that is claimed, as for other software whose every tensor is counted."""
+PASS_SPREAD = 0.3
+"""That of passes, of which no row of the development tables tells: libraries' workspaces lie beside."""
 
 
 def network_memory(rows: Rows, net: Network, machine: Machine) -> Figures:
-    """Peak of a training step on one device, as its log counts it.
+    """Peak of a pass or a training step on one device, as its log counts it, and whether it fits.
 
-    Errors: ``InexpressibleError`` for other tasks, and for rows that state no size of pictures unless their source has one.
+    Errors: ``InexpressibleError`` for other tasks, and for training rows that state no size of pictures unless their source has
+    one.
     """
-    if rows.text("task") != "train_step":
+    reader = {"forward": _forward, "train_step": _train}.get(rows.text("task"))
+    if reader is None:
         raise InexpressibleError(f"no memory figure is modelled for {rows.text('task')} of a network")
+    peak, unit, spread = reader(rows, net, machine)
+    beside = CONTEXT_BYTES if rows.tag("kind") == "device_used" else 0.0
+    fits = np.asarray(peak <= machine.memory_bytes * BINARY * VISIBLE)
+    figures = {"fits": Figure(np.where(fits, 1.0, 0.0), np.nan, spread)}
+    return figures | {"peak_memory_gb": Figure((peak + beside) / unit, np.nan, spread)}
+
+
+def _forward(rows: Rows, net: Network, machine: Machine) -> tuple[Num, float, float]:
+    """Bytes at the peak of a pass, those of a GB, and the spread."""
+    engine = engine_of(rows)
+    plan = with_formats(Plan(compiled=engine.compiled, dp=float(machine.devices)), rows, net, machine)
+    stated = rows.table.numbers["image_px"][rows.index]
+    task = Forward(batch=rows.number("batch"), image_px=None if np.isnan(stated).any() else stated)
+    ledger = build(net, machine, task, plan).ledger
+    return ledger.total_bytes - ledger["runtime"], 1e9, PASS_SPREAD
+
+
+def _train(rows: Rows, net: Network, machine: Machine) -> tuple[Num, float, float]:
+    """The same of a training step."""
     sizes, unit = _pictures(rows)
-    batch = rows.number("global_batch")
+    batch = rows.number("global_batch" if states(rows, "global_batch") else "batch")
     optimizer = rows.tag("optimizer", "sgd")
     plan = with_formats(Plan(compiled=False, optimizer=optimizer, dp=float(machine.devices)), rows, net, machine)
     aspect = {name: value for name, value in sizes.items() if name != "image_px"}
     task = Train(batch=batch, image_px=sizes["image_px"], inputs=aspect)
     ledger = build(net, machine, task, plan).ledger
-    states = sum((size for name, size in ledger.entries.items() if name != "runtime"), 0.0)
+    kept = sum((size for name, size in ledger.entries.items() if name != "runtime"), 0.0)
     # Gradients are copied into buckets for their exchange.
     buckets = ledger["gradients"] if machine.devices > 1 else 0.0
     tape = forward_tape(net, plan, batch / machine.devices, sizes, "train")
-    return {"peak_memory_gb": Figure((states + buckets + most_at_hand(tape.work)) / unit, np.nan, SPREAD)}
+    return kept + buckets + most_at_hand(tape.work), unit, SPREAD
 
 
 def _pictures(rows: Rows) -> tuple[dict[str, Num], float]:

@@ -15,7 +15,7 @@ import numpy as np
 
 from ridgepoint.citations import TABLES, Reliance, coefficients_of
 from ridgepoint.cost.evaluate import evaluate
-from ridgepoint.evidence import attention_rows, expert_rows, matrix_rows, other_rows
+from ridgepoint.evidence import attention_rows, expert_rows, layer_rows, matrix_rows, other_rows
 from ridgepoint.evidence.configurations import latency_class, rankings
 from ridgepoint.evidence.rows import Builder, express
 from ridgepoint.evidence.run_rows import predict_runs, run_names, stand_ins_of
@@ -39,6 +39,7 @@ BUILDERS: dict[str, Builder] = {
     **matrix_rows.BUILDERS,
     **expert_rows.BUILDERS,
     **attention_rows.BUILDERS,
+    **layer_rows.BUILDERS,
     **other_rows.BUILDERS,
 }
 KINDS = ("kernels", "runs", "memory")
