@@ -203,3 +203,14 @@ def test_jamba_and_mamba():
     alone = read(model_type="mamba", intermediate_size=128, time_step_rank="auto")
     assert layers(alone)[0].mixer == Mamba1(inner=128, state_dim=16, dt_rank=4)
     assert layers(alone)[0].feed is None
+
+
+@pytest.mark.parametrize("family", ["pegasus", "m2m_100"])
+def test_translators_and_summarizers_compute_their_positions(family):
+    """NLLB-200 1.3B: its checkpoint holds 1,370,638,336 numbers, none of them a position's, and a norm after each stack."""
+    config = {"model_type": family, "d_model": 1024, "vocab_size": 256206, "max_position_embeddings": 1024}
+    for side in ("encoder", "decoder"):
+        config |= {f"{side}_layers": 24, f"{side}_attention_heads": 16, f"{side}_ffn_dim": 8192}
+    model = read_config(config, "config.json", "nllb")
+    assert total_parameters(model) == 1_370_638_336
+    assert (model.embedding.learned_positions, model.embedding.norm) == (0, False)

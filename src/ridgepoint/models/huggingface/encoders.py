@@ -1,4 +1,4 @@
-"""Encoders (BERT and its descendants) and encoder–decoders (T5, Switch, BART)."""
+"""Encoders (BERT and its descendants) and encoder–decoders (T5, Switch, BART, Pegasus, NLLB)."""
 
 from __future__ import annotations
 
@@ -226,6 +226,15 @@ def read_mbart(f: Fields, name: str) -> Model:
     return read_bart(f, name, final_norm=True)
 
 
+def read_pegasus(f: Fields, name: str) -> Model:
+    """Pegasus, M2M-100 and NLLB: BART with norms before each part and after each stack, none after its embeddings, and
+    positions that are computed, not learned.
+    """
+    model = read_mbart(f, name)
+    table = replace(model.embedding, learned_positions=0, norm=False)
+    return replace(model, embedding=table, other_parameters=())
+
+
 def _bart_attention(f: Fields, side: str) -> SelfAttention:
     heads = f.count(f"{side}_attention_heads")
     return SelfAttention(heads, heads, head_dim(f, heads), bias=True, output_bias=True, rope=False)
@@ -257,4 +266,6 @@ ENCODERS: dict[str, Callable[[Fields, str], Model]] = {
     "switch_transformers": read_switch,
     "bart": read_bart,
     "mbart": read_mbart,
+    "pegasus": read_pegasus,
+    "m2m_100": read_pegasus,
 }
