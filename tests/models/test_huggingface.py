@@ -1,7 +1,10 @@
 """Reading Hugging Face configurations: shapes, layer patterns, biases, norms (design §5)."""
 
+from dataclasses import replace
+
 import pytest
 
+from ridgepoint.errors import RidgepointError
 from ridgepoint.models.architecture import (
     DeltaAttention,
     Experts,
@@ -11,7 +14,7 @@ from ridgepoint.models.architecture import (
     SelfAttention,
 )
 from ridgepoint.models.huggingface import read_config
-from ridgepoint.models.parameters import parameters, total_parameters
+from ridgepoint.models.parameters import active_parameters, parameters, total_parameters
 from tests.models.configs import LATENT, LLAMA, MOE, attention, layers, read, sparse, windows
 
 # Shapes of heads
@@ -214,3 +217,41 @@ def test_translators_and_summarizers_compute_their_positions(family):
     model = read_config(config, "config.json", "nllb")
     assert total_parameters(model) == 1_370_638_336
     assert (model.embedding.learned_positions, model.embedding.norm) == (0, False)
+
+
+FALCON_H1 = {
+    "model_type": "falcon_h1", "hidden_size": 3072, "num_hidden_layers": 44, "num_attention_heads": 12,
+    "num_key_value_heads": 2, "head_dim": 128, "intermediate_size": 12288, "vocab_size": 130048,
+    "tie_word_embeddings": False, "mamba_d_state": 256, "mamba_n_groups": 1, "mamba_n_heads": 24, "mamba_d_head": 128,
+    "mamba_d_conv": 4, "mamba_chunk_size": 128, "max_position_embeddings": 262144,
+}  # fmt: skip
+
+
+def test_parts_side_by_side_are_all_there():
+    """A Falcon-H1 layer without its Mamba block, or a LongCat layer with one attention part of two, would be read wrongly."""
+    falcon = read_config(FALCON_H1, "config.json", "falcon-h1-7b")
+    mixers = [type(layer.mixer).__name__ for layer, count in falcon.main.layers for _ in range(count)]
+    assert mixers == ["Mamba2", "SelfAttention"] * 44
+    assert sum(layer.norms * count for layer, count in falcon.main.layers) == 2 * 44
+    attention_, block, dense = 3072 * (2 * 1536 + 512), 3072 * (2 * 3072 + 2 * 256 + 24) + 3072 * 3072, 3 * 3072 * 12288
+    products = 44 * (attention_ + block + dense) + 2 * 130048 * 3072
+    assert total_parameters(falcon) == pytest.approx(products, rel=1e-3)  # and norms, short convolutions, decays
+    with pytest.raises(RidgepointError, match="n_groups"):
+        read_config(FALCON_H1 | {"mamba_n_groups": 7}, "config.json", "falcon-h1-7b")
+
+
+def test_identities_among_experts_do_not_compute():
+    """LongCat-Flash: 560 billion parameters, of which 27 billion are active on average (its technical report)."""
+    config = {
+        "model_type": "longcat_flash", "hidden_size": 6144, "num_layers": 28, "num_attention_heads": 64,
+        "ffn_hidden_size": 12288, "q_lora_rank": 1536, "kv_lora_rank": 512, "qk_nope_head_dim": 128,
+        "qk_rope_head_dim": 64, "v_head_dim": 128, "moe_topk": 12, "n_routed_experts": 512, "zero_expert_num": 256,
+        "expert_ffn_hidden_size": 2048, "vocab_size": 131072,
+    }  # fmt: skip
+    model = read_config(config, "config.json", "longcat-flash")
+    assert total_parameters(model) == pytest.approx(560e9, rel=0.01)
+    assert active_parameters(model, embedding=False) == pytest.approx(27e9, rel=0.01)
+    assert [layer.feed.top_k for layer, _ in model.main.layers if isinstance(layer.feed, Experts)] == [8] * 28
+    assert read_config(
+        {k: v for k, v in config.items() if k != "num_layers"} | {"num_hidden_layers": 56}, "c", "l"
+    ) == replace(model, name="l")

@@ -15,12 +15,14 @@ from ridgepoint.models.huggingface.encoders import ENCODERS
 from ridgepoint.models.huggingface.fields import MISSING, Fields, shown
 from ridgepoint.models.huggingface.hybrids import HYBRIDS
 from ridgepoint.models.huggingface.recurrences import RECURRENCES
+from ridgepoint.models.huggingface.side_by_side import read_falcon_h1, read_longcat
 from ridgepoint.models.huggingface.style import Style, read_decoder
 from ridgepoint.models.huggingface.vision import vision_parameters
 
 Reader = Callable[[Fields, str], Model]
 
 _STYLES: Mapping[str, Style | Callable[[Fields], Style]] = {**DECODERS, **CLASSIC, **HYBRIDS, **RECURRENCES}
+_READERS: Mapping[str, Reader] = {**ENCODERS, "falcon_h1": read_falcon_h1, "longcat_flash": read_longcat}
 _LLAMA_LIKE = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "vocab_size")
 _TEXT_CONFIGS = ("text_config", "llm_config", "language_config")
 _INHERITED = ("tie_word_embeddings", "dtype", "torch_dtype", "quantization_config", "compression_config")
@@ -32,9 +34,7 @@ _REFUSED: Mapping[str, str] = {
     "zamba2": "its layers share their weights",
     "lfm2": "its mixers have no description yet",
     "xlnet": "its two-stream attention has no description yet",
-    "falcon_h1": "its layers run two mixers side by side",
     "gemma3n": "its embeddings per layer have no description yet",
-    "longcat_flash": "its layers hold two attention parts",
 }
 """Families that have the usual keys and would be read wrongly."""
 
@@ -72,7 +72,7 @@ def model_types() -> list[str]:
     >>> {"llama", "deepseek_v3", "bert", "t5", "mamba2"} <= set(model_types())
     True
     """
-    return sorted({*_STYLES, *ENCODERS})
+    return sorted({*_STYLES, *_READERS})
 
 
 def _text(top: Fields) -> Fields:
@@ -105,7 +105,7 @@ def _family(text: Fields, top: Fields) -> str:
 
 def _from_class(stem: str) -> str:
     """``Qwen3Moe`` → ``qwen3_moe``: the known family that is spelt alike but for underscores."""
-    spelt = {known.replace("_", ""): known for known in (*_STYLES, *ENCODERS, *_REFUSED)}
+    spelt = {known.replace("_", ""): known for known in (*_STYLES, *_READERS, *_REFUSED)}
     return spelt.get(stem.lower(), stem.lower())
 
 
@@ -114,8 +114,8 @@ def _fold(model_type: str) -> str:
 
 
 def _reader(family: str) -> Reader | None:
-    if family in ENCODERS:
-        return ENCODERS[family]
+    if family in _READERS:
+        return _READERS[family]
     if family in _STYLES:
         style = _STYLES[family]
         return lambda f, name: read_decoder(f, style if isinstance(style, Style) else style(f), name)
