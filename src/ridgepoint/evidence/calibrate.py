@@ -98,6 +98,8 @@ def entries(batches: list[Batch], each: str) -> list[str]:
     if each == "library":
         return sorted({batch.condition.library for batch in batches} - {""})
     priced = [(batch.sheet, op) for batch in batches for op in ops(batch.work)]
+    if each == "grouped product":
+        return [f"grouped-{name}" for name in entries(batches, "product")]
     if each == "product":
         return sorted({name for batch in batches for name, _ in products(batch.work)})
     if each == "pattern":
@@ -123,7 +125,7 @@ def parameters(
         if "." in name and name.partition(".")[0] in free:
             continue  # bounds of one entry
         for path in [f"{name}.{key}" for key in entries(batches, bounds.each)] if bounds.each else [name]:
-            if path in fixed:
+            if path in fixed or path.replace("grouped-", "") in fixed:
                 continue
             table_name, _, key = path.partition(".")
             start = current[table_name].get(key, current[table_name]["default"]) if key else current[table_name]

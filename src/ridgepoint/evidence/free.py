@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Bounds:
-    """Where a coefficient may lie, and what it has one value for each of: ``product``, ``format``, ``pattern``, ``library``."""
+    """Where a coefficient may lie, and what it has one value for each of: ``product``, ``grouped product``, ``format``,
+    ``pattern``, ``library``."""
 
     low: float
     high: float
@@ -111,7 +112,8 @@ LATER: dict[str, dict[str, Bounds]] = {
         "grouped_memory": Bounds(0.2, 1.0, each="library"),
         "start_s.grouped": Bounds(5e-7, 1.2e-5),
         "step_s.grouped": Bounds(1e-8, 1e-6),
-        "efficiency": Bounds(0.15, 1.0, each="product"),
+        # Of products that no plain row tells: in groups alone, or plain ones would be priced as kernels of expert layers.
+        "efficiency": Bounds(0.15, 1.0, each="grouped product"),
     },
     "attention": {
         "efficiency": Bounds(0.1, 0.95, each="format"),

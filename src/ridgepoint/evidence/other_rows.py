@@ -60,7 +60,7 @@ _UNFUSED = {("llmservingsim-v0", "norm"): (7.0, 34.0), ("llmservingsim-v0", "rop
 _UNFUSED_S = 30e-6  # what the host takes to start the kernels of an unfused rotary embedding
 _LAYER_NORM = ("phi",)
 _LAYER_NORM_LAUNCHES = 2.2  # what the smallest rows of it take
-_ENGINES = ("vidur", "llmservingsim-v0")  # sources whose norms are kernels of serving engines
+_SCALAR_NORMS = ("vidur",)  # sources whose norms are serving engines' of 2023
 
 
 def _function(op: str, name: str) -> str:
@@ -84,14 +84,14 @@ def _stream(rows: Rows, machine: Machine) -> Work:
     values, size = rows.number("m") * rows.number("n"), FORMATS[acts].bytes
     reads, writes, flop, special = _STREAMS[key]
     launches, pattern = 1.0, _PATTERNS.get(key, "elementwise")
-    if op == "norm" and rows.text("source") not in _ENGINES:
-        pattern = "layer_norm"
+    if op == "norm":
+        pattern = "scalar_norm" if rows.text("source") in _SCALAR_NORMS else "layer_norm"
     unfused = _UNFUSED.get((rows.text("source"), key))
     if unfused is not None and op == "norm" and rows.tag("model").startswith(_LAYER_NORM):
-        launches, pattern = _LAYER_NORM_LAUNCHES, "layer_norm"
+        launches = _LAYER_NORM_LAUNCHES
     elif unfused is not None:
         launches, moved = unfused
-        pattern = "elementwise"
+        pattern = "unfused"
         reads = writes = moved / 2.0 / size
     kernel = Stream(
         read_bytes=reads * values * size,
@@ -99,7 +99,7 @@ def _stream(rows: Rows, machine: Machine) -> Work:
         flop=flop * values,
         special=special * values,
         pattern=pattern,
-        rows=rows.number("m") if op in {"softmax", "norm"} and pattern != "elementwise" else 0.0,
+        rows=rows.number("m") if op in {"softmax", "norm"} and pattern != "unfused" else 0.0,
         launches=launches,
         label=key,
     )
@@ -116,7 +116,12 @@ def _quantize(rows: Rows, machine: Machine) -> Work:
     amax = name == "compute_scale" or "amax" in name
     if not amax and rows.text("framework") == "sglang":  # plain framework operations, most of them on 32-bit values
         return Stream(
-            read_bytes=14.0 * m * n, write_bytes=13.0 * m * n, flop=4.0 * m * n, launches=4.0, label="scale unfused"
+            read_bytes=14.0 * m * n,
+            write_bytes=13.0 * m * n,
+            flop=4.0 * m * n,
+            pattern="unfused",
+            launches=4.0,
+            label="scale unfused",
         )
     return Stream(
         read_bytes=2.0 * m * n,

@@ -118,6 +118,12 @@ def own(values: Mapping[str, float], name: str, arithmetic: Arithmetic) -> float
     return values.get(computed, values["default"])
 
 
+def _told(op: Gemm, name: str, efficiency: Mapping[str, float]) -> str:
+    """The entry that tells a product's share of the peak: ``grouped-w4a16`` where only products in groups were measured,
+    whose kernels say nothing of plain ones."""
+    return f"grouped-{name}" if op.grouped and f"grouped-{name}" in efficiency else name
+
+
 def share_of_peak(machine: Machine, name: str, arithmetic: Arithmetic) -> float:
     """Part of the engine's rate that large products reach. Where 8 bits run no faster than 16 (fp8 on TPU v6e and Gaudi 3),
     they reach as much: fewer bytes feed as many operations, and shares of engines twice as fast say nothing. Where an engine
@@ -244,7 +250,7 @@ def tiled(op: Gemm, machine: Machine, menu: Array | None = None) -> Demand:
     load = full + table.tail * (whole - full)
 
     timing, reach = ("grouped", table.grouped["default"]) if op.grouped else (name, 1.0)
-    efficiency = share_of_peak(machine, name, arithmetic) * reach
+    efficiency = share_of_peak(machine, _told(op, name, table.efficiency), arithmetic) * reach
     engine_rate = arithmetic.flop_per_s * efficiency * _shape(tm, tn, table.tile_half)
     busy = load * tm * tn * depth * op.computed * (2.0 * sms) / engine_rate
     beside = np.clip(_RESIDENT / (tm * tn), 1.0, 4.0)

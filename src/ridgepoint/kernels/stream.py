@@ -2,7 +2,7 @@
 
 memory  = bytes / min(bandwidth · device.memory_efficiency · efficiency of the pattern, what active rows can draw)
 vector  = simple operations / achieved rate;  special = exponentials, roots and reciprocals / achieved rate
-time    = ‖memory, vector, special‖_p + launches · launch (+ reduction of the rows)
+time    = ‖memory, vector, special‖_p + launches · launch (+ reduction of the rows, longer where threads load single values)
 """
 
 from __future__ import annotations
@@ -17,11 +17,16 @@ from ridgepoint.numeric import Num
 from ridgepoint.ops import Stream
 
 _FRAMEWORK = ("elementwise", "layer_norm", "batch_norm", "softmax", "gather", "copy", "permute", "optimizer", "sample")
-# Serving engines' own kernels for gated activations, rotary embedding and RMS norms read one value at a time per thread,
-# or shuffle rows; a framework's kernels of the same arithmetic are ``elementwise`` and ``layer_norm``.
-# ``amax`` is the maximum of a tensor.
-_ENGINE = ("gate", "rope", "norm", "quantize", "amax")
-PATTERNS = (*_FRAMEWORK, *_ENGINE)
+# A formula as several small kernels of a framework, each of which waits for its last block.
+_COMPOSED = ("unfused",)
+# Serving engines' own kernels for gated activations and rotary embedding read one value at a time per thread, or shuffle
+# rows; a framework's kernels of the same arithmetic are ``elementwise``. Their norms load 16 bytes at a time, as a
+# framework's ``layer_norm`` does; those of 2023 loaded one value (``scalar_norm``). ``amax`` is the maximum of a tensor.
+_ENGINE = ("gate", "rope", "norm", "scalar_norm", "quantize", "amax")
+PATTERNS = (*_FRAMEWORK, *_COMPOSED, *_ENGINE)
+_SERIAL_BYTES = {"scalar_norm": 16384.0}
+"""Bytes of a row, read and written, that a block of 1,024 threads takes in the time of one reduction: where threads load
+single values, one load waits for another."""
 
 
 def flop(op: Stream) -> Num:
@@ -85,8 +90,16 @@ def expected(op: Stream, machine: Machine) -> Demand:
     seconds[machine.main_memory] = (op.read_bytes + op.write_bytes) / full
     phases = [Phase(seconds, table.sharpness), Phase({"launch": op.launches * shared.launch_s})]
     if np.any(np.asarray(op.rows) > 0.0):
-        phases.append(Phase({"wave": np.where(np.asarray(op.rows) > 0.0, table.reduction_s, 0.0)}))
+        phases.append(Phase({"wave": np.where(np.asarray(op.rows) > 0.0, table.reduction_s * _serial(op), 0.0)}))
     return Demand(tuple(phases), arithmetic=(engine, op.acts))
+
+
+def _serial(op: Stream) -> Num:
+    """How many times the latency of a reduction passes for one row."""
+    if op.pattern not in _SERIAL_BYTES:
+        return 1.0
+    row = (op.read_bytes + op.write_bytes) / np.maximum(op.rows, 1.0)
+    return np.maximum(row / _SERIAL_BYTES[op.pattern], 1.0)
 
 
 def _checked(op: Stream) -> Stream:
