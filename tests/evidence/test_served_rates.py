@@ -65,7 +65,7 @@ def test_splitwise_with_steps_priced_as_its_simulator_does(monkeypatch):
     monkeypatch.setattr(Clock, "mixed", beside)
     theirs = [_gain(claim) for claim in both]
     _highest.cache_clear()
-    assert 1.1 < theirs[0] < 1.85
+    assert 1.1 < theirs[0] < 2.1  # highest rates lie on a grid, so a prompt a little shorter can mean a step of it
     assert 2.1 < theirs[1] < 3.6
     assert all(2.0 * mine < gain for mine, gain in zip(ours, theirs, strict=True))
 
