@@ -8,7 +8,7 @@ import json
 import numpy as np
 import pytest
 
-from ridgepoint.evidence.run_rows import predict_runs
+from ridgepoint.evidence.run_rows import predict_runs, stand_ins_of
 from ridgepoint.evidence.tables import read_table
 from ridgepoint.evidence.validate import reasons
 from ridgepoint.machines.catalog import find_machine
@@ -176,3 +176,10 @@ def test_the_peak_of_serving_is_above_its_mean_and_within_the_limit(predicted):
 def test_an_epoch_of_an_unknown_data_set_is_no_step(predicted):
     ((found, _),) = reasons(predicted(train("train_step", unit="s per epoch", extra={"dataset": "mine"})))
     assert "s per epoch" in found
+
+
+def test_networks_on_several_devices_and_their_stand_in(predicted):
+    """Neither a step without its gradients' exchange, nor a serving engine in place of a trainer."""
+    result = predicted(IMAGES | {"task": "train_step", "batch": 64, "devices": 8, "metric": "throughput_samples_s"})
+    assert "several devices" in result.refused[0]
+    assert stand_ins_of(predicted(train(framework="mine", mode="", extra={"steps": 5})).table) == ["nemo"]

@@ -24,9 +24,11 @@ from ridgepoint.tasks.inference import without_host
 from ridgepoint.tasks.layout import resolve_formats
 from ridgepoint.work import Repeat, Seq, Work
 
-STAND_INS = {"forward": "tensorrt", "train_step": "nemo", "finetune_step": "nemo"} | dict.fromkeys(
-    ("prefill", "decode", "generate", "serve"), "vllm"
-)
+STAND_INS = {
+    "forward": "tensorrt",
+    **dict.fromkeys(("train_step", "finetune_step", "train_total"), "nemo"),
+    **dict.fromkeys(("prefill", "decode", "generate", "serve"), "vllm"),
+}
 """Today's usual software for a task: what rows of software that nobody described are predicted with."""
 
 

@@ -78,6 +78,10 @@ def passes(rows: Rows, net: Network, machine: Machine) -> Passes:
     stated = np.where(np.isnan(stated), own, stated) if own is not None else stated
     sizes = None if np.isnan(stated).any() else stated
     training = rows.text("task") == "train_step"
+    if training and machine.devices > 1:
+        raise InexpressibleError(
+            "training of a network on several devices is not read: gradients travel beside its passes"
+        )
     plan = Plan(
         compiled=engine.compiled,
         fused_attention=fuses_attention(engine, machine, rows.text("precision")) and rows.tag("torch") not in _UNFUSED,
