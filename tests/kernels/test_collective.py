@@ -187,6 +187,18 @@ def test_one_rank_costs_nothing(name: str, operation: str, size: float) -> None:
     assert seconds(op(operation, size, np.array([1.0, 2.0])), find_machine(name))[0] == 0.0
 
 
+@pytest.mark.parametrize("ranks", [2.0, 4.0, 8.0])
+def test_parts_of_an_exchange_that_are_not_flagged_wait_until_both_sides_have_met(ranks: float) -> None:
+    """NCCL's protocols: measured exchanges double once a part has more than 16 KiB, then take the same up to a megabyte."""
+
+    def seconds(part: float) -> float:
+        op = Collective(operation="all_to_all", bytes=part * ranks, ranks=ranks, algorithm="nccl")
+        return float(settle(collective.expected(op, find_machine("8xh100-sxm"))).time_s)
+
+    assert seconds(16385.0) > 1.5 * seconds(16384.0)
+    assert seconds(65536.0) == pytest.approx(seconds(16385.0), rel=1e-3)
+
+
 def test_one_rank_needs_no_link() -> None:
     assert seconds(op(ranks=1.0), find_machine("m2-ultra")) == 0.0
 

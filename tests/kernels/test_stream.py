@@ -65,6 +65,34 @@ def test_one_row_is_slower_than_many():
     assert one > 10.0 * many
 
 
+@pytest.mark.parametrize("name", ["a100-sxm-80gb", "h100-sxm", "b200-sxm", "l40s"])
+def test_large_norms_are_memory_bound_on_every_generation(name: str):
+    """Kernels of 2023 that load single values told H100 and B200 alone: norms of served models took twice their bytes' time."""
+    op = Stream(read_bytes=2.4e8, write_bytes=2.4e8, pattern="norm", rows=8192.0)
+    machine = find_machine(name)
+    today, single, bound = (
+        settle(demand(replace(op, pattern=pattern), machine)).time_s
+        for demand, pattern in (
+            (stream.expected, "norm"),
+            (stream.expected, "scalar_norm"),
+            (stream.bound, "norm"),
+        )
+    )
+    assert today < 1.5 * bound
+    assert single > 1.5 * today
+
+
+def test_rows_of_single_values_wait_for_each_load():
+    """Measured on H100 and A100 alike: one row of 8,192 values takes some two microseconds more than one of 4,096."""
+    small, large = (
+        settle(
+            stream.expected(Stream(read_bytes=2.0 * n, write_bytes=2.0 * n, pattern="scalar_norm", rows=1.0), H100)
+        ).time_s
+        for n in (4096.0, 8192.0)
+    )
+    assert 1e-6 < large - small < 3e-6
+
+
 def test_launches_bind_small_kernels():
     timing = settle(stream.expected(Stream(read_bytes=1e3, write_bytes=1e3, launches=10.0), H100))
     assert timing.critical_s["launch"] > 0.99 * timing.time_s
