@@ -16,7 +16,7 @@ from ridgepoint.numeric import Num
 
 TOTAL = "train_total"
 _LENGTHS = (
-    (("steps", "iterations", "iters", "max_steps", "train_steps"), "step_s", True),
+    (("steps", "iterations", "max_steps", "train_steps"), "step_s", True),
     (("epochs", "num_epochs"), "epoch_s", True),
     (("tokens", "train_tokens", "total_tokens"), "throughput_tok_s", False),
     (("samples", "examples", "sequences"), "throughput_samples_s", False),
