@@ -104,7 +104,7 @@ def _latent_block(rows: Rows) -> Work:
     direct = bool(np.all(np.asarray(q_rank) == 0.0))  # queries are projected at once
     queries = heads * (content + rotary)
     before: list[Work] = [
-        project.plain((queries if direct else q_rank) + kv_rank + rotary, hidden, "down"),
+        project((queries if direct else q_rank) + kv_rank + rotary, hidden, "down"),
         _passes(tokens, q_rank + kv_rank, "norm", 1.0, launches=1.0 if direct else 2.0),
         *([] if direct else [project(queries, q_rank, "query up")]),
         _passes(tokens, heads * rotary + rotary, "elementwise", 1.0),
@@ -170,12 +170,8 @@ class _Projections:
         self._acts, self._weights, self._out = operand_formats(rows)
         self._tokens = tokens
 
-    def plain(self, n: Num, k: Num, label: str) -> Gemm:
-        """The product alone: its input was converted before."""
-        return Gemm(m=self._tokens, n=n, k=k, acts=self._acts, weights=self._weights, out=self._out, label=label)
-
     def __call__(self, n: Num, k: Num, label: str) -> Work:
-        product = self.plain(n, k, label)
+        product = Gemm(m=self._tokens, n=n, k=k, acts=self._acts, weights=self._weights, out=self._out, label=label)
         return product if FORMATS[self._acts].bits >= 16.0 else Seq(_passes(self._tokens, k, "quantize", 0.75), product)
 
 
