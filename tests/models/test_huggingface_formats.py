@@ -111,6 +111,8 @@ def test_every_family_reads_a_small_model(family):
         keys |= {"ffn_config": {"ffn_hidden_size": 64, "moe_num_experts": 4, "moe_top_k": 2}}
     if family == "nemotron_h":
         keys |= {"mamba_num_heads": 4, "mamba_head_dim": 16}
+    if family == "longcat_flash":
+        keys |= {"n_routed_experts": 4, "moe_topk": 2, "expert_ffn_hidden_size": 64, "ffn_hidden_size": 64}
     model = read_config(keys, "config.json", family)
     assert total_parameters(model) > 1000
     assert not any("is not known" in note for note in model.notes)

@@ -49,6 +49,7 @@ _RESIDENT = 32768.0  # accumulators that one multiprocessor holds: smaller tiles
 _LEAST_BYTES_PER_CLOCK = 16.0  # what a multiprocessor without fast 16-bit arithmetic receives from the cache
 _LEAST_OVER_MEMORY = 1.4  # what the cache delivers over what main memory does: the least of measured designs (Titan Xp)
 _SAME = {"bf16": "fp16"}  # formats that run alike
+_WIDENING = "w"  # what names of products begin with whose weights are widened
 _POWER_S = 2e-4  # how long a kernel runs before the power limit lowers its clock
 _LEAST_VOLTAGE_HZ = 1e9  # clock below which the voltage stays
 _SIZES = ("m", "n", "k", "batch", "imbalance", "stored", "unpack_flop", "computed", "tile_rows", "row_tiles")
@@ -126,11 +127,14 @@ def _told(op: Gemm, name: str, efficiency: Mapping[str, float]) -> str:
 
 def share_of_peak(machine: Machine, name: str, arithmetic: Arithmetic) -> float:
     """Part of the engine's rate that large products reach. Where 8 bits run no faster than 16 (fp8 on TPU v6e and Gaudi 3),
-    they reach as much: fewer bytes feed as many operations, and shares of engines twice as fast say nothing. Where an engine
+    they reach as much: fewer bytes feed as many operations, and shares of engines twice as fast say nothing. Products that
+    widen narrow weights reach no more than those of the format that they are widened to. Where an engine
     runs at half its design's rate, what keeps it waiting takes half as much of its time.
     """
     values = machine.coefficients.gemm.efficiency
     known = own(values, name, arithmetic)
+    if name.startswith(_WIDENING):
+        known = min(known, own(values, product_name(arithmetic.format, arithmetic.format), arithmetic))
     known = 1.0 / (1.0 + (1.0 / known - 1.0) * _permitted(machine, arithmetic))
     if FORMATS[arithmetic.format].bits > 8 or arithmetic.engine != "matrix" or not machine.computes("bf16"):
         return known
@@ -180,7 +184,12 @@ def overdraw(machine: Machine, name: str, arithmetic: Arithmetic) -> float:
     at_clock = (float(machine.device.chip.clock) / 1e9) ** (CLOCK_EXPONENT - 1.0)
 
     def ratio(name: str, arithmetic: Arithmetic) -> float:
-        return float(own(table.joule_per_flop, name, arithmetic) * at_clock * arithmetic.flop_per_s / tdp)
+        joule = own(table.joule_per_flop, name, arithmetic)
+        if name.startswith(_WIDENING):  # the same operations, and the widening
+            joule = max(
+                joule, own(table.joule_per_flop, product_name(arithmetic.format, arithmetic.format), arithmetic)
+            )
+        return float(joule * at_clock * arithmetic.flop_per_s / tdp)
 
     known = ratio(name, arithmetic)
     if known > 0.0 or arithmetic.engine != "matrix":
