@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -21,27 +19,6 @@ from ridgepoint.evidence.validation import Validation, stand_ins
 from ridgepoint.evidence.whole_runs import _LENGTHS, _SCALES
 from ridgepoint.serving.engines import engines
 from ridgepoint.tasks.inference import without_host
-
-COLUMNS = (
-    *("source", "machine", "devices", "nodes", "framework", "model", "task", "precision", "batch", "prompt", "output"),
-    *("concurrency", "image_px", "tp", "pp", "dp", "ep", "cp", "micro_batch", "global_batch", "zero_stage"),
-    *("recompute", "mode", "extra", "metric", "value", "unit"),
-)
-
-
-@pytest.fixture
-def table(tmp_path):
-    def write(*rows, kind="runs"):
-        path = tmp_path / f"{kind}.csv"
-        with path.open("w", newline="") as file:
-            writer = csv.DictWriter(file, COLUMNS)
-            writer.writeheader()
-            for row in rows:
-                extra = json.dumps(row.get("extra", {}))
-                writer.writerow({"source": "mine", "nodes": 1, "devices": 1, "value": 1.0} | row | {"extra": extra})
-        return read_table(path)
-
-    return write
 
 
 def decode(**changes):

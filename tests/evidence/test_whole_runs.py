@@ -2,38 +2,19 @@
 
 from __future__ import annotations
 
-import csv
-import json
-
 import numpy as np
 import pytest
 
 from ridgepoint.evidence.run_rows import predict_runs, stand_ins_of
-from ridgepoint.evidence.tables import read_table
 from ridgepoint.evidence.validate import reasons
 from ridgepoint.machines.catalog import find_machine
 from ridgepoint.models.catalog import find_model
 from ridgepoint.models.parameters import total_parameters
 
-COLUMNS = (
-    *("source", "machine", "devices", "nodes", "framework", "model", "task", "precision", "batch", "prompt", "output"),
-    *("concurrency", "image_px", "tp", "dp", "micro_batch", "global_batch", "mode", "extra", "metric", "value", "unit"),
-)
-
 
 @pytest.fixture
-def predicted(tmp_path):
-    def run(*rows, kind="runs"):
-        path = tmp_path / f"{kind}.csv"
-        with path.open("w", newline="") as file:
-            writer = csv.DictWriter(file, COLUMNS)
-            writer.writeheader()
-            for row in rows:
-                extra = json.dumps(row.get("extra", {}))
-                writer.writerow({"source": "mine", "nodes": 1, "devices": 1, "value": 1.0} | row | {"extra": extra})
-        return predict_runs(read_table(path))
-
-    return run
+def predicted(table):
+    return lambda *rows: predict_runs(table(*rows))
 
 
 def train(task="train_total", metric="time_s", extra=None, **changes):

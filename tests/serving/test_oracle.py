@@ -1,4 +1,4 @@
-"""The simulator beside an independent one on SimPy that steps token by token (tests/serving/oracle.py): the same first and
+"""The simulator beside an independent one on SimPy that steps token by token (tests/serving/oracle): the same first and
 last tokens, request by request, whatever the scheduler, the cache, the router and what befalls replicas (issue 10).
 """
 
@@ -12,7 +12,7 @@ from ridgepoint.serving.failures import Failures
 from ridgepoint.serving.handover import transfer
 from ridgepoint.serving.scaling import Scaling
 from ridgepoint.serving.simulate import simulate_requests
-from tests.serving.oracle.simulation import simulate as by_oracle
+from tests.serving.both import both
 from tests.serving.systems import bare, documents, load
 
 pytest.importorskip("simpy")
@@ -20,24 +20,10 @@ pytest.importorskip("simpy")
 
 def beside(system, requests, seed=0, **how):
     """Both simulations; asserts that they tell the same of every request."""
-    found = simulate_requests(system, requests, seed=seed)
-    rules = system.rules
-    jobs, engines = by_oracle(
-        found.replicas[0].clocks,
-        requests,
-        found.cache.blocks,
-        rules.token_budget,
-        rules.max_sequences,
-        count=system.replicas,
-        chunked=rules.chunked,
-        seed=seed,
-        routing=system.routing,
-        **how,
-    )
+    found, jobs, _ = both(system, requests, seed, **how)
     first, done = (np.array([getattr(job, name) for job in jobs]) for name in ("first", "done"))
     assert np.allclose(found.columns["first_s"], first, rtol=1e-6, atol=1e-9)
     assert np.allclose(found.columns["done_s"], done, rtol=1e-6, atol=1e-9)
-    assert all(engine.cache.peak <= found.cache.blocks for engine in engines)
     return found, jobs
 
 

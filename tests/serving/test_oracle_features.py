@@ -24,31 +24,12 @@ from ridgepoint.serving.scheduling import Speculation
 from ridgepoint.serving.simulate import simulate_requests
 from ridgepoint.serving.tiers import ways
 from ridgepoint.serving.usage import actions
+from tests.serving.both import both
 from tests.serving.oracle.schedulers import Guessing, PromptsFirst, Static
-from tests.serving.oracle.simulation import simulate as by_oracle
 from tests.serving.systems import bare, documents, load
 
 pytest.importorskip("simpy")
 ANSWERS = ("first_s", "done_s")
-
-
-def beside(system, requests, seed=0, **how):
-    """(what the simulator says, jobs and engines of the oracle)."""
-    found = simulate_requests(system, requests, seed=seed)
-    rules = system.rules
-    jobs, engines = by_oracle(
-        found.replicas[0].clocks,
-        requests,
-        found.cache.blocks,
-        rules.token_budget,
-        rules.max_sequences,
-        count=system.replicas,
-        routing=system.routing,
-        seed=seed,
-        **how,
-    )
-    assert all(engine.cache.peak <= found.cache.blocks for engine in engines)
-    return found, jobs, engines
 
 
 def column(jobs, name):
@@ -85,7 +66,7 @@ def test_prompts_first(rate, blocks, chunked):
     system = bare(
         blocks=blocks, policy="prefill_first", admits="grow", token_budget=2048, max_sequences=48, chunked=chunked
     )
-    found, jobs, _ = beside(system, requests, kind=PromptsFirst, chunked=chunked)
+    found, jobs, _ = both(system, requests, kind=PromptsFirst, chunked=chunked)
     assert (found.put_back > 0) == (blocks is not None)
     alike(found, jobs)
 
@@ -93,7 +74,7 @@ def test_prompts_first(rate, blocks, chunked):
 @pytest.mark.parametrize("blocks", [None, 600])
 def test_room_for_whole_answers(blocks):
     requests = load(25.0, 300, "uniform:16:1800", "uniform:1:250")
-    found, jobs, _ = beside(bare(blocks=blocks, admits="full", max_sequences=48), requests, whole=True)
+    found, jobs, _ = both(bare(blocks=blocks, admits="full", max_sequences=48), requests, whole=True)
     assert found.put_back == 0
     alike(found, jobs)
 
@@ -103,7 +84,7 @@ def test_a_guess_of_what_answers_will_take(blocks):
     """SGLang looks before every step, the simulator every 16 steps while somebody waits."""
     requests = load(25.0, 600, "uniform:16:1800", "uniform:1:250")
     system = bare(blocks=blocks, policy="prefill_first", admits="ratio", max_sequences=48)
-    found, jobs, _ = beside(system, requests, kind=Guessing)
+    found, jobs, _ = both(system, requests, kind=Guessing)
     close(found, jobs, 1e-6 if blocks is None else 0.05, (10, 50, 90))
 
 
@@ -111,7 +92,7 @@ def test_a_guess_of_what_answers_will_take(blocks):
 def test_static_batches(rate, wait_s):
     requests = load(rate, 200, "uniform:16:1800", "uniform:1:250")
     system = bare(policy="static", static_batch=8, static_wait_s=wait_s)
-    found, jobs, _ = beside(system, requests, kind=partial(Static, batch=8, wait_s=wait_s))
+    found, jobs, _ = both(system, requests, kind=partial(Static, batch=8, wait_s=wait_s))
     alike(found, jobs)
 
 
@@ -124,7 +105,7 @@ def test_adapters_wait_for_slots_and_let_others_go_first(rate, slots, blocks):
     system = bare(blocks=blocks, adapters=rp.Adapters(12, slots=slots, share=0.8), max_sequences=24)
     assert system.adapters is not None
     names = system.adapters.drawn(len(requests), 0)
-    found, jobs, engines = beside(system, requests, adapters=names, slots=(slots, system.adapter_load_s))
+    found, jobs, engines = both(system, requests, adapters=names, slots=(slots, system.adapter_load_s))
     alike(found, jobs)
     assert found.replicas[0].slots.loaded == engines[0].slots.loads > 3 * slots
 
@@ -137,7 +118,7 @@ def test_prefixes_come_back_from_below(rate, blocks, host):
     requests = documents(300, rate)
     system = bare(blocks=blocks, tiers=rp.CacheTiers(host, 1e12), token_budget=1024)
     below = ways(system, simulate_requests(system, requests).cache, requests.id_tokens)
-    found, jobs, _ = beside(system, requests, prefix=True, tiers=below)
+    found, jobs, _ = both(system, requests, prefix=True, tiers=below)
     assert np.array_equal(found.columns["cached_tokens"], column(jobs, "cached"))
     assert np.array_equal(found.columns["fetched_tokens"], column(jobs, "fetched"))
     assert column(jobs, "fetched").sum() > 5000
@@ -151,7 +132,7 @@ def test_prefixes_come_back_from_below(rate, blocks, host):
 def test_prefixes_choose_replicas_until_loads_differ(rate, blocks):
     requests = documents(600, rate)
     system = bare("4xh100-sxm", rp.Plan(tp=1, dp=4), blocks=blocks, routing="prefix_aware", max_sequences=16)
-    found, jobs, _ = beside(system, requests, prefix=True)
+    found, jobs, _ = both(system, requests, prefix=True)
     alike(found, jobs)
     assert np.array_equal(found.columns["cached_tokens"], column(jobs, "cached"))
     spread = simulate_requests(bare("4xh100-sxm", rp.Plan(tp=1, dp=4), max_sequences=16), requests)
@@ -167,7 +148,7 @@ def test_speculation_whose_drafts_are_all_kept(blocks):
     passes = load(15.0, 300, "uniform:16:1500", "uniform:1:66", seed=2)
     requests = replace(passes, output=1 + 3 * passes.output)
     system = bare(blocks=blocks, speculation=Speculation(2, (0.0, 0.0, 1.0)), max_sequences=24)
-    found, jobs, _ = beside(system, requests, ahead=2, passed=lambda: 3)
+    found, jobs, _ = both(system, requests, ahead=2, passed=lambda: 3)
     assert (found.put_back > 0) == (blocks is not None)
     alike(found, jobs)
 
@@ -184,7 +165,7 @@ def test_speculation_drawn_pass_by_pass(rate, acceptance):
             kept += 1
         return kept + 1
 
-    found, jobs, _ = beside(bare(speculation=speculation, max_sequences=32), requests, ahead=3, passed=passed)
+    found, jobs, _ = both(bare(speculation=speculation, max_sequences=32), requests, ahead=3, passed=passed)
     close(found, jobs, 0.04)
 
 
@@ -199,7 +180,7 @@ def test_halves_of_a_device(rate, share, blocks, within):
     requests = load(rate, 500, "uniform:16:3000", "uniform:1:200", seed=5)
     system = bare(blocks=blocks, sharing=share, max_sequences=48)
     decoding = simulate_requests(system, requests).halves[1].clocks
-    found, jobs, _ = beside(system, requests, beside=decoding)
+    found, jobs, _ = both(system, requests, beside=decoding)
     close(found, jobs, within, (10, 50, 90) if blocks else (10, 50, 90, 99))
 
 
@@ -211,7 +192,7 @@ def test_replicas_started_and_stopped_by_load(rate, patience):
     requests = rp.poisson_requests(rate, 800, "uniform:16:1200", "uniform:1:250", seed=8)
     rule = {"target": 8.0, "least": 1, "start_s": 3.0, "every_s": 2.0, "patience_s": patience}
     system = bare("4xh100-sxm", rp.Plan(tp=1, dp=4), scaling=rp.Scaling(**rule))
-    found, jobs, _ = beside(system, requests, up=1, scaling=rule)
+    found, jobs, _ = both(system, requests, up=1, scaling=rule)
     alike(found, jobs)
     assert {event.what for event in found.events} == {"starts", "up", "leaves", "off"}
 
@@ -255,7 +236,7 @@ def test_a_budget_of_power_and_the_clocks_that_keep_it(part, low):
         "hysteresis": budget.hysteresis, "every_s": budget.every_s, "delay_s": budget.delay_s,
         "idle_w": idle,
     }  # fmt: skip
-    found, jobs, engines = beside(system, requests, power=rule, draws=joules(system, clocks))
+    found, jobs, engines = both(system, requests, power=rule, draws=joules(system, clocks))
     assert len(found.events) > 4
     close(
         found, jobs, 0.06, (10, 50, 90)
@@ -307,5 +288,5 @@ def test_features_together(number):
     """What each does alone it does beside the others: nobody waits, is read or is lost otherwise than in the oracle."""
     system, requests, how = drawn(number)
     events = simulate_requests(system, requests).events
-    found, jobs, _ = beside(system, requests, events=events, **how)
+    found, jobs, _ = both(system, requests, events=events, **how)
     close(found, jobs, 0.01, (10, 50, 90))
