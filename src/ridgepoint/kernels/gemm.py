@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -229,82 +229,111 @@ def memory_draw(machine: Machine) -> float:
 
 def tiled(op: Gemm, machine: Machine, menu: Array | None = None) -> Demand:
     """All tiles of the menu (rows, columns, split of k) along a new leading axis; convolutions bring their own."""
-    table, shared = machine.coefficients.gemm, machine.coefficients.device
+    table, sms = machine.coefficients.gemm, machine.multiprocessors
     name = product_name(op.acts, op.weights)
     arithmetic = machine.arithmetic(multiply_format(op.acts, op.weights))
-    sms = machine.multiprocessors
-    points = np.broadcast(*(getattr(op, name) for name in _SIZES)).ndim
-    habits, given = library(op.library), menu is not None
-    # Kernels for batches in 32 bits neither split k nor write whole rows.
-    plain = machine.device.kind == "gpu" and arithmetic.engine == "vector" and not (given or op.grouped)
-    separate: Any = np.asarray(op.batch) > 1.0 if plain else False
-    if menu is None:
-        whole_k = own(table.max_split, name, arithmetic) <= 1.0 or habits.split_rows < 1.0
-        menu = _menu(arithmetic.engine == "vector", habits.largest, whole_k)
-    tm, tn, split = (column.reshape(-1, *([1] * points)) for column in menu.T)
-    if plain or habits.split_rows < np.inf:
-        split = np.where(separate | (np.asarray(op.m) > habits.split_rows), 1.0, split)
-    if np.any(np.asarray(op.tile_rows) > 0.0):
-        tm = np.where(np.asarray(op.tile_rows) > 0.0, op.tile_rows, tm)
-
-    acts, weights = FORMATS[op.acts].bytes, FORMATS[op.weights].bytes
-    step = _STEP_BYTES / min(acts, 4.0)
-    depth = ceil_div(op.k, split * step) * step
-    row_tiles = _row_tiles(op, tm)
-    column_tiles = ceil_div(op.n, tn)
-    tiles = row_tiles * column_tiles * op.batch * split
-    waves = tiles / sms
-    whole = np.ceil(waves)
-    full = np.maximum(waves, 1.0)
-    load = full + table.tail * (whole - full)
+    cut = _cut(op, machine, menu, name, arithmetic)
+    acts = FORMATS[op.acts].bytes
 
     timing, reach = ("grouped", table.grouped["default"]) if op.grouped else (name, 1.0)
     efficiency = share_of_peak(machine, _told(op, name, table.efficiency), arithmetic) * reach
-    engine_rate = arithmetic.flop_per_s * efficiency * _shape(tm, tn, table.tile_half)
-    busy = load * tm * tn * depth * op.computed * (2.0 * sms) / engine_rate
-    beside = np.clip(_RESIDENT / (tm * tn), 1.0, 4.0)
-    fills = np.ceil(waves / beside) if arithmetic.engine == "vector" else whole
-    fill = fills * tm * tn * (table.fill_bytes / acts) * (2.0 * sms) / engine_rate
+    engine_rate = arithmetic.flop_per_s * efficiency * _shape(cut.tm, cut.tn, table.tile_half)
+    busy = cut.load * cut.tm * cut.tn * cut.depth * op.computed * (2.0 * sms) / engine_rate
+    beside = np.clip(_RESIDENT / (cut.tm * cut.tn), 1.0, 4.0)
+    fills = np.ceil(cut.waves / beside) if arithmetic.engine == "vector" else np.ceil(cut.waves)
+    fill = fills * cut.tm * cut.tn * (table.fill_bytes / acts) * (2.0 * sms) / engine_rate
     seconds: dict[str, Num] = {arithmetic.engine: throttled(busy, efficiency, machine, name, arithmetic)}
-    draw = np.minimum(
-        min(machine.memory_bytes_per_s * table.memory_efficiency, machine.drawn_bytes_per_s),
-        np.minimum(tiles, sms) * memory_draw(machine),
-    ) * (table.grouped_memory["default"] if op.grouped else 1.0)
-    moved: Num = read_bytes(op) + write_bytes(op)
-    if habits.order and machine.cache is not None:
-        size = (op.m * op.k * acts, op.k * op.n * weights * op.stored)
-        more = reloads(habits.order, (row_tiles, column_tiles), size, sms, machine.cache[1])
-        moved = moved + (more[0] * size[0] + more[1] * size[1]) * op.batch
-    seconds[machine.main_memory] = moved / draw
+    seconds[machine.main_memory] = _memory_s(op, machine, cut)
     cache, received = (machine.cache or ("l2",))[0], operand_bytes_per_s(machine) * reach
     fed = max(acts, FORMATS[arithmetic.format].bytes) if arithmetic.note else acts  # activations are widened beforehand
-    seconds[cache] = load * (tm * fed + tn * weights * op.stored) * depth / received
-    if np.any(separate):
-        clocks = np.where(separate, op.m * op.n * op.batch * _SCATTER_CLOCKS / sms, 0.0)
+    row_and_column = cut.tm * fed + cut.tn * FORMATS[op.weights].bytes * op.stored
+    seconds[cache] = cut.load * row_and_column * cut.depth / received
+    if np.any(cut.separate):
+        clocks = np.where(cut.separate, op.m * op.n * op.batch * _SCATTER_CLOCKS / sms, 0.0)
         seconds[cache] = np.asarray(seconds[cache] + clocks / float(machine.device.chip.clock))
-    rounds = np.maximum(waves / beside, 1.0)
-    seconds["wave"] = rounds * depth * (acts / 128.0) * own(table.step_s, timing, arithmetic)
-    narrow = op.weights != op.acts and FORMATS[op.weights].bits < FORMATS[op.acts].bits
-    per_value = op.unpack_flop + (table.dequantize_flop if narrow else 0.0)
-    if narrow or np.any(np.asarray(per_value) > 0.0):
-        unpacked = row_tiles * op.k * op.n * op.batch * per_value
-        seconds["vector"] = seconds.get("vector", 0.0) + unpacked / (
-            machine.vector_flop_per_s * shared.vector_efficiency
-        )
-    parts = np.where(split > 1.0, split, 0.0)
+    rounds = np.maximum(cut.waves / beside, 1.0)
+    seconds["wave"] = rounds * cut.depth * (acts / 128.0) * own(table.step_s, timing, arithmetic)
+    if (widened := _widening_s(op, machine, cut)) is not None:
+        seconds["vector"] = seconds.get("vector", 0.0) + widened
+    parts = np.where(cut.split > 1.0, cut.split, 0.0)
     partial_sums = parts * op.m * op.n * op.batch * 4.0 / (received * sms)
-    start = own(table.start_s, timing, arithmetic)
     return Demand(
         (
             Phase(seconds, table.sharpness),
             Phase({cache: partial_sums}),
-            Phase({"wave": fill + np.where(split > 1.0, table.split_s, 0.0)}),
-            Phase({"launch": start}),
+            Phase({"wave": fill + np.where(cut.split > 1.0, table.split_s, 0.0)}),
+            Phase({"launch": own(table.start_s, timing, arithmetic)}),
         ),
         alternatives=True,
         notes=(arithmetic.note,) if arithmetic.note else (),
         arithmetic=(arithmetic.engine, arithmetic.format),
     )
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """How a product is cut: ``tm`` × ``tn`` values of a tile over ``depth`` of k, ``split`` tiles for each of them, ``down``
+    and ``across`` tiles of the result, ``waves`` of all tiles, and the ``load`` of the busiest multiprocessor in tiles.
+    """
+
+    tm: Num
+    tn: Num
+    split: Num
+    depth: Num
+    down: Num
+    across: Num
+    waves: Num
+    load: Num
+    separate: Any
+    """Where kernels for batches in 32 bits run, which neither split k nor write whole rows."""
+
+
+def _cut(op: Gemm, machine: Machine, menu: Array | None, name: str, arithmetic: Arithmetic) -> _Cut:
+    """The cuts of the menu; without one, of the tiles that the product's library has."""
+    table, habits, vector = machine.coefficients.gemm, library(op.library), arithmetic.engine == "vector"
+    points = np.broadcast(*(getattr(op, name) for name in _SIZES)).ndim
+    plain = machine.device.kind == "gpu" and vector and not (menu is not None or op.grouped)
+    separate: Any = np.asarray(op.batch) > 1.0 if plain else False
+    if menu is None:
+        whole_k = own(table.max_split, name, arithmetic) <= 1.0 or habits.split_rows < 1.0
+        menu = _menu(vector, habits.largest, whole_k)
+    tm, tn, split = (column.reshape(-1, *([1] * points)) for column in menu.T)
+    if plain or habits.split_rows < np.inf:
+        split = np.where(separate | (np.asarray(op.m) > habits.split_rows), 1.0, split)
+    if np.any(np.asarray(op.tile_rows) > 0.0):
+        tm = np.where(np.asarray(op.tile_rows) > 0.0, op.tile_rows, tm)
+    step = _STEP_BYTES / min(FORMATS[op.acts].bytes, 4.0)
+    depth = ceil_div(op.k, split * step) * step
+    down, across = _row_tiles(op, tm), ceil_div(op.n, tn)
+    waves = down * across * op.batch * split / machine.multiprocessors
+    full = np.maximum(waves, 1.0)
+    load = full + table.tail * (np.ceil(waves) - full)
+    return _Cut(tm, tn, split, depth, down, across, waves, load, separate)
+
+
+def _memory_s(op: Gemm, machine: Machine, cut: _Cut) -> Num:
+    """Operands and result once, and what tiles in strips read again, at what the busy multiprocessors draw."""
+    table, sms, order = machine.coefficients.gemm, machine.multiprocessors, library(op.library).order
+    draw = np.minimum(
+        min(machine.memory_bytes_per_s * table.memory_efficiency, machine.drawn_bytes_per_s),
+        np.minimum(cut.waves * sms, sms) * memory_draw(machine),
+    ) * (table.grouped_memory["default"] if op.grouped else 1.0)
+    moved: Num = read_bytes(op) + write_bytes(op)
+    if order and machine.cache is not None:
+        size = (op.m * op.k * FORMATS[op.acts].bytes, op.k * op.n * FORMATS[op.weights].bytes * op.stored)
+        more = reloads(order, (cut.down, cut.across), size, sms, machine.cache[1])
+        moved = moved + (more[0] * size[0] + more[1] * size[1]) * op.batch
+    return moved / draw
+
+
+def _widening_s(op: Gemm, machine: Machine, cut: _Cut) -> Num | None:
+    """Seconds of the vector engine that turns weights into what the product reads, for every row of tiles; None: nothing to."""
+    narrow = op.weights != op.acts and FORMATS[op.weights].bits < FORMATS[op.acts].bits
+    per_value = op.unpack_flop + (machine.coefficients.gemm.dequantize_flop if narrow else 0.0)
+    if not (narrow or np.any(np.asarray(per_value) > 0.0)):
+        return None
+    rate = machine.vector_flop_per_s * machine.coefficients.device.vector_efficiency
+    return cut.down * op.k * op.n * op.batch * per_value / rate
 
 
 @functools.cache
