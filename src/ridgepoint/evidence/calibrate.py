@@ -19,7 +19,7 @@ from ridgepoint.errors import RidgepointError
 from ridgepoint.evidence.free import COARSE, COARSE_S, LATER, OPS, OTHER, PARAMETERS, STARTS, Bounds
 from ridgepoint.evidence.rows import Batch, Condition, Rows
 from ridgepoint.formats import multiply_format
-from ridgepoint.kernels.gemm import product_name
+from ridgepoint.kernels.rates import product_name
 from ridgepoint.kernels.unknown import rules_of
 from ridgepoint.machines.calibration import Fit, Parameter, fit, robust_spread
 from ridgepoint.machines.machine import CLOCK_EXPONENT, Machine

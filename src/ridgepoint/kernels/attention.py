@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from ridgepoint.errors import RidgepointError
 from ridgepoint.formats import FORMATS, multiply_format
 from ridgepoint.kernels.demand import Demand, Phase
-from ridgepoint.kernels.gemm import product_name, throttled
+from ridgepoint.kernels.rates import product_name, throttled
 from ridgepoint.kernels.rules import Rules, roofline
 from ridgepoint.machines.machine import Arithmetic, Machine
 from ridgepoint.numeric import Num, at_least, ceil_div

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ridgepoint.formats import FORMATS, multiply_format
-from ridgepoint.kernels import gemm
+from ridgepoint.kernels import gemm, rates
 from ridgepoint.kernels.conv_cores import by_channels
 from ridgepoint.kernels.conv_counts import (
     as_gemm,
@@ -185,16 +185,16 @@ def _fused_winograd(op: Conv, machine: Machine, efficiency: float, like: Demand)
     rounds = np.ceil(turns)
     depth = ceil_div(channels, _CHANNELS_AT_ONCE) * _CHANNELS_AT_ONCE + _TRANSFORM_CHANNELS
 
-    name, arithmetic = gemm.product_name(op.acts, op.weights), machine.arithmetic(multiply_format(op.acts, op.weights))
+    name, arithmetic = rates.product_name(op.acts, op.weights), machine.arithmetic(multiply_format(op.acts, op.weights))
     sums = 2.0 * 16.0 * _BLOCK_FILTERS * down * across * machine.multiprocessors
     busy = rounds * depth * sums / (arithmetic.flop_per_s * efficiency)
     received = (16.0 * _BLOCK_FILTERS + (2.0 * down + 2.0) * (2.0 * across + 2.0)) * FORMATS[op.acts].bytes
     # A kernel before it reads the 9 values of each filter and writes 16, which are then read in their place.
     moved = read_bytes(op) + write_bytes(op) + tensors(op)[1] * 32.0 / 9.0
     first: dict[str, Num] = dict.fromkeys(like.phases[0].seconds, 0.0)
-    first[arithmetic.engine] = gemm.throttled(busy, efficiency * turns / rounds, machine, name, arithmetic)
+    first[arithmetic.engine] = rates.throttled(busy, efficiency * turns / rounds, machine, name, arithmetic)
     first[machine.main_memory] = moved / (machine.memory_bytes_per_s * machine.coefficients.gemm.memory_efficiency)
-    first[(machine.cache or ("l2",))[0]] = rounds * depth * received / gemm.operand_bytes_per_s(machine)
+    first[(machine.cache or ("l2",))[0]] = rounds * depth * received / rates.operand_bytes_per_s(machine)
     return _alone(first, machine, like)
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from ridgepoint.errors import RidgepointError
 from ridgepoint.formats import FORMATS
 from ridgepoint.kernels.demand import Demand, Phase
-from ridgepoint.kernels.gemm import product_name, share_of_peak
+from ridgepoint.kernels.rates import product_name, share_of_peak
 from ridgepoint.kernels.rules import Rules
 from ridgepoint.machines.machine import Machine
 from ridgepoint.numeric import Num, ceil_div
