@@ -211,13 +211,21 @@ def walk(work: Work) -> Iterator[Work]:
 
 
 def occurrences(work: Work, count: Num = 1.0) -> Iterator[Counted]:
-    """Every op of a plain forward work with how often it runs."""
+    """Every op with how often one device runs it: weighted in a mix, the mean over devices in a pipeline."""
     if isinstance(work, Op):
         yield work, count
         return
-    inner = count * work.count if isinstance(work, Repeat) else count
-    for part in work.children():
-        yield from occurrences(part, inner)
+    parts: list[tuple[Num, Work]]
+    if isinstance(work, Repeat):
+        parts = [(work.count, work.body)]
+    elif isinstance(work, Mix):
+        parts = list(work.cases)
+    elif isinstance(work, Pipeline):
+        parts = work.runs()
+    else:
+        parts = [(1.0, child) for child in work.children()]
+    for times, part in parts:
+        yield from occurrences(part, count * times)
 
 
 def ops(work: Work) -> Iterator[Op]:

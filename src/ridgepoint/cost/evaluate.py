@@ -28,7 +28,7 @@ from ridgepoint.kernels.rules import BOUND, EXPECTED
 from ridgepoint.kernels.unknown import rules_of, unknown_op
 from ridgepoint.machines.machine import Machine
 from ridgepoint.numeric import Num, Partition, plain, shared_partition
-from ridgepoint.work import Counted, Mix, Op, Pipeline, Repeat, Work
+from ridgepoint.work import Counted, Op, Work, occurrences
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ class Cost:
     @cached_property
     def occurrences(self) -> list[Counted]:
         """Every op with how often one device runs it (the mean over devices in a pipeline)."""
-        return list(_occurrences(self.work, 1.0))
+        return list(occurrences(self.work))
 
     @cached_property
     def flop(self) -> dict[str, Num]:
@@ -320,18 +320,6 @@ def _distinct_ops(work: Work) -> list[Op]:
 
     visit(work)
     return list(found.values())
-
-
-def _occurrences(work: Work, count: Num) -> list[Counted]:
-    if isinstance(work, Op):
-        return [(work, count)]
-    if isinstance(work, Repeat):
-        return _occurrences(work.body, count * work.count)
-    if isinstance(work, Mix):
-        return [item for p, case in work.cases for item in _occurrences(case, count * p)]
-    if isinstance(work, Pipeline):
-        return [item for times, part in work.runs() for item in _occurrences(part, count * times)]
-    return [item for child in work.children() for item in _occurrences(child, count)]
 
 
 def _moved(op: Op) -> Num:
