@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from ridgepoint.evidence.run_rows import predict_runs
 from ridgepoint.evidence.tables import read_table
 
 COLUMNS = (
@@ -31,3 +32,15 @@ def table(tmp_path):
         return read_table(path)
 
     return write
+
+
+@pytest.fixture
+def predicted_lines(tmp_path):
+    """Writes a table of a header and lines, and predicts them."""
+
+    def run(kind, header, *lines):
+        path = tmp_path / f"{kind}.csv"
+        path.write_text("\n".join([header, *lines]) + "\n")
+        return predict_runs(read_table(path, kind))
+
+    return run

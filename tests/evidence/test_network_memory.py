@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 
 from ridgepoint.evidence.network_memory import WINOGRAD, most_at_hand
-from ridgepoint.evidence.run_rows import predict_runs
-from ridgepoint.evidence.tables import read_table
 from ridgepoint.models.backward import UNTRAINED
 from ridgepoint.ops import Conv, Stream
 from ridgepoint.work import Repeat, Seq
@@ -19,13 +17,8 @@ COLUMNS = (
 
 
 @pytest.fixture
-def predicted(tmp_path):
-    def run(*rows):
-        path = tmp_path / "memory.csv"
-        path.write_text("\n".join([COLUMNS, *rows]) + "\n")
-        return predict_runs(read_table(path, "memory"))
-
-    return run
+def predicted(predicted_lines):
+    return lambda *rows: predicted_lines("memory", COLUMNS, *rows)
 
 
 def row(model="d2-faster-r-cnn-r50-fpn", batch=16, devices=8, source="detectron2"):

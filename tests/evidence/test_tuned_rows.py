@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ridgepoint.evidence.run_rows import predict_runs, stand_ins_of
+from ridgepoint.evidence.run_rows import stand_ins_of
 from ridgepoint.evidence.tables import read_table
 from ridgepoint.evidence.tuned_rows import BENCHMARKS
 from ridgepoint.machines.catalog import find_machine
@@ -21,13 +21,8 @@ UNITS = {"throughput_tok_s": "tok/s", "throughput_samples_s": "1/s", "tpot_ms": 
 
 
 @pytest.fixture
-def predicted(tmp_path):
-    def run(*rows):
-        path = tmp_path / "runs.csv"
-        path.write_text("\n".join([HEADER, *rows]) + "\n")
-        return predict_runs(read_table(path, "runs"))
-
-    return run
+def predicted(predicted_lines):
+    return lambda *rows: predicted_lines("runs", HEADER, *rows)
 
 
 def row(
